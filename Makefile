@@ -1,0 +1,51 @@
+# `make run` and `make test` need nothing but Python 3.11+ and make; they build .venv themselves.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# How many processes the tests run in.
+JOBS ?= 2
+
+.PHONY: help run test lint format bench lock clean
+
+help: ## Show this list
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+run: $(VENV)/run.stamp ## Serve the application on http://localhost:5000, with a MongoDB of its own
+	@exec $(BIN)/multitenant run
+
+test: $(VENV)/dev.stamp ## Run all tests on a real MongoDB
+	@$(BIN)/pytest -n $(JOBS) --dist loadgroup $(ARGS)
+
+lint: $(VENV)/dev.stamp ## Check style, types, and the dependencies between layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/dev.stamp ## Format the code and mend what can be mended
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/dev.stamp ## Run the benchmarks (see benchmarks/)
+	$(BIN)/python -m benchmarks.requests
+
+lock: $(VENV)/dev.stamp ## Renew the lock files from pyproject.toml
+	$(BIN)/pip install --quiet 'uv>=0.8'
+	$(BIN)/python requirements/lock.py
+
+clean: ## Remove the virtual environment and caches (not instance/, which holds data)
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+
+$(VENV)/run.stamp: requirements/run.txt pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing what is needed to run, into $(VENV)"
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/run.txt
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/dev.stamp: requirements/dev.txt pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing what is needed to develop and test, into $(VENV)"
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@ $(VENV)/run.stamp

@@ -1,0 +1,69 @@
+"""A Flask back end for software-as-a-service on MongoDB, with one database per tenant."""
+
+import logging.config
+from collections.abc import Sequence
+
+from flask_openapi3 import Info, OpenAPI
+from pymongo.monitoring import CommandListener
+
+from multitenant.config import Settings, load_settings
+from multitenant.controllers import auth, health
+from multitenant.controllers.admin import tenants
+from multitenant.controllers.tenant import todos, users
+from multitenant.errors import ConfigurationError
+from multitenant.extensions import NAME, build_platform
+from multitenant.logs import logging_config
+from multitenant.middleware import database_resolver, error_handlers, request_log, security_headers
+from multitenant.middleware.strict_json import StrictRequest
+from multitenant.tenancy.isolation import IsolationListener
+from multitenant.tenancy.placement import Placement, client_opener
+
+__version__ = "0.1.0"
+
+BLUEPRINTS = (
+    auth.blueprint,
+    health.blueprint,
+    tenants.blueprint,
+    users.blueprint,
+    todos.blueprint,
+)
+
+
+def create_app(
+    settings: Settings | None = None,
+    *,
+    placement: Placement | None = None,
+    listeners: Sequence[CommandListener] = (),
+) -> OpenAPI:
+    """Assemble the application; `settings` come from the environment when not given.
+
+    Opens no connection, so it may run before a fork. Tests pass their own `placement` and
+    PyMongo `listeners`. Raises ConfigurationError.
+    """
+    settings = settings or load_settings()
+    if not settings.admin_db_uri.get_secret_value():
+        raise ConfigurationError(
+            "ADMIN_DB_URI is not set. `multitenant run` starts the embedded MongoDB by itself;"
+            " any other server needs the URI of a replica set."
+        )
+    logging.config.dictConfig(logging_config(settings))
+    if settings.isolation_check:
+        listeners = (*listeners, IsolationListener())
+    platform = build_platform(settings, client_opener(settings, listeners), placement)
+
+    app = OpenAPI(
+        __name__,
+        info=Info(title="Multitenant", version=__version__),
+        validation_error_callback=error_handlers.refuse_invalid_input,
+        static_folder=None,
+        doc_ui=False,
+    )
+    app.request_class = StrictRequest
+    app.config["MAX_CONTENT_LENGTH"] = settings.max_content_length
+    app.extensions[NAME] = platform
+    platform.tokens.init_app(app, secure_cookies=settings.production)
+    for middleware in (request_log, security_headers, database_resolver, error_handlers):
+        middleware.init_app(app)
+    for blueprint in BLUEPRINTS:
+        app.register_api(blueprint)
+    return app

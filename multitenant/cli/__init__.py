@@ -1,0 +1,33 @@
+"""The `multitenant` command, one module for each subcommand."""
+
+import sys
+
+import click
+
+from multitenant.cli.init import init
+from multitenant.cli.run import run
+from multitenant.cli.tenants import tenants
+from multitenant.embedded import EmbeddedServerError
+from multitenant.errors import ConfigurationError, DomainError
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="multitenant")
+def cli() -> None:
+    """Run and operate a platform with one MongoDB database per tenant.
+
+    Settings come from the environment and from .env; docs/configuration.md lists them.
+    """
+
+
+for command in (run, init, tenants):
+    cli.add_command(command)
+
+
+def main() -> None:
+    """Run the command; an expected failure is one message on standard error and exit code 1."""
+    try:
+        cli()
+    except (ConfigurationError, EmbeddedServerError, DomainError) as error:
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(1)

@@ -1,0 +1,62 @@
+"""What subcommands share: a platform to work on, and first-time set-up."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import click
+from pydantic import SecretStr
+
+from multitenant import create_app
+from multitenant.config import Settings, load_settings
+from multitenant.embedded import EmbeddedServer
+from multitenant.errors import ConfigurationError
+from multitenant.extensions import Platform, platform_of
+from multitenant.instance import read_or_create
+from multitenant.tenancy.initialisation import initialise, make_up_password
+
+PASSWORD_FILE = "operator-password"
+
+
+@contextmanager
+def running_database() -> Iterator[Settings]:
+    """Yield the settings, with a MongoDB behind ADMIN_DB_URI: the embedded server is started
+    when it is empty (in development), and stopped again."""
+    settings = load_settings()
+    if settings.admin_db_uri.get_secret_value():
+        yield settings
+        return
+    with EmbeddedServer(
+        settings.instance_path / "mongodb", binary=settings.mongod_binary or None
+    ) as server:
+        yield settings.model_copy(update={"admin_db_uri": SecretStr(server.uri)})
+
+
+@contextmanager
+def opened_platform(settings: Settings) -> Iterator[Platform]:
+    """Yield a platform for a command's own use, and close its clients."""
+    platform = platform_of(create_app(settings))
+    try:
+        yield platform
+    finally:
+        platform.connections.close(timeout=0)
+
+
+def set_up(settings: Settings) -> None:
+    """Bring the admin database up to date and make the first operator, telling the password
+    once if it was made up."""
+    path = settings.instance_path / PASSWORD_FILE
+    with opened_platform(settings) as platform:
+        try:
+            done = initialise(
+                platform.connections,
+                platform.provisioner,
+                email=settings.operator_email,
+                password=settings.operator_password,
+                made_up_password=lambda: read_or_create(path, make_up_password),
+            )
+        except ValueError as error:
+            raise ConfigurationError(str(error)) from error
+    if done.operator_email:
+        click.echo(f"Made the first operator: {done.operator_email}", err=True)
+    if done.operator_password:
+        click.echo(f"Their password is {done.operator_password} (kept in {path})", err=True)

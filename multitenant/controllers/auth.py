@@ -1,0 +1,65 @@
+"""Logging in, refreshing, accepting an invitation."""
+
+from typing import Any
+
+from flask import Response, request
+from flask_jwt_extended import set_access_cookies, set_refresh_cookies
+from flask_openapi3 import APIBlueprint, Tag
+
+from multitenant.extensions import platform
+from multitenant.middleware.access import public, with_refresh_token
+from multitenant.middleware.database_resolver import TENANT_HEADER, read_token
+from multitenant.middleware.envelope import answer
+from multitenant.middleware.request_context import current_claims, current_db, current_tenant
+from multitenant.schemas.auth import InvitationAcceptance, Login
+from multitenant.tenancy.authentication import Session, TenantHints
+
+blueprint = APIBlueprint("auth", __name__, url_prefix="/api", abp_tags=[Tag(name="Sessions")])
+
+
+@blueprint.post("/login")
+@public
+def login(body: Login) -> Response:
+    """Log in with email and password."""
+    hints = TenantHints(
+        text=body.tenant,
+        host=platform().host_names.tenant_of(request.host),
+        header=request.headers.get(TENANT_HEADER),
+    )
+    session = platform().authenticator.login(body.email, body.password.get_secret_value(), hints)
+    return _answer_session(session, "Logged In Successfully", in_cookies=body.use_cookies)
+
+
+@blueprint.post("/refresh")
+@with_refresh_token
+def refresh() -> Response:
+    """Exchange a refresh token for a new pair; each works once."""
+    _, from_cookie = read_token(request, "refresh")
+    session = platform().authenticator.refresh(current_claims(), current_tenant(), current_db())
+    return _answer_session(session, "Refreshed Successfully", in_cookies=from_cookie)
+
+
+@blueprint.post("/invitations/accept")
+@public
+def accept_invitation(body: InvitationAcceptance) -> Response:
+    """Set the first password of an invited user."""
+    user = platform().membership.accept_invitation(
+        body.token.get_secret_value(), body.password.get_secret_value()
+    )
+    return answer({"userId": str(user["_id"])}, "Invitation accepted; you can log in now")
+
+
+def _answer_session(session: Session, message: str, *, in_cookies: bool) -> Response:
+    about: dict[str, Any] = {
+        "userId": str(session.user_id),
+        "tenantId": str(session.tenant_id),
+        "role": session.role,
+    }
+    pair = session.tokens
+    if not in_cookies:
+        about = {"accessToken": pair.access, "refreshToken": pair.refresh, **about}
+    response = answer(about, message)
+    if in_cookies:
+        set_access_cookies(response, pair.access)
+        set_refresh_cookies(response, pair.refresh)
+    return response

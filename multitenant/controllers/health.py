@@ -1,0 +1,33 @@
+"""Whether the process lives, and whether it can work."""
+
+from flask import Response
+from flask_openapi3 import APIBlueprint, Tag
+
+from multitenant.errors import DatabaseUnavailable
+from multitenant.extensions import platform
+from multitenant.middleware.access import public
+from multitenant.middleware.envelope import answer
+from multitenant.tenancy.connection_manager import ping
+from multitenant.tenancy.initialisation import is_initialised
+
+READY_SECONDS = 2.0
+
+blueprint = APIBlueprint("health", __name__, abp_tags=[Tag(name="Operations")])
+
+
+@blueprint.get("/healthz")
+@public
+def healthz() -> Response:
+    """The process answers."""
+    return answer({"status": "ok"}, "Healthy")
+
+
+@blueprint.get("/readyz")
+@public
+def readyz() -> Response:
+    """The admin database answers, and has its migrations."""
+    admin_db = platform().connections.admin_db
+    ping(admin_db, READY_SECONDS)
+    if not is_initialised(admin_db):
+        raise DatabaseUnavailable("The admin database lacks migrations: run `multitenant init`")
+    return answer({"status": "ready"}, "Ready")

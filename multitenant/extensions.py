@@ -1,0 +1,81 @@
+"""What create_app() built, for the code that runs in a request."""
+
+from dataclasses import dataclass
+
+from flask import Flask, current_app
+
+from multitenant.config import Settings
+from multitenant.security.passwords import PasswordHasher
+from multitenant.security.tokens import Tokens
+from multitenant.tenancy.authentication import Authenticator
+from multitenant.tenancy.connection_manager import ConnectionManager
+from multitenant.tenancy.host_names import HostNames
+from multitenant.tenancy.membership import Membership
+from multitenant.tenancy.placement import OpenClient, Placement
+from multitenant.tenancy.provisioning import Provisioner
+from multitenant.tenancy.revocations import Revocations
+
+NAME = "multitenant"
+
+
+@dataclass(frozen=True, slots=True)
+class Platform:
+    """The collaborators of one application, wired together."""
+
+    settings: Settings
+    connections: ConnectionManager
+    tokens: Tokens
+    revocations: Revocations
+    host_names: HostNames
+    authenticator: Authenticator
+    membership: Membership
+    provisioner: Provisioner
+
+
+def build_platform(
+    settings: Settings, open_client: OpenClient, placement: Placement | None
+) -> Platform:
+    """Wire the collaborators. Opens nothing."""
+    connections = ConnectionManager(settings, open_client, placement)
+    tokens = Tokens(settings)
+    hasher = PasswordHasher(
+        rounds=settings.bcrypt_rounds,
+        parallel=settings.password_hash_concurrency,
+        waiting=settings.max_waiting_hashes,
+    )
+    stale_seconds = settings.tenant_stale_seconds
+    transaction_seconds = settings.operation_timeout_ms / 1000
+    revocations = Revocations(lambda: connections.admin_db, stale_seconds=stale_seconds)
+    return Platform(
+        settings=settings,
+        connections=connections,
+        tokens=tokens,
+        revocations=revocations,
+        host_names=HostNames(
+            lambda: connections.admin_db,
+            base_domain=settings.base_domain,
+            stale_seconds=stale_seconds,
+        ),
+        authenticator=Authenticator(connections, hasher, tokens),
+        membership=Membership(
+            connections, hasher, tokens, revocations, transaction_seconds=transaction_seconds
+        ),
+        provisioner=Provisioner(
+            connections,
+            hasher,
+            tokens,
+            db_prefix=settings.tenant_db_prefix,
+            transaction_seconds=transaction_seconds,
+        ),
+    )
+
+
+def platform_of(app: Flask) -> Platform:
+    """The platform of this application."""
+    platform: Platform = app.extensions[NAME]
+    return platform
+
+
+def platform() -> Platform:
+    """The platform of the application that is handling the present request."""
+    return platform_of(current_app)

@@ -1,0 +1,76 @@
+"""gunicorn's threaded worker, without its wait for clients that do not hang up.
+
+After an answer that ends a connection, gunicorn 27 half-closes the socket and waits up to two
+seconds for the client to do the same, so that unread input cannot cut off the answer. It waits in
+the worker's main loop, which accepts nothing meanwhile. Here the same waiting is done by the
+loop's own poller, and costs no thread.
+"""
+
+import contextlib
+import selectors
+import socket
+import time
+from concurrent.futures import Future
+from functools import partial
+from typing import Any
+
+from gunicorn.workers.gthread import TConn
+from gunicorn.workers.gthread import ThreadWorker as GunicornThreadWorker
+
+LINGER_SECONDS = 2.0
+MAX_DRAINED_BYTES = 65536
+
+
+class ThreadWorker(GunicornThreadWorker):  # type: ignore[misc]  # gunicorn has no type hints
+    """The worker class of `gunicorn.conf.py`."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._lingering: dict[TConn, int] = {}
+        """Connections that are answered and half closed, and how many bytes came since."""
+
+    def finish_request(self, conn: TConn, fs: "Future[Any]") -> None:
+        """Let go of a connection whose request is done; runs in the main loop."""
+        ended = fs.cancelled() or fs.exception() is not None or not fs.result()
+        if not ended or self.cfg.is_ssl:
+            super().finish_request(conn, fs)
+            return
+        try:
+            conn.sock.shutdown(socket.SHUT_WR)
+            conn.sock.setblocking(False)
+        except OSError:
+            self._hang_up(conn)
+            return
+        conn.timeout = time.monotonic() + LINGER_SECONDS
+        self._lingering[conn] = 0
+        self.poller.register(
+            conn.sock, selectors.EVENT_READ, partial(self._on_lingering_readable, conn)
+        )
+
+    def murder_pending(self) -> None:
+        """Called by the main loop at least once a second: end what lingers too long, too."""
+        super().murder_pending()
+        now = time.monotonic()
+        for conn in [conn for conn in self._lingering if conn.timeout <= now]:
+            self._end_linger(conn)
+
+    def _on_lingering_readable(self, conn: TConn, _: Any) -> None:
+        try:
+            data = conn.sock.recv(4096)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        self._lingering[conn] += len(data)
+        if not data or self._lingering[conn] > MAX_DRAINED_BYTES:
+            self._end_linger(conn)
+
+    def _end_linger(self, conn: TConn) -> None:
+        del self._lingering[conn]
+        with contextlib.suppress(KeyError, ValueError):
+            self.poller.unregister(conn.sock)
+        self._hang_up(conn)
+
+    def _hang_up(self, conn: TConn) -> None:
+        self.nr_conns -= 1
+        conn.close()

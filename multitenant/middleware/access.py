@@ -1,0 +1,42 @@
+"""Who may call a view. A view without a mark is for users of an active tenant."""
+
+from collections.abc import Callable
+from enum import Enum
+from typing import Any, TypeVar
+
+View = TypeVar("View", bound=Callable[..., Any])
+
+_ATTRIBUTE = "__access__"
+
+
+class Access(Enum):
+    """Kinds of views."""
+
+    TENANT = "tenant"
+    OPERATOR = "operator"
+    REFRESH = "refresh"
+    PUBLIC = "public"
+
+
+def public(view: View) -> View:
+    """Mark a view that anybody may call, without a token."""
+    setattr(view, _ATTRIBUTE, Access.PUBLIC)
+    return view
+
+
+def operator_only(view: View) -> View:
+    """Mark a view that only operators may call."""
+    setattr(view, _ATTRIBUTE, Access.OPERATOR)
+    return view
+
+
+def with_refresh_token(view: View) -> View:
+    """Mark the view that takes a refresh token instead of an access token."""
+    setattr(view, _ATTRIBUTE, Access.REFRESH)
+    return view
+
+
+def access_of(view: Callable[..., Any]) -> Access:
+    """Return how the view is marked; TENANT when it is not."""
+    access: Access = getattr(view, _ATTRIBUTE, Access.TENANT)
+    return access

@@ -1,0 +1,113 @@
+"""The hook that turns a token into a tenant's database.
+
+Deny by default: whatever view a request reaches, unless it is marked public, this ran first and
+put `g.claims`, `g.tenant`, `g.user` and `g.db` in place, or refused.
+"""
+
+import hmac
+
+from flask import Flask, Request, g, request
+
+from multitenant.errors import CsrfFailed, RoleRequired, TenantMismatch, TokenInvalid, TokenMissing
+from multitenant.extensions import platform
+from multitenant.logs import add_log_context
+from multitenant.middleware.access import Access, access_of
+from multitenant.middleware.request_context import CurrentUser
+from multitenant.security.tokens import Claims, TokenType
+from multitenant.tenancy.isolation import clear_scope, set_scope
+from multitenant.tenancy.tenant_cache import Lease
+
+TENANT_HEADER = "X-Tenant-Id"
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+COOKIES: dict[TokenType, str] = {
+    "access": "access_token_cookie",
+    "refresh": "refresh_token_cookie",
+}
+
+
+def init_app(app: Flask) -> None:
+    """Run the hook before every request, and give the lease back after each."""
+
+    @app.before_request
+    def resolve_database() -> None:
+        set_scope(platform().settings.admin_db_name)
+        access = _required_access(app)
+        if access is not Access.PUBLIC:
+            _resolve(access)
+
+    @app.teardown_request
+    def give_lease_back(_: BaseException | None) -> None:
+        lease: Lease | None = g.pop("lease", None)
+        if lease is not None:
+            lease.release()
+        clear_scope()
+
+
+def _required_access(app: Flask) -> Access:
+    """The mark of the view that this request reaches; PUBLIC where it reaches none, so that 404
+    and 405 are answered as such, and where Flask itself answers OPTIONS."""
+    rule = request.url_rule
+    if rule is None or request.endpoint is None:
+        return Access.PUBLIC
+    if request.method == "OPTIONS" and getattr(rule, "provide_automatic_options", False):
+        return Access.PUBLIC
+    return access_of(app.view_functions[request.endpoint])
+
+
+def _resolve(access: Access) -> None:
+    """Check, in this order: token, tenant hints, lease, tenant status, user, role."""
+    built = platform()
+    token_type: TokenType = "refresh" if access is Access.REFRESH else "access"
+    token, from_cookie = read_token(request, token_type)
+    claims = built.tokens.verify(token, token_type)
+    if from_cookie and request.method not in SAFE_METHODS:
+        _ensure_csrf_header(claims)
+    _ensure_hints_agree(claims)
+    lease = g.lease = built.connections.lease(claims.tenant_id)
+    tenant = lease.tenant
+    add_log_context(tenantId=str(tenant.id), userId=str(claims.user_id))
+    tenant.ensure_usable()
+    built.revocations.ensure_valid(claims)
+    if (claims.role == "operator") != tenant.system:
+        raise TokenInvalid()
+    if access is Access.OPERATOR and claims.role != "operator":
+        raise RoleRequired("Only operators may do this")
+    set_scope(built.settings.admin_db_name, tenant.db_name)
+    g.claims = claims
+    g.tenant = tenant
+    g.user = CurrentUser(id=claims.user_id, role=claims.role)
+    g.db = lease.database
+
+
+def read_token(request: Request, token_type: TokenType) -> tuple[str, bool]:
+    """Return the request's token and whether it came in a cookie.
+
+    `Authorization: Bearer` counts first, then the header `jwt`, then the cookie. Raises
+    TokenMissing, and TokenInvalid for an Authorization header of another form.
+    """
+    if authorization := request.headers.get("Authorization"):
+        scheme, _, token = authorization.partition(" ")
+        if scheme.lower() != "bearer" or not token.strip():
+            raise TokenInvalid("The Authorization header must be 'Bearer <token>'")
+        return token.strip(), False
+    if token := request.headers.get("jwt", "").strip():
+        return token, False
+    if token := request.cookies.get(COOKIES[token_type], ""):
+        return token, True
+    raise TokenMissing()
+
+
+def _ensure_csrf_header(claims: Claims) -> None:
+    sent = request.headers.get("X-CSRF-TOKEN", "")
+    if not claims.csrf or not hmac.compare_digest(sent.encode(), claims.csrf.encode()):
+        raise CsrfFailed()
+
+
+def _ensure_hints_agree(claims: Claims) -> None:
+    """The token decides which tenant is meant; nothing else may name another one."""
+    header = request.headers.get(TENANT_HEADER)
+    if header is not None and header != str(claims.tenant_id):
+        raise TenantMismatch()
+    host = platform().host_names.tenant_of(request.host)
+    if host.names_one and host.tenant_id != claims.tenant_id:
+        raise TenantMismatch()

@@ -1,0 +1,120 @@
+"""Errors become HTTP here, and nowhere else."""
+
+import logging
+import re
+from typing import NoReturn
+
+from flask import Flask, Response, g
+from pydantic import ValidationError
+from pymongo.errors import ConnectionFailure, PyMongoError
+from werkzeug.exceptions import HTTPException
+
+from multitenant.errors import DatabaseUnavailable, DomainError, ValidationFailed
+from multitenant.middleware.envelope import failure
+
+logger = logging.getLogger(__name__)
+
+STATUS_OF_CODE = {
+    "malformed_json": 400,
+    "invalid_cursor": 400,
+    "token_missing": 401,
+    "token_invalid": 401,
+    "token_expired": 401,
+    "token_revoked": 401,
+    "credentials_invalid": 401,
+    "role_required": 403,
+    "tenant_mismatch": 403,
+    "tenant_suspended": 403,
+    "module_disabled": 403,
+    "csrf_failed": 403,
+    "not_found": 404,
+    "method_not_allowed": 405,
+    "already_exists": 409,
+    "tenant_required": 409,
+    "user_limit_reached": 409,
+    "conflict": 409,
+    "payload_too_large": 413,
+    "unsupported_media_type": 415,
+    "validation_failed": 422,
+    "rate_limited": 429,
+    "tenant_busy": 429,
+    "tenant_maintenance": 503,
+    "database_unavailable": 503,
+    "internal_error": 500,
+}
+# What Werkzeug raises, in the API's words.
+CODE_OF_HTTP_STATUS = {
+    400: ("malformed_json", "The request could not be read"),
+    404: ("not_found", "There is no such route"),
+    405: ("method_not_allowed", "This route does not take this method"),
+    413: ("payload_too_large", "The body is too large"),
+    415: ("unsupported_media_type", "Send the body as application/json"),
+}
+DEFAULT_RETRY_SECONDS = 1
+
+
+def init_app(app: Flask) -> None:
+    """Answer every error in the envelope."""
+    app.register_error_handler(DomainError, answer_domain_error)
+    app.register_error_handler(PyMongoError, _answer_database_error)
+    app.register_error_handler(HTTPException, _answer_http_error)
+    app.register_error_handler(Exception, _answer_unexpected_error)
+
+
+def answer_domain_error(error: DomainError) -> Response:
+    """Return the answer to an error of the domain."""
+    status = STATUS_OF_CODE[error.code]
+    details = {"code": error.code, "requestId": g.get("request_id")}
+    incorrect_field = error.incorrect_field
+    if error.errors:
+        incorrect_field = incorrect_field or error.errors[0]["field"] or None
+        details["errors"] = error.errors
+    if incorrect_field:
+        details["incorrectField"] = incorrect_field
+    response = failure(status, error.message, details)
+    if status == 401:
+        response.headers["WWW-Authenticate"] = "Bearer"
+    if status in (429, 503):
+        response.headers["Retry-After"] = str(error.retry_after or DEFAULT_RETRY_SECONDS)
+    return response
+
+
+def refuse_invalid_input(error: ValidationError) -> NoReturn:
+    """Raise ValidationFailed for what Pydantic found."""
+    errors = [
+        {
+            "field": ".".join(str(part) for part in problem["loc"]),
+            "message": re.sub("^Value error, ", "", problem["msg"]),
+        }
+        for problem in error.errors(include_url=False, include_context=False, include_input=False)
+    ]
+    raise ValidationFailed(errors=errors) from error
+
+
+def _answer_database_error(error: PyMongoError) -> Response:
+    if (
+        error.timeout
+        or isinstance(error, ConnectionFailure)
+        or error.has_error_label("TransientTransactionError")
+        or error.has_error_label("UnknownTransactionCommitResult")
+    ):
+        logger.error("The database did not answer: %s", type(error).__name__, exc_info=error)
+        return answer_domain_error(DatabaseUnavailable())
+    return _answer_unexpected_error(error)
+
+
+def _answer_http_error(error: HTTPException) -> Response | HTTPException:
+    if error.code is None or error.code < 400 or error.response is not None:
+        return error
+    name = re.sub(r"[^a-z]+", "_", error.name.lower())
+    code, message = CODE_OF_HTTP_STATUS.get(error.code, (name, error.name))
+    response = failure(error.code, message, {"code": code, "requestId": g.get("request_id")})
+    for header, value in error.get_headers():
+        if header not in ("Content-Type", "Content-Length"):
+            response.headers[header] = value
+    return response
+
+
+def _answer_unexpected_error(error: Exception) -> Response:
+    logger.error("Unexpected %s", type(error).__name__, exc_info=error)
+    return answer_domain_error(DomainError("Something went wrong; quote the requestId to us"))

@@ -1,0 +1,42 @@
+"""What the middleware has put in place for the view, with types."""
+
+from dataclasses import dataclass
+
+from bson import ObjectId
+from flask import g
+
+from multitenant.repositories.model import MongoDatabase
+from multitenant.security.tokens import Claims
+from multitenant.tenancy.tenant import Tenant
+
+
+@dataclass(frozen=True, slots=True)
+class CurrentUser:
+    """Who is asking, by their token."""
+
+    id: ObjectId
+    role: str
+
+
+def current_db() -> MongoDatabase:
+    """The tenant's database (`g.db`)."""
+    db: MongoDatabase = g.db
+    return db
+
+
+def current_tenant() -> Tenant:
+    """The tenant (`g.tenant`)."""
+    tenant: Tenant = g.tenant
+    return tenant
+
+
+def current_user() -> CurrentUser:
+    """The user (`g.user`)."""
+    user: CurrentUser = g.user
+    return user
+
+
+def current_claims() -> Claims:
+    """All that the token says (`g.claims`)."""
+    claims: Claims = g.claims
+    return claims

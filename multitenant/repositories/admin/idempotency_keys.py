@@ -1,0 +1,16 @@
+"""Results of requests that were made with an `Idempotency-Key`."""
+
+from typing import Any
+
+from multitenant.repositories.model import Model, MongoDatabase, MongoDocument
+from multitenant.schemas.admin.idempotency_keys import IdempotencyKeyDocument
+
+
+def insert_idempotency_key(db: MongoDatabase, key: str, **result: Any) -> None:
+    """Keep a result under the key; raises AlreadyExists when the key was used before."""
+    Model(db, IdempotencyKeyDocument).insert(id=key, **result)
+
+
+def find_idempotency_key(db: MongoDatabase, key: str) -> MongoDocument | None:
+    """Return what was kept under the key."""
+    return Model(db, IdempotencyKeyDocument).collection.find_one({"_id": key})

@@ -1,0 +1,41 @@
+"""Withdrawn tokens."""
+
+from datetime import datetime
+
+from bson import ObjectId
+
+from multitenant.repositories.model import Model, MongoDatabase, MongoDocument
+from multitenant.schemas.admin.revocations import RevocationDocument
+
+
+def insert_revocation(db: MongoDatabase, revoked: str, expires_at: datetime) -> None:
+    """Withdraw a token or a family; raises AlreadyExists when it is withdrawn already."""
+    Model(db, RevocationDocument).insert(id=revoked, expires_at=expires_at)
+
+
+def upsert_family_revocation(db: MongoDatabase, family: str, expires_at: datetime) -> None:
+    """Withdraw every token of the family. May be done again."""
+    Model(db, RevocationDocument).collection.update_one(
+        {"_id": family}, {"$max": {"expiresAt": expires_at}}, upsert=True
+    )
+
+
+def upsert_user_revocation(
+    db: MongoDatabase,
+    user_id: ObjectId,
+    *,
+    version: int,
+    except_family: str,
+    expires_at: datetime,
+) -> None:
+    """Withdraw the user's tokens of versions below `version`, but those of one family."""
+    Model(db, RevocationDocument).collection.update_one(
+        {"_id": user_id},
+        {"$set": {"version": version, "exceptFamily": except_family, "expiresAt": expires_at}},
+        upsert=True,
+    )
+
+
+def find_revocations(db: MongoDatabase, ids: list[str | ObjectId]) -> list[MongoDocument]:
+    """Return the revocations of these tokens, families and users."""
+    return list(Model(db, RevocationDocument).collection.find({"_id": {"$in": ids}}))

@@ -1,0 +1,79 @@
+"""Tenant records in the admin database."""
+
+import re
+from typing import Any
+
+from bson import ObjectId
+from pymongo.collation import Collation
+
+from multitenant.repositories.model import Model, MongoDatabase, MongoDocument
+from multitenant.schemas.admin.tenants import CASE_INSENSITIVE, TenantDocument
+
+
+def _tenants(db: MongoDatabase) -> Model:
+    return Model(db, TenantDocument)
+
+
+def insert_tenant(db: MongoDatabase, **fields: Any) -> MongoDocument:
+    """Insert a tenant record; raises AlreadyExists with the field that is taken."""
+    return _tenants(db).insert(**fields)
+
+
+def find_tenant(db: MongoDatabase, tenant_id: ObjectId) -> MongoDocument | None:
+    """Return the tenant's record, whatever its status; None when there is none."""
+    return _tenants(db).collection.find_one({"_id": tenant_id})
+
+
+def find_tenants_by_ids(db: MongoDatabase, tenant_ids: list[ObjectId]) -> list[MongoDocument]:
+    """Return those of the tenants that exist, in the order of ids."""
+    return list(_tenants(db).collection.find({"_id": {"$in": tenant_ids}}).sort("_id", 1))
+
+
+def find_tenant_by_name(db: MongoDatabase, name: str) -> MongoDocument | None:
+    """Return the tenant of that name, compared without regard to case."""
+    return _tenants(db).collection.find_one(
+        {"name": name}, collation=Collation(**CASE_INSENSITIVE)
+    )
+
+
+def find_tenant_id_by_subdomain(db: MongoDatabase, subdomain: str) -> ObjectId | None:
+    """Return the id of the tenant with that subdomain."""
+    return _id_of(_tenants(db).collection.find_one({"subdomain": subdomain}, {"_id": 1}))
+
+
+def find_tenant_id_by_domain(db: MongoDatabase, domain: str) -> ObjectId | None:
+    """Return the id of the tenant with that custom domain."""
+    return _id_of(_tenants(db).collection.find_one({"domains": domain}, {"_id": 1}))
+
+
+def find_db_names(db: MongoDatabase, db_names: list[str]) -> set[str]:
+    """Return those of the names that are some tenant's database."""
+    found = _tenants(db).collection.find({"dbName": {"$in": db_names}}, {"dbName": 1})
+    return {tenant["dbName"] for tenant in found}
+
+
+def list_tenants(
+    db: MongoDatabase,
+    *,
+    status: str | None,
+    text: str | None,
+    limit: int,
+    after: ObjectId | None,
+) -> list[MongoDocument]:
+    """Return a page of tenants; `text` is part of the name or subdomain, in any case."""
+    query: dict[str, Any] = {}
+    if status:
+        query["status"] = status
+    if text:
+        part = {"$regex": re.escape(text), "$options": "i"}
+        query["$or"] = [{"name": part}, {"subdomain": part}]
+    return _tenants(db).find_page(query, limit=limit, after=after)
+
+
+def update_tenant(db: MongoDatabase, tenant_id: ObjectId, **changes: Any) -> MongoDocument | None:
+    """Change fields of a tenant (None removes one); return the record, None when there is none."""
+    return _tenants(db).update({"_id": tenant_id}, **changes)
+
+
+def _id_of(document: MongoDocument | None) -> ObjectId | None:
+    return document["_id"] if document else None

@@ -1,0 +1,63 @@
+"""Users in a tenant's database."""
+
+from typing import Any
+
+from bson import ObjectId
+
+from multitenant.repositories.model import Model, MongoDatabase, MongoDocument, utc_now
+from multitenant.schemas.tenant.users import UserDocument
+
+
+def _users(db: MongoDatabase) -> Model:
+    return Model(db, UserDocument)
+
+
+def insert_user(
+    db: MongoDatabase,
+    user_id: ObjectId,
+    *,
+    email: str,
+    role: str,
+    password: str | None,
+    invitation_id: str | None,
+) -> MongoDocument:
+    """Insert a user: active with a password hash, invited without. Raises AlreadyExists."""
+    now = utc_now()
+    return _users(db).insert(
+        id=user_id,
+        email=email,
+        role=role,
+        password=password,
+        status="active" if password else "invited",
+        token_version=0,
+        invitation_id=invitation_id,
+        created_at=now,
+        updated_at=now,
+    )
+
+
+def find_user(db: MongoDatabase, user_id: ObjectId) -> MongoDocument | None:
+    """Return the user, password hash included; None when there is none."""
+    return _users(db).collection.find_one({"_id": user_id})
+
+
+def find_user_by_email(db: MongoDatabase, email: str) -> MongoDocument | None:
+    """Return the user of the (normalised) email, password hash included."""
+    return _users(db).collection.find_one({"email": email})
+
+
+def replace_password(
+    db: MongoDatabase, user_id: ObjectId, *, current: str, new: str, token_version: int
+) -> MongoDocument | None:
+    """Replace the hash `current` with `new`; None when the user has another one by now."""
+    query = {"_id": user_id, "status": "active", "password": current}
+    return _users(db).update(query, password=new, token_version=token_version)
+
+
+def accept_invitation(
+    db: MongoDatabase, user_id: ObjectId, *, invitation_id: str, password: str
+) -> MongoDocument | None:
+    """Give an invited user a password hash and make them active; None when the invitation is
+    not open (any more)."""
+    query: dict[str, Any] = {"_id": user_id, "status": "invited", "invitationId": invitation_id}
+    return _users(db).update(query, password=password, status="active", invitation_id=None)

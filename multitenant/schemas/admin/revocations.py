@@ -1,0 +1,22 @@
+"""Tokens that were withdrawn before their time."""
+
+from mongoengine import DateTimeField, Document, DynamicField, IntField, StringField
+
+
+class RevocationDocument(Document):  # type: ignore[misc]  # MongoEngine has no type hints
+    """`_id` is a token id, a token family, or a user id.
+
+    For a user, `version` withdraws every token whose `ver` claim is lower, but those of
+    `exceptFamily`. MongoDB removes the record when the last such token has expired.
+    """
+
+    meta = {
+        "collection": "revocations",
+        "auto_create_index": False,
+        "indexes": [{"fields": ["expires_at"], "expireAfterSeconds": 0}],
+    }
+
+    id = DynamicField(primary_key=True)
+    version = IntField()
+    except_family = StringField(db_field="exceptFamily")
+    expires_at = DateTimeField(db_field="expiresAt", required=True)

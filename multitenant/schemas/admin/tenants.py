@@ -1,0 +1,139 @@
+"""Tenants: the stored record, the payloads of the operators' API, and what it answers."""
+
+import re
+from typing import Annotated, Literal
+
+from mongoengine import (
+    BooleanField,
+    DateTimeField,
+    Document,
+    IntField,
+    ListField,
+    StringField,
+)
+from pydantic import AfterValidator, Field
+
+from multitenant.schemas.paging import PageQuery
+from multitenant.schemas.payload import Answer, Changes, Email, Id, Line, NewPassword, Payload, Time
+
+STATUSES = ("active", "suspended", "maintenance", "deleted")
+MODULES = ("todos", "employees", "posts", "orders")
+# Labels of a host name that a platform wants for itself: they never name a tenant.
+RESERVED_SUBDOMAINS = frozenset({"www", "api", "app", "admin", "mail", "static"})
+CASE_INSENSITIVE = {"locale": "en", "strength": 2}
+
+
+class TenantDocument(Document):  # type: ignore[misc]  # MongoEngine has no type hints
+    """A tenant as the admin database keeps it. Its existence is the tenant's existence."""
+
+    meta = {
+        "collection": "tenants",
+        "auto_create_index": False,
+        "indexes": [
+            {"fields": ["name"], "unique": True, "collation": CASE_INSENSITIVE},
+            {"fields": ["subdomain"], "unique": True, "sparse": True},
+            {"fields": ["domains"], "unique": True, "sparse": True},
+            "status",
+        ],
+    }
+
+    name = StringField(required=True, min_length=1, max_length=100)
+    subdomain = StringField(max_length=63)
+    # None rather than an empty list: the sparse unique index would take two empty ones for equal
+    domains = ListField(StringField(max_length=253), default=None)
+    db_name = StringField(db_field="dbName", required=True, max_length=63)
+    cluster = StringField(required=True)
+    isolation = StringField(required=True, choices=("shared", "dedicated"))
+    status = StringField(required=True, choices=STATUSES)
+    modules = ListField(StringField(choices=MODULES), default=None)
+    user_limit = IntField(db_field="userLimit", min_value=1)
+    system = BooleanField(required=True, default=False)
+    schema_version = IntField(db_field="schemaVersion", required=True)
+    created_at = DateTimeField(db_field="createdAt", required=True)
+    updated_at = DateTimeField(db_field="updatedAt", required=True)
+    suspended_at = DateTimeField(db_field="suspendedAt")
+    deleted_at = DateTimeField(db_field="deletedAt")
+
+
+def _subdomain(value: str) -> str:
+    label = value.strip().lower()
+    if not re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", label):
+        raise ValueError("must be 1 to 63 letters, digits and hyphens, with none at the ends")
+    if label in RESERVED_SUBDOMAINS:
+        raise ValueError(f"{label!r} is reserved")
+    return label
+
+
+def _domain(value: str) -> str:
+    name = value.strip().lower().rstrip(".")
+    label = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+    if len(name) > 253 or not re.fullmatch(rf"({label}\.)+[a-z]({label})?", name):
+        raise ValueError("must be a domain name such as 'app.acme.example'")
+    return name
+
+
+def _unique(values: list[str]) -> list[str]:
+    if len(set(values)) != len(values):
+        raise ValueError("must not name one twice")
+    return values
+
+
+TenantName = Annotated[Line, Field(max_length=100)]
+Subdomain = Annotated[str, Field(max_length=63), AfterValidator(_subdomain)]
+Domain = Annotated[str, Field(max_length=253), AfterValidator(_domain)]
+Modules = Annotated[
+    list[Literal["todos", "employees", "posts", "orders"]], AfterValidator(_unique)
+]
+UserLimit = Annotated[int, Field(strict=True, ge=1, le=1_000_000)]
+
+
+class NewTenant(Payload):
+    """What an operator sends to add a tenant. Without a password its first user is invited."""
+
+    name: TenantName = Field(examples=["Acme"])
+    email: Email = Field(description="The first user, who owns the tenant")
+    password: NewPassword | None = None
+    subdomain: Subdomain | None = None
+    isolation: Literal["shared"] = "shared"
+    modules: Modules | None = Field(None, description="Without it the tenant has all modules")
+    user_limit: UserLimit | None = None
+
+
+class TenantChanges(Changes):
+    """What an operator may change; `null` removes a subdomain, the domains or a limit."""
+
+    name: TenantName = Field(default=None)
+    subdomain: Subdomain | None = None
+    domains: Annotated[list[Domain], Field(max_length=20), AfterValidator(_unique)] | None = None
+    modules: Modules | None = None
+    user_limit: UserLimit | None = None
+
+
+class TenantQuery(PageQuery):
+    """The filters of the list of tenants."""
+
+    status: Literal["active", "suspended", "maintenance", "deleted"] | None = None
+    q: Annotated[Line, Field(max_length=100)] | None = Field(
+        None, description="Part of the name or subdomain, in any case"
+    )
+
+
+class TenantAnswer(Answer):
+    """A tenant as operators see it: no URI, no credentials."""
+
+    id: Id
+    name: str
+    subdomain: str | None = None
+    domains: list[str] = []
+    db_name: str
+    cluster: str
+    isolation: str
+    status: str
+    modules: list[str] | None = None
+    user_limit: int | None = None
+    system: bool
+    schema_version: int
+    created_at: Time
+    updated_at: Time
+    suspended_at: Time | None = None
+    deleted_at: Time | None = None

@@ -1,0 +1,23 @@
+"""Logging in: payloads."""
+
+from typing import Annotated
+
+from pydantic import Field, SecretStr, StrictBool
+
+from multitenant.schemas.payload import Email, GivenPassword, Line, NewPassword, Payload
+
+
+class Login(Payload):
+    """Credentials, and the tenant (id, subdomain or name) where the email has several."""
+
+    email: Email
+    password: GivenPassword
+    tenant: Line | None = None
+    use_cookies: StrictBool = False
+
+
+class InvitationAcceptance(Payload):
+    """An invited user's first password."""
+
+    token: Annotated[SecretStr, Field(min_length=1, max_length=4096)]
+    password: NewPassword

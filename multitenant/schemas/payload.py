@@ -1,0 +1,150 @@
+"""What request bodies and answers are made of: the strict base models and field types."""
+
+import re
+from datetime import UTC, datetime
+from typing import Annotated, Any, Self
+
+from bson import ObjectId
+from email_validator import EmailNotValidError, validate_email
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    SecretStr,
+    StringConstraints,
+    WithJsonSchema,
+    model_validator,
+)
+from pydantic.alias_generators import to_camel
+
+MAX_PASSWORD_BYTES = 72  # bcrypt reads no more; longer ones would be cut silently
+CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f]")
+
+
+class Payload(BaseModel):
+    """A request: camelCase names, unknown fields refused."""
+
+    model_config = ConfigDict(
+        alias_generator=to_camel, extra="forbid", frozen=True, hide_input_in_errors=True
+    )
+
+
+class Changes(Payload):
+    """A PATCH: the fields that were sent, at least one. A default says nothing about the field."""
+
+    @model_validator(mode="after")
+    def _changes_something(self) -> Self:
+        if not self.model_fields_set:
+            raise ValueError("must name at least one field to change")
+        return self
+
+    def changes(self) -> dict[str, Any]:
+        """The fields that were sent, `None` included, by their Python names."""
+        return {name: getattr(self, name) for name in self.model_fields_set}
+
+
+class Answer(BaseModel):
+    """A response object: camelCase names; built from a stored document, and holding only the
+    fields it declares, whatever else the document has."""
+
+    model_config = ConfigDict(alias_generator=to_camel, validate_by_name=True, extra="ignore")
+
+    @classmethod
+    def of(cls, document: dict[str, Any]) -> dict[str, Any]:
+        """Return `document` (as stored, `_id` included) as a JSON-ready answer."""
+        fields = {("id" if name == "_id" else name): value for name, value in document.items()}
+        return cls.model_validate(fields).model_dump(by_alias=True)
+
+
+def _normalise_email(value: Any) -> Any:
+    """The one spelling of an email address that is stored and looked up."""
+    if not isinstance(value, str):
+        raise ValueError("must be a string")
+    try:
+        # `.test` and the like are addresses too, in development
+        checked = validate_email(value.strip(), check_deliverability=False, test_environment=True)
+    except EmailNotValidError as error:
+        raise ValueError(f"is not an email address: {error}") from error
+    return checked.normalized.lower()
+
+
+def _single_line(value: str) -> str:
+    if CONTROL_CHARACTERS.search(value):
+        raise ValueError("must not contain control characters")
+    return value
+
+
+def _iso_datetime(value: Any) -> Any:
+    """Read an ISO 8601 time with an offset into UTC, to the millisecond that MongoDB keeps."""
+    if isinstance(value, datetime):
+        return value
+    if not isinstance(value, str):
+        raise ValueError("must be a string such as '2030-01-31T12:00:00Z'")
+    try:
+        moment = datetime.fromisoformat(value)
+    except ValueError as error:
+        raise ValueError("must be an ISO 8601 time such as '2030-01-31T12:00:00Z'") from error
+    if moment.tzinfo is None:
+        raise ValueError("needs an offset from UTC, such as the 'Z' of '2030-01-31T12:00:00Z'")
+    try:
+        moment = moment.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError("is out of range") from error
+    return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
+
+
+def _iso_text(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03}Z"
+
+
+def _object_id(value: Any) -> Any:
+    if isinstance(value, ObjectId):
+        return value
+    if isinstance(value, str) and re.fullmatch(r"[0-9a-f]{24}", value):
+        return ObjectId(value)
+    raise ValueError("must be an id of 24 hexadecimal digits")
+
+
+def _password_size(password: SecretStr) -> SecretStr:
+    text = password.get_secret_value()
+    if "\x00" in text:
+        raise ValueError("must not contain NUL")
+    if len(text.encode()) > MAX_PASSWORD_BYTES:
+        raise ValueError(f"must have at most {MAX_PASSWORD_BYTES} bytes in UTF-8")
+    return password
+
+
+Email = Annotated[
+    str,
+    BeforeValidator(_normalise_email),
+    WithJsonSchema({"type": "string", "format": "email", "maxLength": 254}),
+]
+Line = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=200),
+    AfterValidator(_single_line),
+]
+Time = Annotated[
+    datetime,
+    BeforeValidator(_iso_datetime),
+    PlainSerializer(_iso_text, return_type=str),
+    WithJsonSchema({"type": "string", "format": "date-time"}),
+]
+Id = Annotated[
+    ObjectId,
+    PlainValidator(_object_id),
+    PlainSerializer(str, return_type=str),
+    WithJsonSchema({"type": "string", "pattern": "^[0-9a-f]{24}$"}),
+]
+GivenPassword = Annotated[SecretStr, Field(min_length=1), AfterValidator(_password_size)]
+NewPassword = Annotated[SecretStr, Field(min_length=8), AfterValidator(_password_size)]
+
+
+class IdPath(Payload):
+    """The path of one document."""
+
+    id: Id

@@ -1,0 +1,50 @@
+"""Users of a tenant: the stored document, payloads and answers."""
+
+from mongoengine import DateTimeField, Document, IntField, ObjectIdField, StringField
+
+from multitenant.schemas.payload import Answer, GivenPassword, Id, NewPassword, Payload, Time
+
+ROLES = ("owner", "admin", "member")
+STATUSES = ("active", "invited", "disabled")
+
+
+class UserDocument(Document):  # type: ignore[misc]  # MongoEngine has no type hints
+    """A user as the tenant's database keeps them.
+
+    `tokenVersion` grows whenever every token of the user must die; tokens carry it.
+    `invitationId` is the id of the one invitation token that may set the first password.
+    """
+
+    meta = {
+        "collection": "users",
+        "auto_create_index": False,
+        "indexes": [{"fields": ["email"], "unique": True}],
+    }
+
+    id = ObjectIdField(primary_key=True)
+    email = StringField(required=True, max_length=254)
+    password = StringField(max_length=60)
+    role = StringField(required=True, choices=ROLES)
+    status = StringField(required=True, choices=STATUSES)
+    token_version = IntField(db_field="tokenVersion", required=True, min_value=0)
+    invitation_id = StringField(db_field="invitationId")
+    created_at = DateTimeField(db_field="createdAt", required=True)
+    updated_at = DateTimeField(db_field="updatedAt", required=True)
+
+
+class PasswordChange(Payload):
+    """A user's own change of password."""
+
+    current_password: GivenPassword
+    new_password: NewPassword
+
+
+class UserAnswer(Answer):
+    """A user as their tenant sees them."""
+
+    id: Id
+    email: str
+    role: str
+    status: str
+    created_at: Time
+    updated_at: Time

@@ -1,0 +1,59 @@
+"""Password hashing with bcrypt, in bounded parallel."""
+
+import secrets
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import bcrypt
+
+from multitenant.errors import RateLimited
+
+RETRY_SECONDS = 2
+
+
+class PasswordHasher:
+    """Hashes and verifies passwords, at most `parallel` at a time.
+
+    A hash takes a core for a quarter of a second or so. At most `waiting` callers may hash or
+    queue to hash at once; one more gets RateLimited at once, so that logins never occupy every
+    thread of a worker.
+    """
+
+    def __init__(self, *, rounds: int, parallel: int, waiting: int) -> None:
+        """`rounds` is bcrypt's cost: one more doubles the time."""
+        self._rounds = rounds
+        self._cores = threading.BoundedSemaphore(parallel)
+        self._places = threading.BoundedSemaphore(max(parallel, waiting))
+        self._nobodys = bcrypt.hashpw(secrets.token_bytes(16).hex().encode(), self._salt()).decode()
+
+    def hash(self, password: str) -> str:
+        """Return the hash of a password of at most 72 bytes."""
+        with self._turn():
+            return bcrypt.hashpw(password.encode(), self._salt()).decode()
+
+    def verify(self, password: str, hashed: str | None) -> bool:
+        """Whether the password has that hash.
+
+        No hash (there is no such user) takes the same time and is False; so is a damaged hash
+        or a password that bcrypt cannot take.
+        """
+        with self._turn():
+            try:
+                fits = bcrypt.checkpw(password.encode(), (hashed or self._nobodys).encode())
+            except ValueError:
+                return False
+        return fits and hashed is not None
+
+    def _salt(self) -> bytes:
+        return bcrypt.gensalt(self._rounds)
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        if not self._places.acquire(blocking=False):
+            raise RateLimited("Too many logins at once", retry_after=RETRY_SECONDS)
+        try:
+            with self._cores:
+                yield
+        finally:
+            self._places.release()

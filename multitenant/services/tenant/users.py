@@ -1,0 +1,15 @@
+"""The rules of a tenant's users that concern its own database only."""
+
+from bson import ObjectId
+
+from multitenant.errors import NotFound
+from multitenant.repositories.model import MongoDatabase, MongoDocument
+from multitenant.repositories.tenant import users as repository
+
+
+def get_user(db: MongoDatabase, user_id: ObjectId) -> MongoDocument:
+    """Return the user; raises NotFound."""
+    user = repository.find_user(db, user_id)
+    if user is None:
+        raise NotFound("There is no such user")
+    return user

@@ -1,0 +1,97 @@
+"""What a user is to a tenant, where it concerns the admin database as well."""
+
+from multitenant.errors import Conflict, CredentialsInvalid, NotFound, TokenRevoked
+from multitenant.repositories.admin import revocations
+from multitenant.repositories.model import MongoDatabase, MongoDocument, utc_now
+from multitenant.repositories.tenant import users
+from multitenant.security.passwords import PasswordHasher
+from multitenant.security.tokens import Claims, Tokens
+from multitenant.tenancy.connection_manager import ConnectionManager
+from multitenant.tenancy.isolation import widened_scope
+from multitenant.tenancy.revocations import Revocations
+from multitenant.tenancy.tenant import Tenant
+from multitenant.tenancy.transactions import run_transaction
+
+
+class Membership:
+    """Changes to users that span a tenant's database and the admin database."""
+
+    def __init__(
+        self,
+        connections: ConnectionManager,
+        hasher: PasswordHasher,
+        tokens: Tokens,
+        revoked: Revocations,
+        *,
+        transaction_seconds: float,
+    ) -> None:
+        self._connections = connections
+        self._hasher = hasher
+        self._tokens = tokens
+        self._revoked = revoked
+        self._transaction_seconds = transaction_seconds
+
+    def change_password(
+        self, tenant: Tenant, db: MongoDatabase, claims: Claims, *, current: str, new: str
+    ) -> MongoDocument:
+        """Change the password of the token's user and return the user.
+
+        Every other session of the user ends with it, in the same transaction; the one that asks
+        goes on. Raises CredentialsInvalid when `current` is wrong, Conflict when the password
+        was changed by somebody else at the same time.
+        """
+        user = users.find_user(db, claims.user_id)
+        if user is None:
+            raise NotFound("There is no such user")
+        if not self._hasher.verify(current, user.get("password")):
+            raise CredentialsInvalid(
+                "The current password is wrong", incorrect_field="currentPassword"
+            )
+        hashed = self._hasher.hash(new)
+        version = user["tokenVersion"] + 1
+        client = self._connections.cluster_client(tenant.cluster)
+
+        def change() -> MongoDocument:
+            changed = users.replace_password(
+                client[tenant.db_name],
+                claims.user_id,
+                current=user["password"],
+                new=hashed,
+                token_version=version,
+            )
+            if changed is None:
+                raise Conflict("The user was changed meanwhile; try again")
+            revocations.upsert_user_revocation(
+                self._connections.admin_db,
+                claims.user_id,
+                version=version,
+                except_family=claims.family,
+                expires_at=utc_now() + self._tokens.longest_life,
+            )
+            return changed
+
+        changed = run_transaction(client, change, seconds=self._transaction_seconds)
+        self._revoked.forget()
+        return changed
+
+    def accept_invitation(self, token: str, password: str) -> MongoDocument:
+        """Set the first password of the user whom the invitation names, and return the user.
+
+        Raises TokenInvalid, TokenExpired, and TokenRevoked when it was used before.
+        """
+        claims = self._tokens.verify(token, "invitation")
+        with self._connections.lease(claims.tenant_id) as lease:
+            lease.tenant.ensure_usable()
+            with widened_scope(lease.tenant.db_name):
+                user = users.find_user(lease.database, claims.user_id)
+                if user is None or user.get("invitationId") != claims.id:
+                    raise TokenRevoked("This invitation is not open any more")
+                accepted = users.accept_invitation(
+                    lease.database,
+                    claims.user_id,
+                    invitation_id=claims.id,
+                    password=self._hasher.hash(password),
+                )
+        if accepted is None:
+            raise TokenRevoked("This invitation is not open any more")
+        return accepted

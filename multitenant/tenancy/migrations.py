@@ -1,0 +1,64 @@
+"""Numbered migrations, and which of them a database has had.
+
+A migration is a module `mNNNN_what_it_does` with `up(db)` and `down(db)`. It is recorded after it
+ran, so a crash between the two runs it again: `up` must bear that.
+"""
+
+import pkgutil
+from dataclasses import dataclass
+from importlib import import_module
+from types import ModuleType
+
+from multitenant.migrations import admin, tenant
+from multitenant.repositories.model import MongoDatabase, utc_now
+
+COLLECTION = "migrations"
+
+
+@dataclass(frozen=True)
+class Migration:
+    """One step of a schema's history."""
+
+    number: int
+    module: ModuleType
+
+    @property
+    def name(self) -> str:
+        """The module's own name, such as `m0001_initial`."""
+        return self.module.__name__.rpartition(".")[2]
+
+
+def _discover(package: ModuleType) -> tuple[Migration, ...]:
+    names = sorted(
+        found.name for found in pkgutil.iter_modules(package.__path__) if found.name[:1] == "m"
+    )
+    migrations = tuple(
+        Migration(int(name[1:5]), import_module(f"{package.__name__}.{name}")) for name in names
+    )
+    if [migration.number for migration in migrations] != list(range(1, len(migrations) + 1)):
+        raise RuntimeError(f"{package.__name__}: migrations must be numbered 1, 2, 3 …: {names}")
+    return migrations
+
+
+ADMIN_MIGRATIONS = _discover(admin)
+TENANT_MIGRATIONS = _discover(tenant)
+
+
+def pending_migrations(
+    db: MongoDatabase, migrations: tuple[Migration, ...]
+) -> tuple[Migration, ...]:
+    """Return those that the database has not had, in their order."""
+    applied = {record["_id"] for record in db[COLLECTION].find({}, {"_id": 1})}
+    return tuple(migration for migration in migrations if migration.number not in applied)
+
+
+def migrate(db: MongoDatabase, migrations: tuple[Migration, ...]) -> int:
+    """Apply what is pending, in order; return the number of the newest migration."""
+    for migration in pending_migrations(db, migrations):
+        migration.module.up(db)
+        db[COLLECTION].update_one(
+            {"_id": migration.number},
+            {"$setOnInsert": {"name": migration.name, "appliedAt": utc_now()}},
+            upsert=True,
+        )
+    return migrations[-1].number

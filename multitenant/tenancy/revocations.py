@@ -1,0 +1,55 @@
+"""Whether a genuine token was withdrawn."""
+
+import threading
+import time
+from collections.abc import Callable
+
+from lru import LRU
+
+from multitenant.errors import TokenRevoked
+from multitenant.repositories.admin.revocations import find_revocations
+from multitenant.repositories.model import MongoDatabase, MongoDocument
+from multitenant.security.tokens import Claims
+
+CACHED_CHECKS = 10_000
+
+
+class Revocations:
+    """Reads the revocations of a token at most once in `stale_seconds`."""
+
+    def __init__(self, admin_db: Callable[[], MongoDatabase], *, stale_seconds: float) -> None:
+        self._admin_db = admin_db
+        self._stale_seconds = stale_seconds
+        self._checked_at: LRU[str, float] = LRU(CACHED_CHECKS)
+        self._lock = threading.Lock()
+
+    def ensure_valid(self, claims: Claims) -> None:
+        """Return if neither the token, its family nor its user's tokens were withdrawn.
+
+        Raises TokenRevoked. The own id of a refresh token is left to the refresh itself, which
+        must tell its first use from the second.
+        """
+        now = time.monotonic()
+        with self._lock:
+            checked_at = self._checked_at.get(claims.id)
+        if checked_at is not None and now - checked_at <= self._stale_seconds:
+            return
+        ids = [claims.family, claims.user_id]
+        if claims.type != "refresh":
+            ids.append(claims.id)
+        found = find_revocations(self._admin_db(), ids)
+        if any(_withdraws(record, claims) for record in found):
+            raise TokenRevoked()
+        with self._lock:
+            self._checked_at[claims.id] = now
+
+    def forget(self) -> None:
+        """Make the next use of every token read its revocations again."""
+        with self._lock:
+            self._checked_at.clear()
+
+
+def _withdraws(record: MongoDocument, claims: Claims) -> bool:
+    if record["_id"] != claims.user_id:
+        return True
+    return claims.version < record["version"] and claims.family != record.get("exceptFamily")

@@ -1,0 +1,63 @@
+"""A tenant, as the request path knows it."""
+
+from dataclasses import dataclass
+from typing import Self
+
+from bson import ObjectId
+
+from multitenant.errors import TenantMaintenance, TenantSuspended, TokenRevoked
+from multitenant.repositories.model import MongoDocument
+
+MAINTENANCE_RETRY_SECONDS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Tenant:
+    """One tenant's record, without what requests do not need. Immutable, safe to share."""
+
+    id: ObjectId
+    name: str
+    subdomain: str | None
+    domains: tuple[str, ...]
+    db_name: str
+    cluster: str
+    isolation: str
+    status: str
+    modules: frozenset[str] | None
+    system: bool
+
+    @classmethod
+    def of(cls, record: MongoDocument) -> Self:
+        """Read a record of the admin database."""
+        return cls(
+            id=record["_id"],
+            name=record["name"],
+            subdomain=record.get("subdomain"),
+            domains=tuple(record.get("domains", ())),
+            db_name=record["dbName"],
+            cluster=record["cluster"],
+            isolation=record["isolation"],
+            status=record["status"],
+            modules=frozenset(record["modules"]) if "modules" in record else None,
+            system=record["system"],
+        )
+
+    @property
+    def placement(self) -> tuple[str, str, str]:
+        """What decides which client and database serve it; when it changes, so must they."""
+        return (self.cluster, self.isolation, self.db_name)
+
+    def ensure_usable(self) -> None:
+        """Return if the tenant may work. Otherwise raise TenantSuspended, TenantMaintenance, or
+        TokenRevoked when it is deleted."""
+        if self.status == "active":
+            return
+        if self.status == "maintenance":
+            raise TenantMaintenance(retry_after=MAINTENANCE_RETRY_SECONDS)
+        if self.status == "deleted":
+            raise TokenRevoked("The tenant of this token no longer exists")
+        raise TenantSuspended()
+
+    def role_of(self, user: MongoDocument) -> str:
+        """The role of the tenant's user in tokens: everyone in a system tenant operates."""
+        return "operator" if self.system else str(user["role"])
