@@ -32,7 +32,9 @@ MIN_SECRET_BYTES = 32
 
 
 def _split(value: Any) -> Any:
-    return [part.strip() for part in value.split(",") if part.strip()] if type(value) is str else value
+    return (
+        [part.strip() for part in value.split(",") if part.strip()] if type(value) is str else value
+    )
 
 
 def _mongodb_uri(value: SecretStr) -> SecretStr:
@@ -200,7 +202,9 @@ def load_settings(
         try:
             settings = Settings.model_validate(values)
         except ValidationError as error:
-            problems += [line for line in _explain(error) if _name(line) not in map(_name, problems)]
+            problems += [
+                line for line in _explain(error) if _name(line) not in map(_name, problems)
+            ]
             wrong = {str(problem["loc"][0]) for problem in error.errors() if problem["loc"]}
             if not wrong:
                 break

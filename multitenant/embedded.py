@@ -286,7 +286,9 @@ class EmbeddedServer:
         }
 
     def _client(self, port: int, *, authenticated: bool) -> MongoClient[dict[str, Any]]:
-        credentials = {"username": USER, "password": self._password} if authenticated else {}
+        credentials: dict[str, Any] = (
+            {"username": USER, "password": self._password} if authenticated else {}
+        )
         return MongoClient(
             "127.0.0.1",
             port,

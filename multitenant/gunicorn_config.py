@@ -28,7 +28,8 @@ preload_app = False
 http_parser = "python"
 control_socket_disable = True
 # A heartbeat file on disk may block a worker for as long as the disk does.
-worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None
+_memory = "/dev/shm"  # noqa: S108  # gunicorn makes a file of its own there, safely
+worker_tmp_dir = _memory if Path(_memory).is_dir() else None
 logconfig_dict = logging_config(_settings)
 
 

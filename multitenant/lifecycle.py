@@ -27,6 +27,7 @@ class InFlight:
         self._changed = threading.Condition()
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        """Serve one request."""
         with self._changed:
             self._count += 1
         try:

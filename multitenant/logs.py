@@ -49,7 +49,7 @@ class ConsoleFormatter(Formatter):
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)-7s %(name)s %(message)s", "%H:%M:%S")
 
-    def formatMessage(self, record: LogRecord) -> str:
+    def formatMessage(self, record: LogRecord) -> str:  # noqa: N802  # logging's name
         """Return the first line."""
         record.message = record.message.encode("unicode_escape").decode("ascii")
         fields = [str(record.__dict__[name]) for name in ACCESS_FIELDS if name in record.__dict__]

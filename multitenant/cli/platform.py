@@ -14,7 +14,7 @@ from multitenant.extensions import Platform, platform_of
 from multitenant.instance import read_or_create
 from multitenant.tenancy.initialisation import initialise, make_up_password
 
-PASSWORD_FILE = "operator-password"
+PASSWORD_FILE = "operator-password"  # noqa: S105  # a file name
 
 
 @contextmanager

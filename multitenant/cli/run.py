@@ -31,7 +31,7 @@ class Server(Application):  # type: ignore[misc]  # gunicorn has no type hints
 
 @click.command()
 def run() -> None:
-    """Serve the application with gunicorn.
+    r"""Serve the application with gunicorn.
 
     Without ADMIN_DB_URI (development only) it starts a real MongoDB of its own, which keeps its
     data in INSTANCE_PATH and stops with the application. It applies the admin database's

@@ -1,6 +1,7 @@
 """Request bodies: JSON in the strict sense, safe to store."""
 
 import json
+import math
 import re
 from functools import cached_property
 from typing import Any
@@ -57,10 +58,10 @@ def parse_object(body: bytes) -> dict[str, Any]:
         raise MalformedJson("The body is nested too deeply or has a number too long") from error
     errors: list[dict[str, str]] = []
     _inspect(value, "", 1, errors)
-    if not isinstance(value, dict):
-        errors = [{"field": "", "message": "the body must be a JSON object"}]
     if errors:
         raise ValidationFailed(errors=errors[:MAX_ERRORS])
+    if not isinstance(value, dict):
+        raise ValidationFailed("The body must be a JSON object")
     return value
 
 
@@ -84,22 +85,28 @@ def _inspect(value: Any, path: str, depth: int, errors: list[dict[str, str]]) ->
     if isinstance(value, dict):
         for key, inner in value.items():
             where = f"{path}.{_shown(key)}" if path else _shown(key)
-            _inspect(key, where, depth, errors)
             if "$" in key or "." in key:
                 errors.append({"field": where, "message": "a key must not have '$' or '.'"})
+            _inspect(key, where, depth, errors)
             _inspect(inner, where, depth + 1, errors)
     elif isinstance(value, list):
         for index, inner in enumerate(value):
             _inspect(inner, f"{path}.{index}" if path else str(index), depth + 1, errors)
-    elif isinstance(value, str):
-        if "\x00" in value:
-            errors.append({"field": path, "message": "must not contain NUL"})
+    elif problem := _problem(value):
+        errors.append({"field": path, "message": problem})
+
+
+def _problem(value: Any) -> str | None:
+    """What is wrong with a string or number; None when nothing is."""
+    if isinstance(value, str):
         if SURROGATE.search(value):
             raise MalformedJson("The body has half a surrogate pair, which is no character")
-    elif type(value) is int and value not in INT64:
-        errors.append({"field": path, "message": "must fit in 64 bits"})
-    elif type(value) is float and value in (float("inf"), float("-inf")):
-        errors.append({"field": path, "message": "must be a finite number"})
+        return "must not contain NUL" if "\x00" in value else None
+    if type(value) is int and value not in INT64:
+        return "must fit in 64 bits"
+    if type(value) is float and math.isinf(value):
+        return "must be a finite number"
+    return None
 
 
 def _shown(key: str) -> str:

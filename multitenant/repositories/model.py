@@ -34,7 +34,8 @@ class Model:
 
     def __init__(self, db: MongoDatabase, document: type[Document]) -> None:
         self._document = document
-        self.collection = db[document._meta["collection"]]
+        self._meta: dict[str, Any] = document._meta  # noqa: SLF001  # MongoEngine's, documented
+        self.collection = db[self._meta["collection"]]
 
     def insert(self, **fields: Any) -> MongoDocument:
         """Validate and insert a new document; return it as stored.
@@ -91,7 +92,7 @@ class Model:
 
     def ensure_indexes(self) -> None:
         """Create every index that the schema declares. May be run again."""
-        for spec in map(dict, self._document._meta["index_specs"]):
+        for spec in map(dict, self._meta["index_specs"]):
             spec.pop("cls", None)
             self.collection.create_index(spec.pop("fields"), **spec)
 

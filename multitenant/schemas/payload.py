@@ -21,6 +21,8 @@ from pydantic import (
 )
 from pydantic.alias_generators import to_camel
 
+UNSET: Any = None
+"""The default of a field of `Changes` that `null` cannot remove."""
 MAX_PASSWORD_BYTES = 72  # bcrypt reads no more; longer ones would be cut silently
 CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f]")
 
@@ -98,7 +100,9 @@ def _iso_datetime(value: Any) -> Any:
 
 
 def _iso_text(moment: datetime) -> str:
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03}Z"
+    return (
+        moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03}Z"
+    )
 
 
 def _object_id(value: Any) -> Any:

@@ -67,7 +67,7 @@ class Tokens:
 
     def __init__(self, settings: Settings) -> None:
         secrets = [key.get_secret_value() for key in settings.jwt_secret_keys]
-        self._keys = {_key_id(secret): secret for secret in secrets}
+        self._keys: dict[str, str] = {_key_id(secret): secret for secret in secrets}
         self._signing_key_id = next(iter(self._keys))
         self._access_seconds = settings.access_token_seconds
         self._refresh_seconds = settings.refresh_token_seconds
@@ -131,7 +131,7 @@ class Tokens:
         The same arguments give the same token, so it need not be stored to be told again.
         """
         start = int(invited_at.timestamp())
-        return create_access_token(
+        token: str = create_access_token(
             str(user_id),
             additional_claims={
                 "type": "invitation",
@@ -147,6 +147,7 @@ class Tokens:
             },
             additional_headers={"kid": self._signing_key_id},
         )
+        return token
 
     def verify(self, token: str, token_type: TokenType) -> Claims:
         """Return the claims of a genuine token of that type that has not expired.
@@ -176,10 +177,10 @@ class Tokens:
             raise TokenInvalid() from error
 
     def _key_of(self, header: dict[str, Any], payload: dict[str, Any]) -> str:
-        key = self._keys.get(str(header.get("kid")))
-        if key is None:
+        key_id = str(header.get("kid"))
+        if key_id not in self._keys:
             raise jwt.InvalidTokenError("unknown key id")
-        return key
+        return self._keys[key_id]
 
 
 def _claims(decoded: dict[str, Any]) -> Claims:

@@ -16,7 +16,7 @@ from multitenant.repositories.tenant import users
 from multitenant.security.passwords import PasswordHasher
 from multitenant.security.tokens import Claims, TokenPair, Tokens, expiry
 from multitenant.tenancy.connection_manager import ConnectionManager
-from multitenant.tenancy.host_names import NamedTenant
+from multitenant.tenancy.host_names import NOBODY, NamedTenant
 from multitenant.tenancy.isolation import widened_scope
 from multitenant.tenancy.tenant import Tenant
 
@@ -27,7 +27,7 @@ class TenantHints:
 
     text: str | None = None
     """An id, subdomain or name, from the login's body."""
-    host: NamedTenant = NamedTenant(names_one=False)
+    host: NamedTenant = NOBODY
     header: str | None = None
     """`X-Tenant-Id`."""
 

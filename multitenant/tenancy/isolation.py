@@ -61,9 +61,7 @@ class IsolationListener(CommandListener):
     def started(self, event: CommandStartedEvent) -> None:
         """Check one command."""
         scope = _scope.get()
-        if scope is None or (
-            event.database_name == "admin" and event.command_name in HOUSEKEEPING
-        ):
+        if scope is None or (event.database_name == "admin" and event.command_name in HOUSEKEEPING):
             return
         self.commands += 1
         if event.database_name not in scope:

@@ -2,7 +2,6 @@
 
 from datetime import datetime, timedelta
 
-
 from multitenant.repositories.admin.tenants import find_db_names
 from multitenant.repositories.model import MongoDatabase, utc_now
 from multitenant.tenancy.placement import Client
@@ -23,9 +22,7 @@ def find_orphans(
 ) -> list[tuple[str, datetime]]:
     """Return name and time of each database that this platform prepared for a tenant which does
     not exist, if that is longer ago than `older_than` (at least MIN_AGE counts)."""
-    names = [
-        name for name in client.list_database_names() if name.startswith(db_prefix)
-    ]
+    names = [name for name in client.list_database_names() if name.startswith(db_prefix)]
     taken = find_db_names(admin_db, names)
     latest = utc_now() - max(older_than, MIN_AGE)
     orphans = []

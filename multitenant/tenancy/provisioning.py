@@ -231,4 +231,3 @@ def _fingerprint(new: NewTenant) -> str:
     be guessed at."""
     body = new.model_dump(mode="json", exclude={"password"}) | {"invited": new.password is None}
     return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
-

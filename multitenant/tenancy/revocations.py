@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Callable
 
+from bson import ObjectId
 from lru import LRU
 
 from multitenant.errors import TokenRevoked
@@ -34,7 +35,7 @@ class Revocations:
             checked_at = self._checked_at.get(claims.id)
         if checked_at is not None and now - checked_at <= self._stale_seconds:
             return
-        ids = [claims.family, claims.user_id]
+        ids: list[str | ObjectId] = [claims.family, claims.user_id]
         if claims.type != "refresh":
             ids.append(claims.id)
         found = find_revocations(self._admin_db(), ids)

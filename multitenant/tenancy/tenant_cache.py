@@ -70,7 +70,7 @@ class Lease:
         """Give the lease back. Doing it again does nothing."""
         entry, self._entry = self._entry, None
         if entry is not None:
-            self._cache._give_back(entry)
+            self._cache.give_back(entry)
 
     def __enter__(self) -> "Lease":
         return self
@@ -186,7 +186,8 @@ class TenantCache:
         flight.landed.wait()
         if flight.error is not None:
             raise flight.error
-        assert flight.entry is not None and flight.tenant is not None
+        assert flight.entry is not None
+        assert flight.tenant is not None
         return Lease(self, flight.entry, flight.tenant)
 
     def _fly(self, tenant_id: ObjectId, flight: _Flight, old: _Entry | None) -> Lease:
@@ -230,7 +231,7 @@ class TenantCache:
         flight.landed.set()
         _close(to_close)
         if old is not None:
-            self._give_back(old)
+            self.give_back(old)
 
     def _grant_all(self, flight: _Flight, entry: _Entry, *, renewed: bool) -> None:
         granted = 1 + flight.waiters
@@ -265,7 +266,8 @@ class TenantCache:
             dropped.cached = False
             self._evicted.append(dropped)
 
-    def _give_back(self, entry: _Entry) -> None:
+    def give_back(self, entry: _Entry) -> None:
+        """Take one lease of the entry back; Lease.release() calls this."""
         with self._lock:
             entry.leases -= 1
             self._leases -= 1

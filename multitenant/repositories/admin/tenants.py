@@ -4,7 +4,6 @@ import re
 from typing import Any
 
 from bson import ObjectId
-from pymongo.collation import Collation
 
 from multitenant.repositories.model import Model, MongoDatabase, MongoDocument
 from multitenant.schemas.admin.tenants import CASE_INSENSITIVE, TenantDocument
@@ -31,9 +30,7 @@ def find_tenants_by_ids(db: MongoDatabase, tenant_ids: list[ObjectId]) -> list[M
 
 def find_tenant_by_name(db: MongoDatabase, name: str) -> MongoDocument | None:
     """Return the tenant of that name, compared without regard to case."""
-    return _tenants(db).collection.find_one(
-        {"name": name}, collation=Collation(**CASE_INSENSITIVE)
-    )
+    return _tenants(db).collection.find_one({"name": name}, collation=CASE_INSENSITIVE)
 
 
 def find_tenant_id_by_subdomain(db: MongoDatabase, subdomain: str) -> ObjectId | None:

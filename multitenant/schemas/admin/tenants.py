@@ -14,7 +14,17 @@ from mongoengine import (
 from pydantic import AfterValidator, Field
 
 from multitenant.schemas.paging import PageQuery
-from multitenant.schemas.payload import Answer, Changes, Email, Id, Line, NewPassword, Payload, Time
+from multitenant.schemas.payload import (
+    UNSET,
+    Answer,
+    Changes,
+    Email,
+    Id,
+    Line,
+    NewPassword,
+    Payload,
+    Time,
+)
 
 STATUSES = ("active", "suspended", "maintenance", "deleted")
 MODULES = ("todos", "employees", "posts", "orders")
@@ -81,9 +91,7 @@ def _unique(values: list[str]) -> list[str]:
 TenantName = Annotated[Line, Field(max_length=100)]
 Subdomain = Annotated[str, Field(max_length=63), AfterValidator(_subdomain)]
 Domain = Annotated[str, Field(max_length=253), AfterValidator(_domain)]
-Modules = Annotated[
-    list[Literal["todos", "employees", "posts", "orders"]], AfterValidator(_unique)
-]
+Modules = Annotated[list[Literal["todos", "employees", "posts", "orders"]], AfterValidator(_unique)]
 UserLimit = Annotated[int, Field(strict=True, ge=1, le=1_000_000)]
 
 
@@ -102,7 +110,7 @@ class NewTenant(Payload):
 class TenantChanges(Changes):
     """What an operator may change; `null` removes a subdomain, the domains or a limit."""
 
-    name: TenantName = Field(default=None)
+    name: TenantName = UNSET
     subdomain: Subdomain | None = None
     domains: Annotated[list[Domain], Field(max_length=20), AfterValidator(_unique)] | None = None
     modules: Modules | None = None

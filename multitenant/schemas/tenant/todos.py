@@ -3,7 +3,7 @@
 from mongoengine import BooleanField, DateTimeField, Document, StringField
 from pydantic import Field, StrictBool
 
-from multitenant.schemas.payload import Answer, Changes, Id, Line, Payload, Time
+from multitenant.schemas.payload import UNSET, Answer, Changes, Id, Line, Payload, Time
 
 
 class TodoDocument(Document):  # type: ignore[misc]  # MongoEngine has no type hints
@@ -29,8 +29,8 @@ class NewTodo(Payload):
 class TodoChanges(Changes):
     """What may change; `dueAt: null` removes it."""
 
-    title: Line = Field(default=None)
-    done: StrictBool = Field(default=None)
+    title: Line = UNSET
+    done: StrictBool = UNSET
     due_at: Time | None = None
 
 

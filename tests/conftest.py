@@ -1,0 +1,160 @@
+"""Fixtures: one real mongod for the session, fresh databases for every test."""
+
+import itertools
+import os
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+import pytest
+from pydantic import SecretStr
+from pymongo import MongoClient
+
+from multitenant import create_app
+from multitenant.config import Settings, load_settings
+from multitenant.embedded import EmbeddedServer
+from multitenant.tenancy.initialisation import initialise
+from multitenant.tenancy.isolation import IsolationListener, clear_scope
+from multitenant.tenancy.placement import Placement
+from tests.support import OPERATOR_EMAIL, OPERATOR_PASSWORD, CommandRecorder, World
+
+_numbers = itertools.count(1)
+
+
+class MakeWorld(Protocol):
+    """Builds an application on databases of its own; keywords are settings."""
+
+    def __call__(self, *, placement: Placement | None = None, **settings: Any) -> World: ...
+
+
+@pytest.fixture(scope="session")
+def mongod(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]:
+    """A real mongod with authentication, transactions, change streams and failpoints."""
+    directory = tmp_path_factory.mktemp("mongod")
+    with EmbeddedServer(directory, parameters={"enableTestCommands": "1"}) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def mongo(mongod: EmbeddedServer) -> Iterator[MongoClient[dict[str, Any]]]:
+    """A client with all rights, for looking at what the application has done."""
+    with MongoClient[dict[str, Any]](
+        mongod.uri, tz_aware=True, serverMonitoringMode="poll"
+    ) as client:
+        yield client
+
+
+@pytest.fixture
+def environment(
+    mongod: EmbeddedServer, mongo: MongoClient[dict[str, Any]], tmp_path: Path
+) -> Iterator[dict[str, str]]:
+    """The environment variables of an application on databases of its own."""
+    name = f"t{os.getpid()}x{next(_numbers)}"
+    yield {
+        "MULTITENANT_ENV": "development",
+        "ADMIN_DB_URI": mongod.uri,
+        "ADMIN_DB_NAME": f"{name}_admin",
+        "TENANT_DB_PREFIX": f"{name}_tenant_",
+        "INSTANCE_PATH": str(tmp_path / "instance"),
+        "JWT_SECRET_KEYS": "a-key-for-tests-only-0123456789abcdef",
+        "BCRYPT_ROUNDS": "4",
+        "BASE_DOMAIN": "localhost",
+        "OPERATOR_EMAIL": OPERATOR_EMAIL,
+        "OPERATOR_PASSWORD": OPERATOR_PASSWORD,
+        "THREADS": "128",
+        "LOG_LEVEL": "WARNING",
+    }
+    for database in mongo.list_database_names():
+        if database.startswith(f"{name}_"):
+            mongo.drop_database(database)
+
+
+@pytest.fixture
+def settings(environment: dict[str, str]) -> Settings:
+    """The same, as settings."""
+    return load_settings(environment, env_file=None)
+
+
+@pytest.fixture
+def make_world(environment: dict[str, str]) -> Iterator[MakeWorld]:
+    """Make applications that must end without a leak: leases, clients, foreign commands."""
+    worlds: list[World] = []
+
+    def make(*, placement: Placement | None = None, **changes: Any) -> World:
+        changed = environment | {name.upper(): str(value) for name, value in changes.items()}
+        settings = load_settings(changed, env_file=None)
+        isolation, recorder = IsolationListener(), CommandRecorder()
+        app = create_app(settings, placement=placement, listeners=[isolation, recorder])
+        world = World(app, isolation, recorder)
+        worlds.append(world)
+        initialise(
+            world.platform.connections,
+            world.platform.provisioner,
+            email=OPERATOR_EMAIL,
+            password=SecretStr(OPERATOR_PASSWORD),
+            made_up_password=lambda: pytest.fail("the password was given"),
+        )
+        recorder.commands.clear()
+        return world
+
+    yield make
+    for world in worlds:
+        connections = world.platform.connections
+        assert connections.stats()["leases"] == 0, "a lease was not given back"
+        connections.close(timeout=0)
+        assert connections.stats()["clients"] == 0, "a client was left open"
+        assert world.isolation.violations == [], "a command left its tenant"
+
+
+@pytest.fixture
+def world(make_world: MakeWorld) -> World:
+    """An application as it comes."""
+    return make_world()
+
+
+@pytest.fixture(autouse=True)
+def _no_thread_is_left(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fail a test that leaves a thread behind."""
+    if "mongod" in request.fixturenames:
+        request.getfixturevalue("mongo")  # its threads live as long as the session
+    before = set(threading.enumerate())
+    yield
+    clear_scope()
+    left = [
+        thread
+        for thread in set(threading.enumerate()) - before
+        if not thread.name.startswith("pymongo_") or _outlives(thread)
+    ]
+    assert left == [], "the test left threads behind"
+
+
+def _outlives(thread: threading.Thread) -> bool:
+    """Whether a PyMongo thread is still there after the moment it needs to see its client close."""
+    thread.join(timeout=3)
+    return thread.is_alive()
+
+
+@pytest.fixture
+def run_together() -> Callable[[list[Callable[[], Any]]], list[Any]]:
+    """Run functions in threads that start at the same moment; return their results in order."""
+
+    def run(functions: list[Callable[[], Any]]) -> list[Any]:
+        results: list[Any] = [None] * len(functions)
+        start = threading.Barrier(len(functions))
+
+        def call(index: int) -> None:
+            start.wait()
+            try:
+                results[index] = functions[index]()
+            except BaseException as error:  # noqa: BLE001  # the test looks at it
+                results[index] = error
+
+        threads = [threading.Thread(target=call, args=(i,)) for i in range(len(functions))]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return results
+
+    return run

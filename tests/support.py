@@ -1,0 +1,168 @@
+"""What tests speak: a platform with a client, tenants, and users who are logged in."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from bson import ObjectId
+from flask.testing import FlaskClient
+from flask_openapi3 import OpenAPI
+from pymongo.monitoring import (
+    CommandFailedEvent,
+    CommandListener,
+    CommandStartedEvent,
+    CommandSucceededEvent,
+)
+from werkzeug.test import TestResponse
+
+from multitenant.extensions import Platform, platform_of
+from multitenant.repositories.model import MongoDatabase
+from multitenant.tenancy.isolation import IsolationListener
+
+OPERATOR_EMAIL = "operator@example.com"
+OPERATOR_PASSWORD = "operator's own password"
+PASSWORD = "correct horse battery"
+
+
+class CommandRecorder(CommandListener):
+    """Remembers every command as (database, command name, the command itself)."""
+
+    def __init__(self) -> None:
+        self.commands: list[tuple[str, str, Mapping[str, Any]]] = []
+
+    def started(self, event: CommandStartedEvent) -> None:
+        self.commands.append((event.database_name, event.command_name, event.command))
+
+    def succeeded(self, event: CommandSucceededEvent) -> None:
+        pass
+
+    def failed(self, event: CommandFailedEvent) -> None:
+        pass
+
+    def count(self, command: str, collection: str) -> int:
+        return sum(
+            name == command and cmd.get(name) == collection for _, name, cmd in self.commands
+        )
+
+
+@dataclass(frozen=True)
+class User:
+    """A logged-in user, who sends requests."""
+
+    client: FlaskClient
+    tenant_id: str
+    user_id: str
+    access: str
+    refresh: str
+
+    def send(self, method: str, path: str, json: Any = None, **kwargs: Any) -> TestResponse:
+        headers = {"Authorization": f"Bearer {self.access}", **kwargs.pop("headers", {})}
+        return self.client.open(path, method=method, json=json, headers=headers, **kwargs)
+
+    def get(self, path: str, **kwargs: Any) -> TestResponse:
+        return self.send("GET", path, **kwargs)
+
+    def post(self, path: str, json: Any = None, **kwargs: Any) -> TestResponse:
+        return self.send("POST", path, json, **kwargs)
+
+    def patch(self, path: str, json: Any, **kwargs: Any) -> TestResponse:
+        return self.send("PATCH", path, json, **kwargs)
+
+    def put(self, path: str, json: Any, **kwargs: Any) -> TestResponse:
+        return self.send("PUT", path, json, **kwargs)
+
+    def delete(self, path: str, **kwargs: Any) -> TestResponse:
+        return self.send("DELETE", path, **kwargs)
+
+
+@dataclass
+class World:
+    """One application on its own databases, and shortcuts to what happens in it."""
+
+    app: OpenAPI
+    isolation: IsolationListener
+    recorder: CommandRecorder
+    _operator: User | None = field(default=None)
+
+    @property
+    def platform(self) -> Platform:
+        return platform_of(self.app)
+
+    @property
+    def admin_db(self) -> MongoDatabase:
+        return self.platform.connections.admin_db
+
+    @property
+    def client(self) -> FlaskClient:
+        return self.app.test_client(use_cookies=False)
+
+    @property
+    def operator(self) -> User:
+        if self._operator is None:
+            self._operator = self.login(OPERATOR_EMAIL, OPERATOR_PASSWORD)
+        return self._operator
+
+    def login(self, email: str, password: str = PASSWORD, **fields: Any) -> User:
+        body = {"email": email, "password": password, **fields}
+        response = self.client.post("/api/login", json=body)
+        assert response.status_code == 200, response.text
+        session = answer(response)
+        return User(
+            self.client,
+            session["tenantId"],
+            session["userId"],
+            session["accessToken"],
+            session["refreshToken"],
+        )
+
+    def add(self, **fields: Any) -> TestResponse:
+        return self.operator.post("/api/add", fields)
+
+    def tenant(self, name: str, **fields: Any) -> User:
+        """Add a tenant and return its owner, logged in."""
+        email = fields.pop("email", f"owner@{name.lower()}.example")
+        response = self.add(name=name, email=email, password=PASSWORD, **fields)
+        assert response.status_code == 201, response.text
+        return self.login(email, tenant=answer(response)["tenantId"])
+
+    def record(self, tenant_id: str) -> dict[str, Any]:
+        found = self.admin_db["tenants"].find_one({"_id": ObjectId(tenant_id)})
+        assert found is not None
+        return found
+
+    def set_status(self, tenant_id: str, status: str) -> None:
+        """Change a tenant's status as another process would."""
+        self.admin_db["tenants"].update_one(
+            {"_id": ObjectId(tenant_id)}, {"$set": {"status": status}}
+        )
+        self.platform.connections.forget(ObjectId(tenant_id))
+
+    def db_of(self, tenant_id: str) -> MongoDatabase:
+        return self.admin_db.client[self.record(tenant_id)["dbName"]]
+
+    def databases(self) -> set[str]:
+        """The names of all databases that this world has made."""
+        settings = self.platform.settings
+        return {
+            name
+            for name in self.admin_db.client.list_database_names()
+            if name == settings.admin_db_name or name.startswith(settings.tenant_db_prefix)
+        }
+
+
+def answer(response: TestResponse) -> Any:
+    """The responseObject, after checking the envelope around it."""
+    body = response.get_json()
+    assert set(body) == {"success", "statusCode", "message", "responseObject"}
+    assert body["statusCode"] == response.status_code
+    assert body["success"] == (response.status_code < 400)
+    assert body["message"]
+    return body["responseObject"]
+
+
+def refusal(response: TestResponse, status: int, code: str) -> Any:
+    """The responseObject of an error, after checking its status and code."""
+    details = answer(response)
+    assert (response.status_code, details["code"]) == (status, code), response.text
+    assert details["requestId"] == response.headers["X-Request-ID"]
+    return details
