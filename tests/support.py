@@ -21,6 +21,7 @@ from multitenant.tenancy.isolation import IsolationListener
 
 OPERATOR_EMAIL = "operator@example.com"
 OPERATOR_PASSWORD = "operator's own password"
+JWT_KEY = "a-key-for-tests-only-" + "0123456789abcdef" * 4
 PASSWORD = "correct horse battery"
 
 

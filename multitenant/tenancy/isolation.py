@@ -24,7 +24,7 @@ _scope: ContextVar[frozenset[str] | None] = ContextVar("isolation_scope", defaul
 # Sent to the database `admin` on behalf of sessions and connections; they read no data.
 HOUSEKEEPING = frozenset(
     {"hello", "ismaster", "ping", "endSessions", "commitTransaction", "abortTransaction"}
-    | {"saslStart", "saslContinue"}
+    | {"saslStart", "saslContinue", "killSessions"}
 )
 
 

@@ -28,7 +28,7 @@ from multitenant.tenancy.isolation import widened_scope
 from multitenant.tenancy.migrations import TENANT_MIGRATIONS, migrate
 from multitenant.tenancy.orphans import mark_prepared
 from multitenant.tenancy.placement import DEFAULT_CLUSTER
-from multitenant.tenancy.transactions import run_transaction
+from multitenant.tenancy.transactions import may_be_committed, run_transaction
 
 logger = logging.getLogger(__name__)
 
@@ -131,8 +131,9 @@ class Provisioner:
             run_transaction(
                 client, lambda: self._insert(plan, db, version), seconds=self._transaction_seconds
             )
-        except BaseException as error:
-            if not _may_be_committed(error):
+        except Exception as error:
+            # (An interrupt may come between a commit and its answer: gc looks at that later.)
+            if not may_be_committed(error):
                 self._discard(db)
             raise
 
@@ -217,13 +218,6 @@ class Provisioner:
                 invited_at=made_at,
             )
         return ProvisionedTenant(tenant_id, user_id, token)
-
-
-def _may_be_committed(error: BaseException) -> bool:
-    """Whether the transaction may have taken effect although `error` was raised."""
-    return isinstance(error, PyMongoError) and error.has_error_label(
-        "UnknownTransactionCommitResult"
-    )
 
 
 def _fingerprint(new: NewTenant) -> str:

@@ -104,7 +104,8 @@ class TenantCache:
             size, callback=lambda _, entry: self._evicted.append(entry)
         )
         self._flights: dict[ObjectId, _Flight] = {}
-        self._clients: set[Client] = set()
+        # by identity: two MongoClients of one address are equal
+        self._clients: dict[int, Client] = {}
         self._leases = 0
         self._hits = self._misses = self._rechecks = self._evictions = 0
         self._closing = False
@@ -165,7 +166,7 @@ class TenantCache:
             for entry in self._entries.values():
                 entry.cached = False
             self._entries.clear()
-            clients, self._clients = self._clients, set()
+            clients, self._clients = list(self._clients.values()), {}
         for client in clients:
             client.close()
         return quiet
@@ -242,8 +243,9 @@ class TenantCache:
             self._rechecks += 1
         else:
             self._misses += 1
-        if entry.connection.own_client is not None:
-            self._clients.add(entry.connection.own_client)
+        client = entry.connection.own_client
+        if client is not None:
+            self._clients[id(client)] = client
 
     def _keep(self, tenant_id: ObjectId, flight: _Flight, entry: _Entry) -> None:
         assert flight.tenant is not None
@@ -282,7 +284,8 @@ class TenantCache:
             for entry in entries
             if entry.connection.own_client is not None and not entry.cached and entry.leases == 0
         ]
-        self._clients.difference_update(unused)
+        for client in unused:
+            self._clients.pop(id(client), None)
         return unused
 
 

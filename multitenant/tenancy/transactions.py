@@ -1,9 +1,11 @@
 """Transactions across the databases of one cluster."""
 
+import contextlib
 from collections.abc import Callable
 from typing import TypeVar
 
 import pymongo
+from pymongo.errors import PyMongoError
 from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
 
@@ -25,8 +27,22 @@ def run_transaction(client: Client, work: Callable[[], T], *, seconds: float) ->
         client.start_session() as session,
         session.bind(end_session=False),
     ):
-        return session.with_transaction(
-            lambda _: work(),
-            read_concern=ReadConcern("snapshot"),
-            write_concern=WriteConcern("majority"),
-        )
+        try:
+            return session.with_transaction(
+                lambda _: work(),
+                read_concern=ReadConcern("snapshot"),
+                write_concern=WriteConcern("majority"),
+            )
+        except PyMongoError as error:
+            if not may_be_committed(error):
+                # A refused commit leaves the transaction open, and what it locked.
+                with contextlib.suppress(PyMongoError):
+                    client.admin.command("killSessions", [session.session_id])
+            raise
+
+
+def may_be_committed(error: BaseException) -> bool:
+    """Whether a transaction that raised `error` may have taken effect all the same."""
+    return isinstance(error, PyMongoError) and error.has_error_label(
+        "UnknownTransactionCommitResult"
+    )

@@ -1,0 +1,343 @@
+"""The tenant cache: leases, eviction, single flight, staleness. Clients are fakes; time is ours."""
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any, cast
+
+import pytest
+from bson import ObjectId
+
+from multitenant.errors import DatabaseUnavailable, TokenRevoked
+from multitenant.tenancy.placement import Connection
+from multitenant.tenancy.tenant import Tenant
+from multitenant.tenancy.tenant_cache import Lease, TenantCache
+
+
+class FakeClient:
+    def __init__(self) -> None:
+        self.closed = 0
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+class Platform:
+    """Tenants to look up, and every client that was opened for one."""
+
+    def __init__(self) -> None:
+        self.tenants: dict[ObjectId, Tenant] = {}
+        self.looked_up: list[ObjectId] = []
+        self.clients: list[FakeClient] = []
+        self.now = 0.0
+        self.before_load: Callable[[], None] = lambda: None
+
+    def add(self, name: str = "acme") -> ObjectId:
+        tenant_id = ObjectId()
+        self.tenants[tenant_id] = Tenant(
+            tenant_id, name, None, (), f"tenant_{name}", "default", "shared", "active", None, False
+        )
+        return tenant_id
+
+    def load(self, tenant_id: ObjectId) -> Tenant | None:
+        self.looked_up.append(tenant_id)
+        found = self.tenants.get(tenant_id)
+        self.before_load()
+        return found
+
+    def connect(self, tenant: Tenant) -> Connection:
+        client = FakeClient()
+        self.clients.append(client)
+        return Connection(cast(Any, f"database of {tenant.name}"), cast(Any, client))
+
+    def cache(self, size: int = 10, seconds: float = 100, stale_seconds: float = 1) -> TenantCache:
+        return TenantCache(
+            self.load,
+            self.connect,
+            size=size,
+            seconds=seconds,
+            stale_seconds=stale_seconds,
+            clock=lambda: self.now,
+        )
+
+
+@pytest.fixture
+def platform() -> Platform:
+    return Platform()
+
+
+def test_the_second_lease_is_a_hit_on_the_same_client(platform: Platform) -> None:
+    cache, acme = platform.cache(), platform.add()
+
+    with cache.lease(acme) as first, cache.lease(acme) as second:
+        assert first.database is second.database
+
+    stats = cache.stats()
+    assert (stats["misses"], stats["hits"], stats["leases"]) == (1, 1, 0)
+    assert len(platform.looked_up) == len(platform.clients) == 1
+
+
+def test_an_unknown_tenant_is_refused_and_not_remembered(platform: Platform) -> None:
+    cache, unknown = platform.cache(), ObjectId()
+    for _ in range(2):
+        with pytest.raises(TokenRevoked):
+            cache.lease(unknown)
+    assert len(platform.looked_up) == 2
+    assert cache.stats()["leases"] == 0
+
+
+def test_an_evicted_client_closes_only_when_its_last_lease_is_given_back(
+    platform: Platform,
+) -> None:
+    cache = platform.cache(size=1)
+    first, second = cache.lease(platform.add("a")), cache.lease(platform.add("b"))
+
+    assert cache.stats()["evictions"] == 1
+    assert platform.clients[0].closed == 0, "evicted under a request"
+    again = first
+    again.release()
+    assert platform.clients[0].closed == 1
+    assert platform.clients[1].closed == 0
+    second.release()
+    assert platform.clients[1].closed == 0, "still cached"
+
+
+def test_an_idle_client_closes_when_it_is_evicted(platform: Platform) -> None:
+    cache = platform.cache(size=1)
+    cache.lease(platform.add("a")).release()
+    cache.lease(platform.add("b")).release()
+
+    assert [client.closed for client in platform.clients] == [1, 0]
+    assert cache.stats()["clients"] == 1
+
+
+def test_the_least_recently_used_tenant_is_evicted(platform: Platform) -> None:
+    cache = platform.cache(size=2)
+    a, b, c = (platform.add(name) for name in "abc")
+    for tenant_id in (a, b, a, c):
+        cache.lease(tenant_id).release()
+
+    cache.lease(a).release()
+    assert platform.looked_up.count(a) == 1
+    cache.lease(b).release()
+    assert platform.looked_up.count(b) == 2
+
+
+def test_releasing_twice_gives_back_one_lease(platform: Platform) -> None:
+    cache, acme = platform.cache(), platform.add()
+    first, second = cache.lease(acme), cache.lease(acme)
+    first.release()
+    first.release()
+    assert cache.stats()["leases"] == 1
+    second.release()
+
+
+def test_a_lease_that_was_given_back_leads_nowhere(platform: Platform) -> None:
+    lease = platform.cache().lease(platform.add())
+    lease.release()
+    with pytest.raises(RuntimeError):
+        _ = lease.database
+
+
+def _lease_in_threads(cache: TenantCache, tenant_id: ObjectId, count: int) -> list[Lease]:
+    with ThreadPoolExecutor(count) as pool:
+        return list(pool.map(lambda _: cache.lease(tenant_id), range(count)))
+
+
+def test_a_hundred_first_leases_cause_one_look_up_and_one_client(platform: Platform) -> None:
+    cache, acme = platform.cache(), platform.add()
+    platform.before_load = lambda: time.sleep(0.3)
+
+    leases = _lease_in_threads(cache, acme, 100)
+
+    assert len(platform.looked_up) == len(platform.clients) == 1
+    assert cache.stats()["leases"] == 100
+    for lease in leases:
+        lease.release()
+    assert cache.stats()["leases"] == 0
+
+
+def test_a_failed_look_up_fails_everybody_who_waited_and_is_tried_again(platform: Platform) -> None:
+    cache, acme = platform.cache(), platform.add()
+    waiting = threading.Event()
+
+    def fail() -> None:
+        waiting.wait(0.2)
+        raise DatabaseUnavailable
+
+    platform.before_load = fail
+
+    def try_lease(_: int) -> bool:
+        try:
+            cache.lease(acme)
+        except DatabaseUnavailable:
+            return False
+        return True
+
+    with ThreadPoolExecutor(8) as pool:
+        assert not any(pool.map(try_lease, range(8)))
+    assert cache.stats()["leases"] == 0
+    platform.before_load = lambda: None
+    cache.lease(acme).release()
+
+
+def test_a_stale_entry_is_read_again_before_use_and_keeps_its_client(platform: Platform) -> None:
+    cache, acme = platform.cache(stale_seconds=1), platform.add()
+    cache.lease(acme).release()
+    platform.tenants[acme] = replace(platform.tenants[acme], status="suspended")
+
+    platform.now = 1.0
+    with cache.lease(acme) as lease:
+        assert lease.tenant.status == "active", "not stale yet"
+    platform.now = 1.1
+    with cache.lease(acme) as lease:
+        assert lease.tenant.status == "suspended"
+
+    assert len(platform.clients) == 1
+    assert cache.stats()["rechecks"] == 1
+
+
+def test_a_stale_entry_is_not_used_when_its_record_cannot_be_read(platform: Platform) -> None:
+    cache, acme = platform.cache(stale_seconds=1), platform.add()
+    cache.lease(acme).release()
+    platform.now = 2.0
+
+    def fail() -> None:
+        raise DatabaseUnavailable
+
+    platform.before_load = fail
+    for _ in range(2):
+        with pytest.raises(DatabaseUnavailable):
+            cache.lease(acme)
+    assert cache.stats()["leases"] == 0
+    platform.before_load = lambda: None
+    cache.lease(acme).release()
+    assert len(platform.clients) == 1, "the client was good all the time"
+
+
+def test_a_stale_entry_of_a_tenant_that_is_gone_leaves_the_cache(platform: Platform) -> None:
+    cache, acme = platform.cache(stale_seconds=1), platform.add()
+    cache.lease(acme).release()
+    del platform.tenants[acme]
+    platform.now = 2.0
+
+    with pytest.raises(TokenRevoked):
+        cache.lease(acme)
+
+    assert platform.clients[0].closed == 1
+    assert cache.stats()["size"] == cache.stats()["clients"] == 0
+
+
+def test_a_tenant_that_moved_gets_a_new_client_and_the_old_one_ends_with_its_last_lease(
+    platform: Platform,
+) -> None:
+    cache, acme = platform.cache(), platform.add()
+    before = cache.lease(acme)
+    platform.tenants[acme] = replace(platform.tenants[acme], db_name="tenant_elsewhere")
+    cache.forget(acme)
+
+    after = cache.lease(acme)
+
+    assert len(platform.clients) == 2
+    assert platform.clients[0].closed == 0
+    before.release()
+    assert [client.closed for client in platform.clients] == [1, 0]
+    after.release()
+
+
+def test_an_entry_past_its_time_to_live_is_looked_up_anew(platform: Platform) -> None:
+    cache, acme = platform.cache(seconds=10, stale_seconds=100), platform.add()
+    cache.lease(acme).release()
+    platform.now = 10.1
+    cache.lease(acme).release()
+
+    assert len(platform.clients) == 2
+    assert [client.closed for client in platform.clients] == [1, 0]
+
+
+def test_forgetting_during_a_look_up_does_not_let_the_old_record_into_the_cache(
+    platform: Platform,
+) -> None:
+    """Once a suspension has answered, nobody may be served from a record read before it."""
+    cache, acme = platform.cache(), platform.add()
+    loading, suspended = threading.Event(), threading.Event()
+
+    def wait() -> None:
+        loading.set()
+        suspended.wait(5)
+
+    platform.before_load = wait  # the old record has been read by now
+    with ThreadPoolExecutor(1) as pool:
+        early = pool.submit(cache.lease, acme)
+        loading.wait(5)
+        platform.tenants[acme] = replace(platform.tenants[acme], status="suspended")
+        cache.forget(acme)
+        platform.before_load = lambda: None
+        with cache.lease(acme) as late:
+            assert late.tenant.status == "suspended"
+        suspended.set()
+        assert early.result().tenant.status == "active", "it asked before the suspension"
+        early.result().release()
+
+    with cache.lease(acme) as later:
+        assert later.tenant.status == "suspended"
+    assert sorted(client.closed for client in platform.clients) == [0, 1]
+
+
+def test_closing_waits_for_leases_refuses_new_ones_and_closes_every_client(
+    platform: Platform,
+) -> None:
+    cache = platform.cache(size=1)
+    evicted, cached = cache.lease(platform.add("a")), cache.lease(platform.add("b"))
+    with ThreadPoolExecutor(1) as pool:
+        closing = pool.submit(cache.close, 5)
+        while not cache._closing:
+            pass
+        with pytest.raises(DatabaseUnavailable):
+            cache.lease(platform.add("c"))
+        assert not closing.done()
+        assert [client.closed for client in platform.clients] == [0, 0]
+        evicted.release()
+        assert not closing.done()
+        cached.release()
+        assert closing.result() is True
+    assert all(client.closed for client in platform.clients)
+    assert cache.close(0) is True, "closing again is fine"
+
+
+def test_closing_gives_up_waiting_after_its_bound(platform: Platform) -> None:
+    cache = platform.cache()
+    lease = cache.lease(platform.add())
+    assert cache.close(0.05) is False
+    assert platform.clients[0].closed == 1
+    lease.release()
+    assert cache.stats()["leases"] == cache.stats()["clients"] == 0
+
+
+def test_hammering_a_small_cache_leaves_no_lease_and_no_client_behind(platform: Platform) -> None:
+    cache = platform.cache(size=2)
+    tenants = [platform.add(str(number)) for number in range(8)]
+
+    def work(seed: int) -> int:
+        used_closed = 0
+        for step in range(300):
+            with cache.lease(tenants[(seed * 7 + step * 3) % 8]) as lease:
+                entry = lease._entry
+                assert entry is not None
+                client = cast(Any, entry.connection.own_client)
+                used_closed += client.closed
+                if step % 50 == 0:
+                    cache.forget(tenants[step % 8])
+        return used_closed
+
+    with ThreadPoolExecutor(16) as pool:
+        assert sum(pool.map(work, range(16))) == 0, "a leased client was closed"
+
+    stats = cache.stats()
+    assert stats["leases"] == 0
+    assert stats["clients"] == stats["size"] == 2
+    assert stats["evictions"] > 100
+    assert sum(client.closed == 0 for client in platform.clients) == 2
+    assert all(client.closed <= 1 for client in platform.clients)
