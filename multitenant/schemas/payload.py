@@ -23,6 +23,7 @@ from pydantic.alias_generators import to_camel
 
 UNSET: Any = None
 """The default of a field of `Changes` that `null` cannot remove."""
+MIN_PASSWORD_LENGTH = 8
 MAX_PASSWORD_BYTES = 72  # bcrypt reads no more; longer ones would be cut silently
 CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f]")
 
@@ -100,9 +101,7 @@ def _iso_datetime(value: Any) -> Any:
 
 
 def _iso_text(moment: datetime) -> str:
-    return (
-        moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03}Z"
-    )
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
 
 
 def _object_id(value: Any) -> Any:
@@ -111,6 +110,12 @@ def _object_id(value: Any) -> Any:
     if isinstance(value, str) and re.fullmatch(r"[0-9a-f]{24}", value):
         return ObjectId(value)
     raise ValueError("must be an id of 24 hexadecimal digits")
+
+
+def _new_password(password: SecretStr) -> SecretStr:
+    if len(password.get_secret_value()) < MIN_PASSWORD_LENGTH:
+        raise ValueError(f"must have at least {MIN_PASSWORD_LENGTH} characters")
+    return password
 
 
 def _password_size(password: SecretStr) -> SecretStr:
@@ -144,8 +149,18 @@ Id = Annotated[
     PlainSerializer(str, return_type=str),
     WithJsonSchema({"type": "string", "pattern": "^[0-9a-f]{24}$"}),
 ]
-GivenPassword = Annotated[SecretStr, Field(min_length=1), AfterValidator(_password_size)]
-NewPassword = Annotated[SecretStr, Field(min_length=8), AfterValidator(_password_size)]
+GivenPassword = Annotated[
+    SecretStr,
+    Field(min_length=1),
+    AfterValidator(_password_size),
+    WithJsonSchema({"type": "string", "format": "password", "minLength": 1}),
+]
+NewPassword = Annotated[
+    SecretStr,
+    AfterValidator(_new_password),
+    AfterValidator(_password_size),
+    WithJsonSchema({"type": "string", "format": "password", "minLength": MIN_PASSWORD_LENGTH}),
+]
 
 
 class IdPath(Payload):

@@ -1,0 +1,76 @@
+"""/healthz and /readyz."""
+
+from typing import Any
+
+import pymongo
+import pytest
+from pydantic import SecretStr
+from pymongo import MongoClient
+
+from multitenant import create_app
+from multitenant.config import Settings
+from multitenant.extensions import platform_of
+from tests.conftest import MakeWorld
+from tests.support import World, answer, refusal
+
+
+def test_a_running_platform_is_healthy_and_ready(world: World) -> None:
+    assert answer(world.client.get("/healthz")) == {"status": "ok"}
+    assert answer(world.client.get("/readyz")) == {"status": "ready"}
+
+
+def test_without_migrations_it_is_not_ready_and_says_what_to_do(settings: Settings) -> None:
+    app = create_app(settings)
+    response = app.test_client().get("/readyz")
+    refusal(response, 503, "database_unavailable")
+    assert "multitenant init" in response.get_json()["message"]
+    platform_of(app).connections.close(0)
+
+
+def test_without_a_database_it_is_healthy_but_not_ready(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("multitenant.controllers.health.READY_SECONDS", 0.3)
+    nobody = SecretStr("mongodb://127.0.0.1:1/?replicaSet=x")
+    app = create_app(settings.model_copy(update={"admin_db_uri": nobody}))
+    client = app.test_client()
+    assert client.get("/healthz").status_code == 200
+    response = client.get("/readyz")
+    refusal(response, 503, "database_unavailable")
+    assert int(response.headers["Retry-After"]) > 0
+    platform_of(app).connections.close(0)
+
+
+def test_a_database_that_goes_away_in_a_request_answers_503(
+    make_world: MakeWorld, mongo: MongoClient[dict[str, Any]]
+) -> None:
+    world = make_world(operation_timeout_ms=500)
+    owner = world.tenant("Acme")
+    data = {"failCommands": ["find"], "appName": "multitenant", "closeConnection": True}
+    mongo.admin.command("configureFailPoint", "failCommand", mode="alwaysOn", data=data)
+    try:
+        response = owner.get("/api/to-do-list")
+    finally:
+        mongo.admin.command("configureFailPoint", "failCommand", mode="off")
+    refusal(response, 503, "database_unavailable")
+    assert int(response.headers["Retry-After"]) > 0
+    assert owner.get("/api/to-do-list").status_code == 200
+
+
+def test_a_slow_database_answers_503_in_bounded_time(
+    world: World, mongo: MongoClient[dict[str, Any]]
+) -> None:
+    owner = world.tenant("Acme")
+    data = {
+        "failCommands": ["find"],
+        "appName": "multitenant",
+        "blockConnection": True,
+        "blockTimeMS": 1000,
+    }
+    mongo.admin.command("configureFailPoint", "failCommand", mode={"times": 5}, data=data)
+    try:
+        with pymongo.timeout(0.2):
+            response = owner.get("/api/to-do-list")
+    finally:
+        mongo.admin.command("configureFailPoint", "failCommand", mode="off")
+    refusal(response, 503, "database_unavailable")

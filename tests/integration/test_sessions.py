@@ -1,0 +1,164 @@
+"""POST /api/refresh, GET /api/users/me, PUT /api/users/me/password."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from bson import ObjectId
+
+from tests.conftest import MakeWorld
+from tests.support import PASSWORD, User, World, answer, refusal
+
+NEW_PASSWORD = "a new password"
+
+
+@pytest.fixture
+def watchful_world(make_world: MakeWorld) -> World:
+    """A world in which every request reads revocations, as after a moment in any other."""
+    return make_world(tenant_stale_seconds=0)
+
+
+def refresh(world: World, token: str) -> Any:
+    return world.client.post("/api/refresh", headers={"Authorization": f"Bearer {token}"})
+
+
+def me(world: World, token: str) -> Any:
+    return world.client.get("/api/users/me", headers={"jwt": token})
+
+
+def test_refreshing_gives_a_new_pair_that_works(world: World) -> None:
+    owner = world.tenant("Acme")
+    response = refresh(world, owner.refresh)
+
+    session = answer(response)
+    assert set(session) == {"accessToken", "refreshToken", "userId", "tenantId", "role"}
+    assert session["accessToken"] != owner.access
+    assert me(world, session["accessToken"]).status_code == 200
+    assert refresh(world, session["refreshToken"]).status_code == 200
+
+
+def test_an_access_token_does_not_refresh(world: World) -> None:
+    refusal(refresh(world, world.tenant("Acme").access), 401, "token_invalid")
+
+
+def test_using_a_refresh_token_twice_ends_the_whole_family(watchful_world: World) -> None:
+    world = watchful_world
+    owner, other_session = world.tenant("Acme"), world.login("owner@acme.example")
+    stolen = owner.refresh
+    renewed = answer(refresh(world, stolen))
+
+    refusal(refresh(world, stolen), 401, "token_revoked")
+
+    refusal(refresh(world, renewed["refreshToken"]), 401, "token_revoked")
+    refusal(me(world, renewed["accessToken"]), 401, "token_revoked")
+    refusal(me(world, owner.access), 401, "token_revoked")
+    assert me(world, other_session.access).status_code == 200
+
+
+def test_of_eight_simultaneous_uses_of_a_refresh_token_at_most_one_succeeds(
+    world: World, run_together: Callable[[list[Callable[[], Any]]], list[Any]]
+) -> None:
+    owner = world.tenant("Acme")
+    responses = run_together([lambda: refresh(world, owner.refresh)] * 8)
+    assert sorted(response.status_code for response in responses)[1:] == [401] * 7
+
+
+def test_a_user_who_was_disabled_or_removed_does_not_refresh(world: World) -> None:
+    first, second = world.tenant("Acme"), world.tenant("Globex")
+    users = world.db_of(first.tenant_id)["users"]
+    users.update_one({"_id": ObjectId(first.user_id)}, {"$set": {"status": "disabled"}})
+    world.db_of(second.tenant_id)["users"].delete_one({"_id": ObjectId(second.user_id)})
+    for user in (first, second):
+        refusal(refresh(world, user.refresh), 401, "token_revoked")
+
+
+def test_refreshing_by_cookie_needs_the_csrf_header_and_sets_new_cookies(world: World) -> None:
+    world.tenant("Acme")
+    browser = world.app.test_client()
+    body = {"email": "owner@acme.example", "password": PASSWORD, "useCookies": True}
+    browser.post("/api/login", json=body)
+
+    refusal(browser.post("/api/refresh"), 403, "csrf_failed")
+    csrf = browser.get_cookie("csrf_refresh_token")
+    assert csrf is not None
+    response = browser.post("/api/refresh", headers={"X-CSRF-TOKEN": csrf.value})
+    assert set(answer(response)) == {"userId", "tenantId", "role"}
+    assert browser.get("/api/users/me").status_code == 200
+
+
+def test_me_is_the_user_of_the_token_without_the_hash(world: World) -> None:
+    owner = world.tenant("Acme")
+    user = answer(owner.get("/api/users/me"))
+    assert set(user) == {"id", "email", "role", "status", "createdAt", "updatedAt"}
+    assert (user["id"], user["email"], user["role"]) == (
+        owner.user_id,
+        "owner@acme.example",
+        "owner",
+    )
+
+
+def change_password(user: User, current: str = PASSWORD, new: str = NEW_PASSWORD) -> Any:
+    body = {"currentPassword": current, "newPassword": new}
+    return user.put("/api/users/me/password", body)
+
+
+def test_a_changed_password_is_the_only_one_that_logs_in(world: World) -> None:
+    owner = world.tenant("Acme")
+
+    response = change_password(owner)
+
+    assert answer(response)["id"] == owner.user_id
+    assert world.login("owner@acme.example", NEW_PASSWORD)
+    old = {"email": "owner@acme.example", "password": PASSWORD}
+    refusal(world.client.post("/api/login", json=old), 401, "credentials_invalid")
+
+
+def test_changing_the_password_needs_the_current_one(world: World) -> None:
+    owner = world.tenant("Acme")
+    details = refusal(change_password(owner, current="wrong"), 401, "credentials_invalid")
+    assert details["incorrectField"] == "currentPassword"
+    assert world.login("owner@acme.example")
+
+
+def test_changing_the_password_ends_every_other_session_and_keeps_this_one(
+    watchful_world: World,
+) -> None:
+    world = watchful_world
+    owner, other = world.tenant("Acme"), world.login("owner@acme.example")
+
+    assert change_password(owner).status_code == 200
+
+    refusal(me(world, other.access), 401, "token_revoked")
+    refusal(refresh(world, other.refresh), 401, "token_revoked")
+    assert me(world, owner.access).status_code == 200
+    renewed = answer(refresh(world, owner.refresh))
+    assert me(world, renewed["accessToken"]).status_code == 200
+
+
+def test_a_second_change_ends_the_session_that_the_first_one_spared(watchful_world: World) -> None:
+    world = watchful_world
+    owner = world.tenant("Acme")
+    change_password(owner)
+    later = world.login("owner@acme.example", NEW_PASSWORD)
+
+    assert change_password(later, current=NEW_PASSWORD, new="yet another").status_code == 200
+
+    refusal(me(world, owner.access), 401, "token_revoked")
+    assert me(world, later.access).status_code == 200
+
+
+def test_of_two_simultaneous_changes_one_takes_effect(
+    world: World, run_together: Callable[[list[Callable[[], Any]]], list[Any]]
+) -> None:
+    owner = world.tenant("Acme")
+    responses = run_together(
+        [
+            lambda: change_password(owner, new="password A"),
+            lambda: change_password(owner, new="password B"),
+        ]
+    )
+    statuses = [response.status_code for response in responses]
+    winner = "password A" if statuses[0] == 200 else "password B"
+    assert statuses.count(200) == 1
+    assert set(statuses) <= {200, 401, 409}
+    assert world.login("owner@acme.example", winner)

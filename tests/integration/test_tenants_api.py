@@ -1,0 +1,107 @@
+"""/api/tenants, for operators. Adding one is in test_provisioning.py."""
+
+import pytest
+from bson import ObjectId
+
+from tests.support import PASSWORD, World, answer, refusal
+
+FIELDS = {
+    *("id", "name", "subdomain", "domains", "dbName", "cluster", "isolation", "status"),
+    *("modules", "userLimit", "system", "schemaVersion", "createdAt", "updatedAt"),
+    *("suspendedAt", "deletedAt"),
+}
+
+
+def test_post_tenants_is_post_add(world: World) -> None:
+    body = {"name": "Acme", "email": "owner@acme.example", "password": PASSWORD}
+    response = world.operator.post("/api/tenants", body)
+    assert response.status_code == 201
+    assert response.get_json()["message"] == "Tenant added successfully"
+    assert set(answer(response)) == {"tenantId", "userId"}
+
+
+def test_a_tenant_is_shown_without_uris_and_credentials(world: World) -> None:
+    owner = world.tenant("Acme", subdomain="acme")
+    tenant = answer(world.operator.get(f"/api/tenants/{owner.tenant_id}"))
+    assert set(tenant) == FIELDS
+    assert (tenant["name"], tenant["subdomain"], tenant["status"]) == ("Acme", "acme", "active")
+    assert tenant["createdAt"].endswith("Z")
+
+
+def test_the_list_pages_and_filters(world: World) -> None:
+    ids = [world.tenant(name).tenant_id for name in ("Acme", "Globex", "Initech")]
+    world.set_status(ids[1], "suspended")
+
+    def listed(query: str) -> list[str]:
+        page = answer(world.operator.get(f"/api/tenants?{query}"))
+        return [tenant["name"] for tenant in page["items"]]
+
+    assert listed("") == ["operators", "Acme", "Globex", "Initech"]
+    assert listed("status=suspended") == ["Globex"]
+    assert listed("q=LOBE") == ["Globex"]
+    assert listed("q=.*") == []
+    assert listed("q=e&limit=2") == ["operators", "Acme"]
+    first = answer(world.operator.get("/api/tenants?limit=3"))
+    rest = answer(world.operator.get(f"/api/tenants?limit=3&cursor={first['nextCursor']}"))
+    assert [tenant["id"] for tenant in first["items"] + rest["items"]][1:] == ids
+    assert rest["nextCursor"] is None
+
+
+def test_a_tenant_is_changed_and_the_change_counts_at_once(world: World) -> None:
+    owner = world.tenant("Acme", subdomain="acme", userLimit=3)
+    path = f"/api/tenants/{owner.tenant_id}"
+    assert owner.get("/api/users/me", headers={"Host": "acme.localhost"}).status_code == 200
+
+    changed = answer(
+        world.operator.patch(path, {"name": "Acme Inc", "subdomain": "inc", "userLimit": None})
+    )
+
+    assert (changed["name"], changed["subdomain"], changed["userLimit"]) == (
+        "Acme Inc",
+        "inc",
+        None,
+    )
+    assert answer(world.operator.get(path)) == changed
+    refusal(owner.get("/api/users/me", headers={"Host": "acme.localhost"}), 403, "tenant_mismatch")
+    assert owner.get("/api/users/me", headers={"Host": "inc.localhost"}).status_code == 200
+
+
+def test_domains_are_set_and_removed_and_two_tenants_may_have_none(world: World) -> None:
+    acme, globex = world.tenant("Acme"), world.tenant("Globex")
+    for owner in (acme, globex):
+        path = f"/api/tenants/{owner.tenant_id}"
+        domain = f"{owner.tenant_id}.example"
+        assert answer(world.operator.patch(path, {"domains": [domain]}))["domains"] == [domain]
+    for owner, none in ((acme, []), (globex, None)):
+        path = f"/api/tenants/{owner.tenant_id}"
+        assert answer(world.operator.patch(path, {"domains": none}))["domains"] == []
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("name", "ACME"), ("subdomain", "acme"), ("domains", ["app.acme.example"])],
+)
+def test_what_another_tenant_has_is_refused_with_its_field(
+    world: World, field: str, value: object
+) -> None:
+    acme, globex = world.tenant("Acme", subdomain="acme"), world.tenant("Globex")
+    world.operator.patch(f"/api/tenants/{acme.tenant_id}", {"domains": ["app.acme.example"]})
+    response = world.operator.patch(f"/api/tenants/{globex.tenant_id}", {field: value})
+    assert refusal(response, 409, "already_exists")["incorrectField"] == field
+
+
+def test_the_operators_own_tenant_cannot_be_changed(world: World) -> None:
+    path = f"/api/tenants/{world.operator.tenant_id}"
+    refusal(world.operator.patch(path, {"name": "others"}), 409, "conflict")
+
+
+def test_a_tenant_that_does_not_exist_is_not_found(world: World) -> None:
+    path = f"/api/tenants/{ObjectId()}"
+    refusal(world.operator.get(path), 404, "not_found")
+    refusal(world.operator.patch(path, {"name": "x"}), 404, "not_found")
+
+
+@pytest.mark.parametrize("name", ["www", "API", "-x", "x-", "a.b", "ü", "x" * 64])
+def test_a_subdomain_that_can_be_none_is_refused(world: World, name: str) -> None:
+    response = world.add(name="Acme", email="a@acme.example", subdomain=name)
+    assert refusal(response, 422, "validation_failed")["incorrectField"] == "subdomain"
