@@ -54,6 +54,7 @@ def shut_down(app: Flask) -> None:
     platform = platform_of(app)
     if not platform.connections.close(platform.settings.graceful_timeout):
         logger.warning("Requests were cut off: they took longer than GRACEFUL_TIMEOUT")
+    logger.info("Every client is closed")
 
 
 def shut_down_on_signals(app: Flask) -> None:

@@ -1,0 +1,179 @@
+"""The application behind gunicorn, with several workers, over HTTP."""
+
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from pymongo import MongoClient
+
+from tests.e2e.server import GUNICORN, MULTITENANT_RUN, Server
+from tests.support import PASSWORD
+
+
+@pytest.fixture
+def served(environment: dict[str, str], tmp_path: Path) -> Iterator[Server]:
+    """Three workers."""
+    changed = environment | {"WORKERS": "3", "THREADS": "8"}
+    with Server(MULTITENANT_RUN, changed, tmp_path) as server:
+        yield server.wait_until_ready()
+
+
+def test_several_workers_serve_several_tenants_and_mix_nothing_up(served: Server) -> None:
+    owners = {}
+    for name in ("Acme", "Globex", "Initech"):
+        owners[name] = served.login(served.add_tenant(name), PASSWORD)
+
+    def work(name: str) -> set[int]:
+        statuses = set()
+        for number in range(20):
+            response = owners[name].post("/api/to-do-list", json={"title": f"{name} {number}"})
+            statuses.add(response.status_code)
+        return statuses
+
+    with ThreadPoolExecutor(6) as pool:
+        assert set.union(*pool.map(work, [*owners, *owners])) == {201}
+
+    for name, owner in owners.items():
+        items = owner.get("/api/to-do-list?limit=100").json()["responseObject"]["items"]
+        assert len(items) == 40
+        assert all(item["title"].startswith(name) for item in items)
+        owner.close()
+    assert "fork" not in served.log.lower()
+    assert '"level":"ERROR"' not in served.log
+
+
+def test_a_log_line_names_request_and_tenant_and_no_secret(served: Server) -> None:
+    email = served.add_tenant("Acme")
+    with served.login(email, PASSWORD) as owner:
+        owner.get("/api/users/me", headers={"X-Request-ID": "find-me"})
+        token = owner.headers["Authorization"].removeprefix("Bearer ")
+    line = next(line for line in served.log.splitlines() if '"requestId":"find-me"' in line)
+    for part in ('"path":"/api/users/me"', '"status":200', '"tenantId":"', '"userId":"'):
+        assert part in line
+    assert PASSWORD not in served.log
+    assert token not in served.log
+    assert "$2b$" not in served.log
+
+
+def _slow_finds(mongo: MongoClient[dict[str, Any]], seconds: float) -> None:
+    """Let the next find of an application take this long in mongod."""
+    mongo.admin.command(
+        "configureFailPoint",
+        "failCommand",
+        mode={"times": 1},
+        data={
+            "failCommands": ["find"],
+            "appName": "multitenant",
+            "blockConnection": True,
+            "blockTimeMS": int(seconds * 1000),
+        },
+    )
+
+
+def test_sigterm_lets_a_request_in_flight_end_closes_every_client_and_exits_0(
+    served: Server, mongo: MongoClient[dict[str, Any]]
+) -> None:
+    with served.login(served.add_tenant("Acme"), PASSWORD) as owner:
+        for _ in range(20):  # so that every worker has opened its client
+            httpx.get(f"{served.url}/readyz")
+        owner.get("/api/users/me")
+        _slow_finds(mongo, 1.5)
+        with ThreadPoolExecutor(1) as pool:
+            slow = pool.submit(owner.get, "/api/to-do-list")
+            time.sleep(0.5)
+            assert served.stop(signal.SIGTERM) == 0
+            assert slow.result().status_code == 200
+    assert served.log.count("Every client is closed") == 3
+    assert "cut off" not in served.log
+
+
+def test_a_client_that_holds_its_connection_after_the_answer_delays_nobody(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    """gunicorn's own worker waits up to 2 s for each of these in its only accepting loop."""
+    changed = environment | {"WORKERS": "1", "THREADS": "4"}
+    with Server(MULTITENANT_RUN, changed, tmp_path) as server:
+        server.wait_until_ready()
+        held = []
+        try:
+            for _ in range(10):
+                connection = socket.create_connection(("127.0.0.1", server.port))
+                connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+                held.append(connection)
+                assert connection.recv(65536).startswith(b"HTTP/1.1 200")
+            started = time.monotonic()
+            assert httpx.get(f"{server.url}/healthz").status_code == 200
+            assert time.monotonic() - started < 1.5, "ten held connections would cost 20 s"
+            # a client that goes on sending does not keep its connection for that
+            time.sleep(2.5)
+            with pytest.raises(OSError, match=r"reset|Broken pipe"):
+                _send_for_a_while(held[0])
+        finally:
+            for connection in held:
+                connection.close()
+        # kept-alive connections are still kept
+        with httpx.Client() as client:
+            for _ in range(3):
+                assert client.get(f"{server.url}/healthz").headers["Connection"] == "keep-alive"
+
+
+def _send_for_a_while(connection: socket.socket) -> None:
+    for _ in range(10):
+        connection.sendall(b"x" * 100)
+        time.sleep(0.05)
+
+
+def test_an_answer_is_not_cut_off_by_a_body_that_nobody_read(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    """Closing at once would reset the connection, and the client would lose the 413."""
+    changed = environment | {"WORKERS": "1", "THREADS": "2"}
+    with Server(MULTITENANT_RUN, changed, tmp_path) as server:
+        server.wait_until_ready()
+        for _ in range(20):
+            with socket.create_connection(("127.0.0.1", server.port)) as connection:
+                connection.sendall(
+                    b"POST /api/login HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+                    b"Content-Type: application/json\r\nContent-Length: 1100000\r\n\r\n"
+                    + b"x"
+                    * 200_000
+                )
+                time.sleep(0.01)
+                assert b" 413 " in connection.recv(65536).split(b"\r\n")[0]
+
+
+def test_preloading_the_application_opens_nothing_before_the_fork(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    with Server(MULTITENANT_RUN, environment, tmp_path / "init") as first:
+        first.wait_until_ready()
+    with Server((*GUNICORN, "--preload", "wsgi:app"), environment, tmp_path) as server:
+        server.wait_until_ready()
+        with server.login() as operator:
+            assert operator.get("/api/tenants").status_code == 200
+        assert server.stop() == 0
+        assert "fork" not in server.log.lower()
+        assert server.log.count("Every client is closed") >= 1
+
+
+def test_a_worker_that_dies_is_replaced_and_the_others_go_on(served: Server) -> None:
+    pids = [int(line.split("pid: ")[1].split('"')[0].rstrip(")")) for line in _boots(served)]
+    with served.login(served.add_tenant("Acme"), PASSWORD) as owner:
+        os.kill(pids[0], signal.SIGKILL)
+        stop = threading.Event()
+        while len(_boots(served)) < 4:
+            assert not stop.wait(0.05)
+        for _ in range(10):
+            assert owner.get("/api/users/me").status_code == 200
+
+
+def _boots(server: Server) -> list[str]:
+    return [line for line in server.log.splitlines() if "Booting worker with pid" in line]

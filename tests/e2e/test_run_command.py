@@ -1,0 +1,120 @@
+"""`multitenant run` on a machine that has nothing: it brings its own MongoDB."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.server import MULTITENANT_RUN, Server, free_port
+from tests.support import OPERATOR_EMAIL, PASSWORD
+
+ENVIRONMENT = {
+    "MULTITENANT_ENV": "development",
+    "WORKERS": "1",
+    "BCRYPT_ROUNDS": "4",
+    "OPERATOR_EMAIL": OPERATOR_EMAIL,
+}
+
+
+def start(directory: Path) -> Server:
+    return Server(MULTITENANT_RUN, ENVIRONMENT | {"PORT": str(free_port())}, directory)
+
+
+def mongod_pid(directory: Path) -> int:
+    return int((directory / "instance/mongodb/data/mongod.lock").read_text())
+
+
+def is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return not Path(f"/proc/{pid}/stat").read_text().split(")")[1].startswith(" Z")
+
+
+def wait_until_gone(pid: int) -> None:
+    deadline = time.monotonic() + 20
+    while is_running(pid):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def operator_password(directory: Path) -> str:
+    return (directory / "instance/operator-password").read_text()
+
+
+def test_from_nothing_to_a_tenant_and_back_again(tmp_path: Path) -> None:
+    """First start, clean stop, a start that finds everything, a crash, and a start after it."""
+    with start(tmp_path) as first:
+        first.wait_until_ready()
+        password = operator_password(tmp_path)
+        assert first.log.count(password) == 1, "the password is printed once"
+        secrets = list((tmp_path / "instance").glob("*"))
+        assert {path.name for path in secrets} == {
+            "jwt_secret_keys",
+            "operator-password",
+            "mongodb",
+        }
+        assert all(path.stat().st_mode & 0o077 == 0 for path in secrets)
+        with first.login(password=password) as operator:
+            body = {"name": "Acme", "email": "owner@acme.example", "password": PASSWORD}
+            assert operator.post("/api/add", json=body).status_code == 201
+        mongod = mongod_pid(tmp_path)
+        assert is_running(mongod)
+
+        with start(tmp_path) as second:
+            assert second.process.wait(timeout=20) == 1
+            assert "is in use by another running application" in second.log
+            assert f"process {first.process.pid}" in second.log
+            assert "Traceback" not in second.log
+        with first.login(password=password) as operator:
+            assert operator.get("/api/tenants").status_code == 200
+
+        assert first.stop(signal.SIGTERM) == 0
+    assert not is_running(mongod), "mongod must stop with the application"
+
+    with start(tmp_path) as third:
+        third.wait_until_ready()
+        assert password not in third.log
+        with third.login("owner@acme.example", PASSWORD) as owner:
+            assert owner.post("/api/to-do-list", json={"title": "kept"}).status_code == 201
+        orphan = mongod_pid(tmp_path)
+        third.process.kill()
+        third.process.wait()
+    assert is_running(orphan), "nothing was there to stop it"
+
+    with start(tmp_path) as fourth:
+        fourth.wait_until_ready()
+        assert not is_running(orphan)
+        with fourth.login("owner@acme.example", PASSWORD) as owner:
+            items = owner.get("/api/to-do-list").json()["responseObject"]["items"]
+        assert [item["title"] for item in items] == ["kept"]
+        assert fourth.stop(signal.SIGINT) == 0
+    wait_until_gone(mongod_pid(tmp_path) if (mongod_pid_or_none(tmp_path)) else orphan)
+
+
+def mongod_pid_or_none(directory: Path) -> int | None:
+    try:
+        return mongod_pid(directory)
+    except ValueError:
+        return None  # a clean stop empties the file
+
+
+@pytest.mark.parametrize("delay", [0.1, 0.5, 1.0])
+def test_a_signal_during_the_start_leaves_no_mongod(tmp_path: Path, delay: float) -> None:
+    with start(tmp_path) as server:
+        time.sleep(delay)
+        server.stop(signal.SIGTERM)
+    pid = mongod_pid_or_none(tmp_path) if (tmp_path / "instance/mongodb/data").exists() else None
+    assert pid is None or not is_running(pid)
+
+
+def test_wrong_settings_stop_the_start_with_one_message(tmp_path: Path) -> None:
+    environment = {"PORT": "99999", "MULTITENANT_ENV": "production", "BCRYPT_ROUNDS": "4"}
+    with Server(MULTITENANT_RUN, environment | {"PORT": "99999"}, tmp_path) as server:
+        assert server.process.wait(timeout=20) == 1
+        for name in ("PORT", "ADMIN_DB_URI", "JWT_SECRET_KEYS", "BCRYPT_ROUNDS", "OPERATOR_EMAIL"):
+            assert f"  {name}: " in server.log
+        assert "Traceback" not in server.log
