@@ -1,5 +1,6 @@
 """What tests speak: a platform with a client, tenants, and users who are logged in."""
 
+import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -167,3 +168,9 @@ def refusal(response: TestResponse, status: int, code: str) -> Any:
     assert (response.status_code, details["code"]) == (status, code), response.text
     assert details["requestId"] == response.headers["X-Request-ID"]
     return details
+
+
+def is_running(pid: int) -> bool:
+    """Whether the process runs; one that ended and that nobody has asked about does not."""
+    status = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True)
+    return status.stdout.strip()[:1] not in ("", "Z")

@@ -1,6 +1,5 @@
 """`multitenant run` on a machine that has nothing: it brings its own MongoDB."""
 
-import os
 import signal
 import time
 from pathlib import Path
@@ -8,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.server import MULTITENANT_RUN, Server, free_port
-from tests.support import OPERATOR_EMAIL, PASSWORD
+from tests.support import OPERATOR_EMAIL, PASSWORD, is_running
 
 ENVIRONMENT = {
     "MULTITENANT_ENV": "development",
@@ -24,14 +23,6 @@ def start(directory: Path) -> Server:
 
 def mongod_pid(directory: Path) -> int:
     return int((directory / "instance/mongodb/data/mongod.lock").read_text())
-
-
-def is_running(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return not Path(f"/proc/{pid}/stat").read_text().split(")")[1].startswith(" Z")
 
 
 def wait_until_gone(pid: int) -> None:
