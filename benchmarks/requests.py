@@ -85,8 +85,8 @@ def platform_requests(settings: Settings, tenants: int) -> tuple[Platform, list[
 
 def request_to(app: flask.Flask, token: str) -> Request:
     """A function that sends `GET /api/users/me` to the application, without a network."""
-    builder = EnvironBuilder("/api/users/me", headers={"Authorization": f"Bearer {token}"})
-    environ = builder.get_environ()
+    environ = EnvironBuilder("/api/users/me").get_environ()
+    environ["HTTP_AUTHORIZATION"] = f"Bearer {token}"
 
     def send() -> None:
         body, status, _ = run_wsgi_app(app, dict(environ), buffered=True)
