@@ -107,12 +107,13 @@ def make_world(environment: dict[str, str]) -> Iterator[MakeWorld]:
         return world
 
     yield make
+    left = []
     for world in worlds:
         connections = world.platform.connections
-        assert connections.stats()["leases"] == 0, "a lease was not given back"
+        leases = connections.stats()["leases"]
         connections.close(timeout=0)
-        assert connections.stats()["clients"] == 0, "a client was left open"
-        assert world.isolation.violations == [], "a command left its tenant"
+        left.append((leases, connections.stats()["clients"], world.isolation.violations))
+    assert left == [(0, 0, [])] * len(worlds), "leases, clients, or commands outside their tenant"
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from pymongo import MongoClient
 from multitenant.cli.platform import set_up
 from multitenant.config import Settings
 from tests.e2e.server import FLASK_RUN, Server
-from tests.e2e.test_gunicorn import _slow_finds
+from tests.e2e.test_gunicorn import slow_finds
 from tests.support import PASSWORD
 
 
@@ -29,9 +29,10 @@ def test_a_signal_lets_the_request_in_flight_end_and_exits_0(
         server.wait_until_ready()
         with server.login(server.add_tenant("Acme"), PASSWORD) as owner:
             owner.get("/api/users/me")
-            _slow_finds(mongo, 1.5)
+            slow_finds(mongo, 1, 1.5)
             with ThreadPoolExecutor(1) as pool:
-                slow = pool.submit(owner.get, "/api/to-do-list")
+                # a request without a lease: closing the clients must wait for it, too
+                slow = pool.submit(owner.get, "/readyz")
                 time.sleep(0.5)
                 server.process.send_signal(signal.Signals[wanted])
                 time.sleep(0.2)

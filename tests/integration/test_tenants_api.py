@@ -1,8 +1,13 @@
 """/api/tenants, for operators. Adding one is in test_provisioning.py."""
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 from bson import ObjectId
 
+from multitenant.errors import AlreadyExists
+from multitenant.repositories.admin.tenant_users import insert_tenant_user
 from tests.support import PASSWORD, World, answer, refusal
 
 FIELDS = {
@@ -105,3 +110,22 @@ def test_a_tenant_that_does_not_exist_is_not_found(world: World) -> None:
 def test_a_subdomain_that_can_be_none_is_refused(world: World, name: str) -> None:
     response = world.add(name="Acme", email="a@acme.example", subdomain=name)
     assert refusal(response, 422, "validation_failed")["incorrectField"] == "subdomain"
+
+
+def test_an_email_belongs_to_a_tenant_once_also_when_eight_race(
+    world: World, run_together: Callable[[list[Callable[[], Any]]], list[Any]]
+) -> None:
+    tenant_id = ObjectId(world.tenant("Acme").tenant_id)
+
+    def join() -> None:
+        insert_tenant_user(
+            world.admin_db, ObjectId(), email="ann@acme.example", tenant_id=tenant_id
+        )
+
+    results = run_together([join] * 8)
+
+    refused = [result for result in results if result is not None]
+    assert len(refused) == 7
+    for error in refused:
+        assert isinstance(error, AlreadyExists)
+        assert error.incorrect_field == "email"
