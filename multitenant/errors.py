@@ -103,7 +103,7 @@ class CsrfFailed(DomainError):
     """Raised when a cookie carries the token and the CSRF header does not match it."""
 
     code = "csrf_failed"
-    default_message = "Send the value of the csrf_access_token cookie in the X-CSRF-TOKEN header"
+    default_message = "The X-CSRF-TOKEN header does not match the cookie"
 
 
 class NotFound(DomainError):

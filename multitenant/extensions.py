@@ -56,7 +56,7 @@ def build_platform(
             base_domain=settings.base_domain,
             stale_seconds=stale_seconds,
         ),
-        authenticator=Authenticator(connections, hasher, tokens),
+        authenticator=Authenticator(connections, hasher, tokens, revocations),
         membership=Membership(
             connections, hasher, tokens, revocations, transaction_seconds=transaction_seconds
         ),

@@ -1,9 +1,13 @@
-"""gunicorn's threaded worker, without its wait for clients that do not hang up.
+"""gunicorn's threaded worker, without its waits for clients that do not go on.
 
 After an answer that ends a connection, gunicorn 27 half-closes the socket and waits up to two
 seconds for the client to do the same, so that unread input cannot cut off the answer. It waits in
 the worker's main loop, which accepts nothing meanwhile. Here the same waiting is done by the
 loop's own poller, and costs no thread.
+
+Nor has gunicorn a limit to how long a request may take to arrive once its first byte is there: a
+few clients that stop in the middle of a body would hold every thread. Here such a request ends
+after READ_SECONDS. (A buffering proxy in front keeps slow clients off the threads altogether.)
 """
 
 import contextlib
@@ -17,6 +21,7 @@ from typing import Any
 from gunicorn.workers.gthread import TConn
 from gunicorn.workers.gthread import ThreadWorker as GunicornThreadWorker
 
+READ_SECONDS = 10.0
 LINGER_SECONDS = 2.0
 MAX_DRAINED_BYTES = 65536
 
@@ -28,6 +33,16 @@ class ThreadWorker(GunicornThreadWorker):  # type: ignore[misc]  # gunicorn has 
         super().__init__(*args, **kwargs)
         self._lingering: dict[TConn, int] = {}
         """Connections that are answered and half closed, and how many bytes came since."""
+        self._reading: dict[TConn, float] = {}
+        """Connections in a thread's hands, and until when their request must have arrived."""
+
+    def handle(self, conn: TConn) -> Any:
+        """Read and answer one request; runs in a thread."""
+        self._reading[conn] = time.monotonic() + READ_SECONDS
+        try:
+            return super().handle(conn)
+        finally:
+            self._reading.pop(conn, None)
 
     def finish_request(self, conn: TConn, fs: "Future[Any]") -> None:
         """Let go of a connection whose request is done; runs in the main loop."""
@@ -48,9 +63,14 @@ class ThreadWorker(GunicornThreadWorker):  # type: ignore[misc]  # gunicorn has 
         )
 
     def murder_pending(self) -> None:
-        """Called by the main loop at least once a second: end what lingers too long, too."""
+        """Called by the main loop at least once a second: end what lingers too long, too, and
+        read no more from who is too slow. A request that has arrived is not affected."""
         super().murder_pending()
         now = time.monotonic()
+        for conn, deadline in list(self._reading.items()):
+            if deadline <= now and self._reading.pop(conn, 0.0):
+                with contextlib.suppress(OSError):
+                    conn.sock.shutdown(socket.SHUT_RD)
         for conn in [conn for conn in self._lingering if conn.timeout <= now]:
             self._end_linger(conn)
 

@@ -2,6 +2,7 @@
 
 import atexit
 import logging
+import os
 import signal
 import threading
 from collections.abc import Iterable
@@ -48,11 +49,10 @@ class InFlight:
             self._changed.notify_all()
 
 
-def shut_down(app: Flask) -> None:
-    """Close every client of the application once its leases are given back, or after
-    GRACEFUL_TIMEOUT. May be called again."""
-    platform = platform_of(app)
-    if not platform.connections.close(platform.settings.graceful_timeout):
+def shut_down(app: Flask, timeout: float) -> None:
+    """Close every client of the application once its leases are given back, or after `timeout`
+    seconds. May be called again."""
+    if not platform_of(app).connections.close(timeout):
         logger.warning("Requests were cut off: they took longer than GRACEFUL_TIMEOUT")
     logger.info("Every client is closed")
 
@@ -68,6 +68,7 @@ def shut_down_on_signals(app: Flask) -> None:
     in_flight = InFlight(app.wsgi_app)
     app.wsgi_app = in_flight  # type: ignore[method-assign]  # Flask's documented way
     ending = threading.Event()
+    process = os.getpid()
 
     def handle(number: int, frame: FrameType | None) -> None:
         if not ending.is_set():
@@ -76,8 +77,9 @@ def shut_down_on_signals(app: Flask) -> None:
             raise SystemExit(0)
 
     def end() -> None:
-        in_flight.wait(platform_of(app).settings.graceful_timeout)
-        shut_down(app)
+        if os.getpid() == process:  # a fork inherits this, and has its own way to end
+            in_flight.wait(platform_of(app).settings.graceful_timeout)
+            shut_down(app, timeout=0)
 
     for number in SIGNALS:
         signal.signal(number, handle)

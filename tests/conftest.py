@@ -112,7 +112,7 @@ def make_world(environment: dict[str, str]) -> Iterator[MakeWorld]:
         connections = world.platform.connections
         leases = connections.stats()["leases"]
         connections.close(timeout=0)
-        left.append((leases, connections.stats()["clients"], world.isolation.violations))
+        left.append((leases, connections.stats()["clients"], list(world.isolation.violations)))
     assert left == [(0, 0, [])] * len(worlds), "leases, clients, or commands outside their tenant"
 
 

@@ -1,7 +1,8 @@
 """What tests speak: a platform with a client, tenants, and users who are logged in."""
 
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,15 +32,16 @@ class CommandRecorder(CommandListener):
 
     def __init__(self) -> None:
         self.commands: list[tuple[str, str, Mapping[str, Any]]] = []
+        self.on_end: Callable[[CommandSucceededEvent | CommandFailedEvent], None] = lambda _: None
 
     def started(self, event: CommandStartedEvent) -> None:
         self.commands.append((event.database_name, event.command_name, event.command))
 
     def succeeded(self, event: CommandSucceededEvent) -> None:
-        pass
+        self.on_end(event)
 
     def failed(self, event: CommandFailedEvent) -> None:
-        pass
+        self.on_end(event)
 
     def count(self, command: str, collection: str) -> int:
         return sum(
@@ -168,6 +170,12 @@ def refusal(response: TestResponse, status: int, code: str) -> Any:
     assert (response.status_code, details["code"]) == (status, code), response.text
     assert details["requestId"] == response.headers["X-Request-ID"]
     return details
+
+
+def in_thread(function: Callable[[], Any]) -> Any:
+    """Run the function in a thread of its own, as another request would, and return its result."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(function).result()
 
 
 def is_running(pid: int) -> bool:

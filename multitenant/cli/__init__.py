@@ -1,8 +1,10 @@
 """The `multitenant` command, one module for each subcommand."""
 
 import sys
+from typing import NoReturn
 
 import click
+from pymongo.errors import PyMongoError
 
 from multitenant.cli.init import init
 from multitenant.cli.run import run
@@ -28,6 +30,12 @@ def main() -> None:
     """Run the command; an expected failure is one message on standard error and exit code 1."""
     try:
         cli()
-    except (ConfigurationError, EmbeddedServerError, DomainError) as error:
-        click.echo(f"Error: {error}", err=True)
-        sys.exit(1)
+    except (ConfigurationError, EmbeddedServerError, DomainError, PermissionError) as error:
+        _fail(str(error))
+    except PyMongoError as error:
+        _fail(f"MongoDB (ADMIN_DB_URI) does not do what it should: {error}")
+
+
+def _fail(message: str) -> NoReturn:
+    click.echo(f"Error: {message}", err=True)
+    sys.exit(1)

@@ -1,7 +1,10 @@
 """What subcommands share: a platform to work on, and first-time set-up."""
 
+import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import FrameType
 
 import click
 from pydantic import SecretStr
@@ -18,16 +21,25 @@ PASSWORD_FILE = "operator-password"  # noqa: S105  # a file name
 
 
 @contextmanager
-def running_database() -> Iterator[Settings]:
-    """Yield the settings, with a MongoDB behind ADMIN_DB_URI: the embedded server is started
-    when it is empty (in development), and stopped again."""
+def running_database(*, join: bool = True) -> Iterator[Settings]:
+    """Yield the settings, with a MongoDB behind ADMIN_DB_URI.
+
+    When that is empty (in development), the embedded server is started and stopped again; with
+    `join`, one that a running application has started is used instead.
+    """
     settings = load_settings()
     if settings.admin_db_uri.get_secret_value():
         yield settings
         return
-    with EmbeddedServer(
+    server = EmbeddedServer(
         settings.instance_path / "mongodb", binary=settings.mongod_binary or None
-    ) as server:
+    )
+    if join and (uri := server.running_uri()):
+        yield settings.model_copy(update={"admin_db_uri": SecretStr(uri)})
+        return
+    for number in (signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP, signal.SIGUSR2):
+        signal.signal(number, _exit)  # an orderly end, which stops the server as well
+    with server:
         yield settings.model_copy(update={"admin_db_uri": SecretStr(server.uri)})
 
 
@@ -39,6 +51,10 @@ def opened_platform(settings: Settings) -> Iterator[Platform]:
         yield platform
     finally:
         platform.connections.close(timeout=0)
+
+
+def _exit(number: int, frame: FrameType | None) -> None:
+    sys.exit(0)
 
 
 def set_up(settings: Settings) -> None:

@@ -1,9 +1,7 @@
 """`multitenant run`."""
 
 import os
-import signal
-import sys
-from types import FrameType
+import threading
 from typing import Any
 
 import click
@@ -42,14 +40,16 @@ def run() -> None:
       multitenant run
       PORT=8000 WORKERS=4 multitenant run
     """
-    # Until gunicorn has its own handlers, a signal ends this process in the orderly way.
-    signal.signal(signal.SIGTERM, _exit)
-    with running_database() as settings:
+    with running_database(join=False) as settings:
         set_up(settings)
         os.environ["ADMIN_DB_URI"] = settings.admin_db_uri.get_secret_value()
+        _wait_for_threads()
         click.echo(f"Serving on http://{settings.host}:{settings.port}", err=True)
         Server().run()
 
 
-def _exit(number: int, frame: FrameType | None) -> None:
-    sys.exit(0)
+def _wait_for_threads() -> None:
+    """Let the threads of the clients that were closed end: a fork must not happen under them."""
+    for thread in threading.enumerate():
+        if thread.name.startswith("pymongo_"):
+            thread.join(timeout=5)

@@ -5,7 +5,7 @@ from datetime import timedelta
 import click
 
 from multitenant.cli.platform import opened_platform, running_database
-from multitenant.tenancy.orphans import MIN_AGE, drop_orphan, find_orphans
+from multitenant.tenancy.orphans import MIN_AGE, drop_prepared, find_orphans
 from multitenant.tenancy.placement import DEFAULT_CLUSTER
 
 
@@ -47,5 +47,5 @@ def gc(older_than: int, dry_run: bool, yes: bool) -> None:
             return
         if not yes:
             click.confirm(f"Drop these {len(orphans)} databases?", abort=True, err=True)
-        dropped = [name for name, _ in orphans if drop_orphan(client, admin_db, name)]
+        dropped = [name for name, _ in orphans if drop_prepared(client[name], admin_db.name)]
         click.echo(f"Dropped {len(dropped)} databases", err=True)

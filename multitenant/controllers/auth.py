@@ -21,12 +21,9 @@ blueprint = APIBlueprint("auth", __name__, url_prefix="/api", abp_tags=[Tag(name
 @public
 def login(body: Login) -> Response:
     """Log in with email and password."""
-    hints = TenantHints(
-        text=body.tenant,
-        host=platform().host_names.tenant_of(request.host),
-        header=request.headers.get(TENANT_HEADER),
+    session = platform().authenticator.login(
+        body.email, body.password.get_secret_value(), _hints(body.tenant)
     )
-    session = platform().authenticator.login(body.email, body.password.get_secret_value(), hints)
     return _answer_session(session, "Logged In Successfully", in_cookies=body.use_cookies)
 
 
@@ -44,9 +41,18 @@ def refresh() -> Response:
 def accept_invitation(body: InvitationAcceptance) -> Response:
     """Set the first password of an invited user."""
     user = platform().membership.accept_invitation(
-        body.token.get_secret_value(), body.password.get_secret_value()
+        body.token.get_secret_value(), body.password.get_secret_value(), _hints(None)
     )
     return answer({"userId": str(user["_id"])}, "Invitation accepted; you can log in now")
+
+
+def _hints(text: str | None) -> TenantHints:
+    """All that this request says of its tenant."""
+    return TenantHints(
+        text=text,
+        host=platform().host_names.tenant_of(request.host),
+        header=request.headers.get(TENANT_HEADER),
+    )
 
 
 def _answer_session(session: Session, message: str, *, in_cookies: bool) -> Response:

@@ -100,7 +100,9 @@ def read_token(request: Request, token_type: TokenType) -> tuple[str, bool]:
 def _ensure_csrf_header(claims: Claims) -> None:
     sent = request.headers.get("X-CSRF-TOKEN", "")
     if not claims.csrf or not hmac.compare_digest(sent.encode(), claims.csrf.encode()):
-        raise CsrfFailed()
+        raise CsrfFailed(
+            f"Send the value of the csrf_{claims.type}_token cookie in the X-CSRF-TOKEN header"
+        )
 
 
 def _ensure_hints_agree(claims: Claims) -> None:

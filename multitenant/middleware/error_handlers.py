@@ -2,6 +2,7 @@
 
 import logging
 import re
+from itertools import islice
 from typing import NoReturn
 
 from flask import Flask, Response, g
@@ -51,6 +52,9 @@ CODE_OF_HTTP_STATUS = {
     415: ("unsupported_media_type", "Send the body as application/json"),
 }
 DEFAULT_RETRY_SECONDS = 1
+# How many errors an answer lists, and how much of a field's name, which may be the caller's.
+MAX_ERRORS = 20
+MAX_SHOWN = 60
 
 
 def init_app(app: Flask) -> None:
@@ -83,10 +87,12 @@ def refuse_invalid_input(error: ValidationError) -> NoReturn:
     """Raise ValidationFailed for what Pydantic found."""
     errors = [
         {
-            "field": ".".join(str(part) for part in problem["loc"]),
+            "field": ".".join(str(part)[:MAX_SHOWN] for part in problem["loc"]),
             "message": re.sub("^Value error, ", "", problem["msg"]),
         }
-        for problem in error.errors(include_url=False, include_context=False, include_input=False)
+        for problem in islice(
+            error.errors(include_url=False, include_context=False, include_input=False), MAX_ERRORS
+        )
     ]
     raise ValidationFailed(errors=errors) from error
 

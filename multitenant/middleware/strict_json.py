@@ -3,11 +3,14 @@
 import json
 import math
 import re
+from collections import Counter
+from collections.abc import Iterator
 from functools import cached_property
+from itertools import islice
 from typing import Any
 
 from flask import Request
-from werkzeug.exceptions import UnsupportedMediaType
+from werkzeug.exceptions import HTTPException, RequestEntityTooLarge, UnsupportedMediaType
 
 from multitenant.errors import MalformedJson, ValidationFailed
 
@@ -30,12 +33,25 @@ class StrictRequest(Request):
 
     @cached_property
     def _object(self) -> dict[str, Any]:
-        body = self.get_data()
+        body = self._body()
         if not body:
             raise MalformedJson("The body is empty; send a JSON object")
         if not self.is_json:
             raise UnsupportedMediaType()
         return parse_object(body)
+
+    def _body(self) -> bytes:
+        try:
+            body = self.get_data()
+        except HTTPException:
+            raise
+        except Exception as error:  # each WSGI server has its own for broken chunks
+            raise MalformedJson("The body could not be read to its end") from error
+        limit = self.max_content_length
+        if self.content_length is None and limit is not None and len(body) >= limit:
+            # A chunked body tells no length; Werkzeug stops reading at the limit, silently.
+            raise RequestEntityTooLarge()
+        return body
 
 
 def parse_object(body: bytes) -> dict[str, Any]:
@@ -56,10 +72,9 @@ def parse_object(body: bytes) -> dict[str, Any]:
         raise MalformedJson(f"The body is not valid JSON: {error.msg} at {where}") from error
     except (RecursionError, ValueError) as error:
         raise MalformedJson("The body is nested too deeply or has a number too long") from error
-    errors: list[dict[str, str]] = []
-    _inspect(value, "", 1, errors)
+    errors = list(islice(_problems(value, None, 1), MAX_ERRORS))
     if errors:
-        raise ValidationFailed(errors=errors[:MAX_ERRORS])
+        raise ValidationFailed(errors=errors)
     if not isinstance(value, dict):
         raise ValidationFailed("The body must be a JSON object")
     return value
@@ -68,9 +83,8 @@ def parse_object(body: bytes) -> dict[str, Any]:
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     result = dict(pairs)
     if len(result) != len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in keys if keys.count(key) > 1)
-        raise MalformedJson(f"The key {_shown(twice)} stands twice in one object")
+        counts = Counter(key for key, _ in pairs)
+        raise MalformedJson(f"The key {_shown(counts.most_common(1)[0][0])} stands twice")
     return result
 
 
@@ -78,22 +92,27 @@ def _no_constant(name: str) -> Any:
     raise MalformedJson(f"{name} is not a JSON value")
 
 
-def _inspect(value: Any, path: str, depth: int, errors: list[dict[str, str]]) -> None:
-    """Collect what is wrong with the value at `path` and all that is in it."""
+# Where a value is: the key or index, and where the object or list around it is.
+_Path = tuple[str | int, Any] | None
+
+
+def _problems(value: Any, path: _Path, depth: int) -> Iterator[dict[str, str]]:
+    """Yield what is wrong with the value at `path` and all that is in it, one at a time."""
     if depth > MAX_DEPTH:
         raise MalformedJson(f"The body is nested more than {MAX_DEPTH} levels deep")
     if isinstance(value, dict):
         for key, inner in value.items():
-            where = f"{path}.{_shown(key)}" if path else _shown(key)
+            where = (key, path)
             if "$" in key or "." in key:
-                errors.append({"field": where, "message": "a key must not have '$' or '.'"})
-            _inspect(key, where, depth, errors)
-            _inspect(inner, where, depth + 1, errors)
+                yield {"field": _text(where), "message": "a key must not have '$' or '.'"}
+            elif problem := _problem(key):
+                yield {"field": _text(where), "message": f"as a key: {problem}"}
+            yield from _problems(inner, where, depth + 1)
     elif isinstance(value, list):
         for index, inner in enumerate(value):
-            _inspect(inner, f"{path}.{index}" if path else str(index), depth + 1, errors)
+            yield from _problems(inner, (index, path), depth + 1)
     elif problem := _problem(value):
-        errors.append({"field": path, "message": problem})
+        yield {"field": _text(path), "message": problem}
 
 
 def _problem(value: Any) -> str | None:
@@ -107,6 +126,15 @@ def _problem(value: Any) -> str | None:
     if type(value) is float and math.isinf(value):
         return "must be a finite number"
     return None
+
+
+def _text(path: _Path) -> str:
+    """A path as an error names it, such as `items.0.price`."""
+    parts: list[str] = []
+    while path is not None:
+        part, path = path
+        parts.append(_shown(str(part)))
+    return ".".join(reversed(parts))
 
 
 def _shown(key: str) -> str:

@@ -23,6 +23,7 @@ from pydantic.alias_generators import to_camel
 
 UNSET: Any = None
 """The default of a field of `Changes` that `null` cannot remove."""
+MAX_EMAIL_LENGTH = 254
 MIN_PASSWORD_LENGTH = 8
 MAX_PASSWORD_BYTES = 72  # bcrypt reads no more; longer ones would be cut silently
 CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f]")
@@ -67,6 +68,8 @@ def _normalise_email(value: Any) -> Any:
     """The one spelling of an email address that is stored and looked up."""
     if not isinstance(value, str):
         raise ValueError("must be a string")
+    if len(value) > MAX_EMAIL_LENGTH:  # before anything looks at each character
+        raise ValueError(f"must have at most {MAX_EMAIL_LENGTH} characters")
     try:
         # `.test` and the like are addresses too, in development
         checked = validate_email(value.strip(), check_deliverability=False, test_environment=True)

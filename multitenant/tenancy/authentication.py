@@ -18,7 +18,11 @@ from multitenant.security.tokens import Claims, TokenPair, Tokens, expiry
 from multitenant.tenancy.connection_manager import ConnectionManager
 from multitenant.tenancy.host_names import NOBODY, NamedTenant
 from multitenant.tenancy.isolation import widened_scope
+from multitenant.tenancy.revocations import Revocations
 from multitenant.tenancy.tenant import Tenant
+
+# An email in more tenants than this must name one: each costs a hash.
+MAX_CANDIDATES = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,17 +35,15 @@ class TenantHints:
     header: str | None = None
     """`X-Tenant-Id`."""
 
-    def fit(self, tenant: MongoDocument) -> bool:
+    def fit(self, tenant: Tenant) -> bool:
         """Whether nothing that was said names another tenant."""
-        if self.header is not None and self.header != str(tenant["_id"]):
+        if self.header is not None and self.header != str(tenant.id):
             return False
-        if self.host.names_one and self.host.tenant_id != tenant["_id"]:
+        if self.host.names_one and self.host.tenant_id != tenant.id:
             return False
         if self.text is None:
             return True
-        text = self.text.casefold()
-        names = (str(tenant["_id"]), tenant.get("subdomain"), tenant["name"].casefold())
-        return text in names
+        return self.text.casefold() in (str(tenant.id), tenant.subdomain, tenant.name.casefold())
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +60,16 @@ class Authenticator:
     """Turns credentials and refresh tokens into sessions."""
 
     def __init__(
-        self, connections: ConnectionManager, hasher: PasswordHasher, tokens: Tokens
+        self,
+        connections: ConnectionManager,
+        hasher: PasswordHasher,
+        tokens: Tokens,
+        revoked: Revocations,
     ) -> None:
         self._connections = connections
         self._hasher = hasher
         self._tokens = tokens
+        self._revoked = revoked
 
     def login(self, email: str, password: str, hints: TenantHints) -> Session:
         """Return a session of the one tenant in which email and password fit.
@@ -72,13 +79,14 @@ class Authenticator:
         the tenant may not work; that only to someone who knows the password.
         """
         admin_db = self._connections.admin_db
+        records = tenants.find_tenants_by_ids(
+            admin_db, tenant_users.find_tenant_ids(admin_db, email)
+        )
         candidates = [
-            Tenant.of(record)
-            for record in tenants.find_tenants_by_ids(
-                admin_db, tenant_users.find_tenant_ids(admin_db, email)
-            )
-            if record["status"] != "deleted" and hints.fit(record)
-        ]
+            tenant
+            for tenant in map(Tenant.of, records)
+            if tenant.status != "deleted" and hints.fit(tenant)
+        ][:MAX_CANDIDATES]
         if not candidates:
             self._hasher.verify(password, None)
             raise CredentialsInvalid(incorrect_field="credentials")
@@ -103,6 +111,9 @@ class Authenticator:
         user = users.find_user(db, claims.user_id)
         if user is None or user["status"] != "active":
             raise TokenRevoked()
+        # After the user was read: a password change before that is seen here, and one after it
+        # makes the version that the new pair will carry too old.
+        self._revoked.ensure_valid_now(claims)
         admin_db = self._connections.admin_db
         try:
             revocations.insert_revocation(admin_db, claims.id, expiry(claims))

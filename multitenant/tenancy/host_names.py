@@ -37,6 +37,7 @@ class HostNames:
         self._base_domain = base_domain
         self._stale_seconds = stale_seconds
         self._known: LRU[str, tuple[float, NamedTenant]] = LRU(CACHED_HOSTS)
+        self._generation = 0
         self._lock = threading.Lock()
 
     def tenant_of(self, host: str) -> NamedTenant:
@@ -52,16 +53,19 @@ class HostNames:
         now = time.monotonic()
         with self._lock:
             known = self._known.get(name)
+            generation = self._generation
         if known is not None and now - known[0] <= self._stale_seconds:
             return known[1]
         named = self._look_up(name)
         with self._lock:
-            self._known[name] = (now, named)
+            if generation == self._generation:
+                self._known[name] = (now, named)
         return named
 
     def forget(self) -> None:
         """Make the next use of every host read the admin database again."""
         with self._lock:
+            self._generation += 1  # a look-up under way may have read what is no longer so
             self._known.clear()
 
     def _look_up(self, name: str) -> NamedTenant:

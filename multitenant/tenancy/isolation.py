@@ -6,6 +6,7 @@ listener cannot stop a command, so this proves the code, and does not replace it
 """
 
 import logging
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -55,8 +56,8 @@ class IsolationListener(CommandListener):
     def __init__(self) -> None:
         self.commands = 0
         """How many commands were checked against a scope."""
-        self.violations: list[str] = []
-        """One line each, without data."""
+        self.violations: deque[str] = deque(maxlen=100)
+        """The latest, one line each, without data."""
 
     def started(self, event: CommandStartedEvent) -> None:
         """Check one command."""

@@ -1,11 +1,18 @@
 """What a user is to a tenant, where it concerns the admin database as well."""
 
-from multitenant.errors import Conflict, CredentialsInvalid, NotFound, TokenRevoked
+from multitenant.errors import (
+    Conflict,
+    CredentialsInvalid,
+    NotFound,
+    TenantMismatch,
+    TokenRevoked,
+)
 from multitenant.repositories.admin import revocations
 from multitenant.repositories.model import MongoDatabase, MongoDocument, utc_now
 from multitenant.repositories.tenant import users
 from multitenant.security.passwords import PasswordHasher
 from multitenant.security.tokens import Claims, Tokens
+from multitenant.tenancy.authentication import TenantHints
 from multitenant.tenancy.connection_manager import ConnectionManager
 from multitenant.tenancy.isolation import widened_scope
 from multitenant.tenancy.revocations import Revocations
@@ -74,13 +81,16 @@ class Membership:
         self._revoked.forget()
         return changed
 
-    def accept_invitation(self, token: str, password: str) -> MongoDocument:
+    def accept_invitation(self, token: str, password: str, hints: TenantHints) -> MongoDocument:
         """Set the first password of the user whom the invitation names, and return the user.
 
-        Raises TokenInvalid, TokenExpired, and TokenRevoked when it was used before.
+        Raises TokenInvalid, TokenExpired, TenantMismatch, and TokenRevoked when it was used
+        before.
         """
         claims = self._tokens.verify(token, "invitation")
         with self._connections.lease(claims.tenant_id) as lease:
+            if not hints.fit(lease.tenant):
+                raise TenantMismatch
             lease.tenant.ensure_usable()
             with widened_scope(lease.tenant.db_name):
                 user = users.find_user(lease.database, claims.user_id)

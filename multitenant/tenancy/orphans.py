@@ -8,7 +8,7 @@ from multitenant.tenancy.placement import Client
 
 MARKER_COLLECTION = "provisioning"
 MIN_AGE = timedelta(minutes=15)
-"""Younger ones may be under way; preparing and the transaction are bounded far below this."""
+"""Younger ones are most likely under way."""
 
 
 def mark_prepared(db: MongoDatabase, admin_db_name: str) -> None:
@@ -17,26 +17,39 @@ def mark_prepared(db: MongoDatabase, admin_db_name: str) -> None:
     db[MARKER_COLLECTION].insert_one({"adminDb": admin_db_name, "startedAt": utc_now()})
 
 
+def unmark_prepared(db: MongoDatabase) -> bool:
+    """Take the marker away, in the transaction that makes the tenant; return False when somebody
+    has claimed the database for dropping. From the commit on, nobody can."""
+    unclaimed = {"dropping": {"$exists": False}}
+    return db[MARKER_COLLECTION].delete_one(unclaimed).deleted_count == 1
+
+
 def find_orphans(
     client: Client, admin_db: MongoDatabase, *, db_prefix: str, older_than: timedelta
 ) -> list[tuple[str, datetime]]:
-    """Return name and time of each database that this platform prepared for a tenant which does
-    not exist, if that is longer ago than `older_than` (at least MIN_AGE counts)."""
+    """Return name and time of each database that this platform began to prepare for a tenant, and
+    did not finish, longer ago than `older_than` (at least MIN_AGE counts)."""
     names = [name for name in client.list_database_names() if name.startswith(db_prefix)]
-    taken = find_db_names(admin_db, names)
     latest = utc_now() - max(older_than, MIN_AGE)
     orphans = []
-    for name in sorted(set(names) - taken):
+    for name in sorted(set(names) - find_db_names(admin_db, names)):
         marker = client[name][MARKER_COLLECTION].find_one({"adminDb": admin_db.name})
         if marker and marker["startedAt"] < latest:
             orphans.append((name, marker["startedAt"]))
     return orphans
 
 
-def drop_orphan(client: Client, admin_db: MongoDatabase, name: str) -> bool:
-    """Drop a database that find_orphans() answered, unless it belongs to a tenant by now; return
-    whether it was dropped."""
-    if find_db_names(admin_db, [name]):
+def drop_prepared(db: MongoDatabase, admin_db_name: str) -> bool:
+    """Drop a database that this platform has prepared and that no tenant was made of; return
+    whether it was dropped.
+
+    Claiming the marker decides: it and the transaction that takes the marker away exclude each
+    other, so neither loses a tenant its database.
+    """
+    claimed = db[MARKER_COLLECTION].update_one(
+        {"adminDb": admin_db_name}, {"$set": {"dropping": utc_now()}}
+    )
+    if not claimed.matched_count:
         return False
-    client.drop_database(name)
+    db.client.drop_database(db.name)
     return True

@@ -10,6 +10,7 @@ from pymongo import MongoClient
 from pymongo.monitoring import CommandListener
 
 from multitenant.config import Settings
+from multitenant.errors import DatabaseUnavailable
 from multitenant.repositories.model import MongoDatabase, MongoDocument
 from multitenant.tenancy.tenant import Tenant
 
@@ -44,13 +45,17 @@ class Clusters:
         self._clients: dict[str, Client] = {}
         self._lock = threading.Lock()
         self._process = os.getpid()
+        self._closed = False
 
     def client(self, cluster: str) -> Client:
-        """Return this process's client of the cluster; raises KeyError for an unknown one."""
+        """Return this process's client of the cluster; raises KeyError for an unknown one, and
+        DatabaseUnavailable after close()."""
         client = self._clients.get(cluster)
         if client is None or os.getpid() != self._process:
             with self._lock:
                 self._refuse_inherited()
+                if self._closed:
+                    raise DatabaseUnavailable("The server is shutting down", retry_after=1)
                 client = self._clients.get(cluster)
                 if client is None:
                     client = self._clients[cluster] = self._open_client(self._uris[cluster])
@@ -61,8 +66,9 @@ class Clusters:
         return len(self._clients)
 
     def close(self) -> None:
-        """Close every client; the next use opens new ones."""
+        """Close every client, for good."""
         with self._lock:
+            self._closed = True
             clients, self._clients = list(self._clients.values()), {}
         for client in clients:
             client.close()

@@ -16,7 +16,7 @@ from uuid import uuid4
 from bson import ObjectId
 from pymongo.errors import PyMongoError
 
-from multitenant.errors import AlreadyExists, ValidationFailed
+from multitenant.errors import AlreadyExists, DatabaseUnavailable, ValidationFailed
 from multitenant.repositories.admin import idempotency_keys, tenant_users, tenants
 from multitenant.repositories.model import MongoDatabase, utc_now
 from multitenant.repositories.tenant import users
@@ -26,7 +26,7 @@ from multitenant.security.tokens import Tokens
 from multitenant.tenancy.connection_manager import ConnectionManager
 from multitenant.tenancy.isolation import widened_scope
 from multitenant.tenancy.migrations import TENANT_MIGRATIONS, migrate
-from multitenant.tenancy.orphans import mark_prepared
+from multitenant.tenancy.orphans import drop_prepared, mark_prepared, unmark_prepared
 from multitenant.tenancy.placement import DEFAULT_CLUSTER
 from multitenant.tenancy.transactions import may_be_committed, run_transaction
 
@@ -88,10 +88,24 @@ class Provisioner:
         """
         if idempotency_key and (first := self._first_result(new, idempotency_key)):
             return first
-        self._ensure_free(new)
+        try:
+            self._ensure_free(new)
+            plan = self._plan(new, idempotency_key, system=system)
+            with widened_scope(plan.db_name):
+                self._make(plan)
+        except AlreadyExists:
+            # Whoever was faster may have been this very request, sent again.
+            if idempotency_key and (first := self._first_result(new, idempotency_key)):
+                return first
+            raise
+        logger.info("Provisioned tenant %s", plan.tenant_id)
+        return self._result(plan.tenant_id, plan.user_id, plan.invitation_id, plan.made_at)
+
+    def _plan(self, new: NewTenant, idempotency_key: str | None, *, system: bool) -> _Plan:
+        """Decide everything, and hash the password, which is slow, before anything is written."""
         tenant_id = ObjectId()
         password = new.password.get_secret_value() if new.password else None
-        plan = _Plan(
+        return _Plan(
             new=new,
             tenant_id=tenant_id,
             user_id=ObjectId(),
@@ -102,16 +116,6 @@ class Provisioner:
             system=system,
             idempotency_key=idempotency_key,
         )
-        with widened_scope(plan.db_name):
-            try:
-                self._make(plan)
-            except AlreadyExists as error:
-                # Whoever was faster may have been this very request, sent again.
-                if idempotency_key and (first := self._first_result(new, idempotency_key)):
-                    return first
-                raise error
-        logger.info("Provisioned tenant %s", plan.tenant_id)
-        return self._result(plan.tenant_id, plan.user_id, plan.invitation_id, plan.made_at)
 
     def _ensure_free(self, new: NewTenant) -> None:
         """Refuse a name that is taken before anything is prepared. The unique indexes decide
@@ -132,7 +136,6 @@ class Provisioner:
                 client, lambda: self._insert(plan, db, version), seconds=self._transaction_seconds
             )
         except Exception as error:
-            # (An interrupt may come between a commit and its answer: gc looks at that later.)
             if not may_be_committed(error):
                 self._discard(db)
             raise
@@ -140,6 +143,8 @@ class Provisioner:
     def _insert(self, plan: _Plan, db: MongoDatabase, schema_version: int) -> None:
         """The writes of the transaction."""
         admin_db = self._connections.admin_db
+        if not unmark_prepared(db):
+            raise DatabaseUnavailable("Preparing the tenant took too long; try again")
         if plan.idempotency_key:
             idempotency_keys.insert_idempotency_key(
                 admin_db,
@@ -181,7 +186,7 @@ class Provisioner:
 
     def _discard(self, db: MongoDatabase) -> None:
         try:
-            db.client.drop_database(db.name)
+            drop_prepared(db, self._connections.admin_db.name)
         except PyMongoError:
             logger.warning("%s is left over; `multitenant tenants gc` drops it", db.name)
 

@@ -22,6 +22,7 @@ class Revocations:
         self._admin_db = admin_db
         self._stale_seconds = stale_seconds
         self._checked_at: LRU[str, float] = LRU(CACHED_CHECKS)
+        self._generation = 0
         self._lock = threading.Lock()
 
     def ensure_valid(self, claims: Claims) -> None:
@@ -33,20 +34,27 @@ class Revocations:
         now = time.monotonic()
         with self._lock:
             checked_at = self._checked_at.get(claims.id)
+            generation = self._generation
         if checked_at is not None and now - checked_at <= self._stale_seconds:
             return
+        self.ensure_valid_now(claims)
+        with self._lock:
+            if generation == self._generation:
+                self._checked_at[claims.id] = now
+
+    def ensure_valid_now(self, claims: Claims) -> None:
+        """The same, read at this moment."""
         ids: list[str | ObjectId] = [claims.family, claims.user_id]
         if claims.type != "refresh":
             ids.append(claims.id)
         found = find_revocations(self._admin_db(), ids)
         if any(_withdraws(record, claims) for record in found):
             raise TokenRevoked()
-        with self._lock:
-            self._checked_at[claims.id] = now
 
     def forget(self) -> None:
         """Make the next use of every token read its revocations again."""
         with self._lock:
+            self._generation += 1  # a check under way may have read what is no longer so
             self._checked_at.clear()
 
 

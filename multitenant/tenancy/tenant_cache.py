@@ -107,6 +107,8 @@ class TenantCache:
         # by identity: two MongoClients of one address are equal
         self._clients: dict[int, Client] = {}
         self._leases = 0
+        self._flying = 0
+        """Look-ups under way, those that were forgotten included."""
         self._hits = self._misses = self._rechecks = self._evictions = 0
         self._closing = False
 
@@ -124,10 +126,11 @@ class TenantCache:
                 self._hits += 1
                 return self._grant(entry, entry.tenant)
             flight = self._flights.get(tenant_id)
-            if joined := flight is not None:
+            if joined := flight is not None and self._is_recent(flight.asked_at):
                 flight.waiters += 1
             else:
                 flight = self._flights[tenant_id] = _Flight(asked_at=self._clock())
+                self._flying += 1
                 if entry is not None:
                     entry.leases += 1  # so that its client outlives the check
                     self._leases += 1
@@ -156,13 +159,14 @@ class TenantCache:
             }
 
     def close(self, timeout: float) -> bool:
-        """Refuse new leases, wait up to `timeout` seconds for the others, close every client.
+        """Refuse new leases, wait up to `timeout` seconds for the others (and for look-ups that
+        are about to give some), close every client.
 
         Return whether all leases were given back. May be called again.
         """
         with self._lock:
             self._closing = True
-            quiet = self._lock.wait_for(lambda: self._leases == 0, timeout)
+            quiet = self._lock.wait_for(lambda: self._leases == self._flying == 0, timeout)
             for entry in self._entries.values():
                 entry.cached = False
             self._entries.clear()
@@ -172,10 +176,13 @@ class TenantCache:
         return quiet
 
     def _is_fresh(self, entry: _Entry) -> bool:
-        now = self._clock()
         return (
-            now - entry.checked_at <= self._stale_seconds and now - entry.loaded_at <= self._seconds
+            self._is_recent(entry.checked_at) and self._clock() - entry.loaded_at <= self._seconds
         )
+
+    def _is_recent(self, moment: float) -> bool:
+        """Whether knowledge from that moment is good enough to serve a request on."""
+        return self._clock() - moment <= self._stale_seconds
 
     def _grant(self, entry: _Entry, tenant: Tenant) -> Lease:
         entry.leases += 1
@@ -218,6 +225,7 @@ class TenantCache:
         """Publish a flight's result: grant the leases, and cache the entry, unless the tenant was
         forgotten or the cache closed meanwhile."""
         with self._lock:
+            self._flying -= 1
             current = self._flights.get(tenant_id) is flight
             if current:
                 del self._flights[tenant_id]
@@ -229,6 +237,7 @@ class TenantCache:
                 self._drop(tenant_id)
             to_close = self._unused(self._evicted)
             self._evicted.clear()
+            self._lock.notify_all()
         flight.landed.set()
         _close(to_close)
         if old is not None:

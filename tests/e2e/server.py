@@ -17,7 +17,8 @@ from tests.support import OPERATOR_EMAIL, OPERATOR_PASSWORD, PASSWORD
 ROOT = Path(__file__).parents[2]
 START_SECONDS = 30
 
-MULTITENANT_RUN = (sys.executable, "-m", "multitenant", "run")
+MULTITENANT = (sys.executable, "-m", "multitenant")
+MULTITENANT_RUN = (*MULTITENANT, "run")
 FLASK_RUN = (sys.executable, "-m", "flask", "--app", f"{ROOT}/wsgi.py", "run")
 GUNICORN = (sys.executable, "-m", "gunicorn", "-c", f"{ROOT}/gunicorn.conf.py")
 

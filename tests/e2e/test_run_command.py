@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.server import MULTITENANT_RUN, Server, free_port
+from tests.e2e.server import MULTITENANT, MULTITENANT_RUN, Server, free_port
 from tests.support import OPERATOR_EMAIL, PASSWORD, is_running
 
 ENVIRONMENT = {
@@ -63,6 +63,11 @@ def test_from_nothing_to_a_tenant_and_back_again(tmp_path: Path) -> None:
         with first.login(password=password) as operator:
             assert operator.get("/api/tenants").status_code == 200
 
+        gc = (*MULTITENANT, "tenants", "gc", "--dry-run")
+        with Server(gc, ENVIRONMENT, tmp_path) as beside:
+            assert beside.process.wait(timeout=20) == 0
+            assert "0 left-over databases" in beside.log, "it joins the running MongoDB"
+
         assert first.stop(signal.SIGTERM) == 0
     assert not is_running(mongod), "mongod must stop with the application"
 
@@ -93,11 +98,14 @@ def mongod_pid_or_none(directory: Path) -> int | None:
         return None  # a clean stop empties the file
 
 
-@pytest.mark.parametrize("delay", [0.1, 0.5, 1.0])
-def test_a_signal_during_the_start_leaves_no_mongod(tmp_path: Path, delay: float) -> None:
-    with start(tmp_path) as server:
+@pytest.mark.parametrize("wanted", ["SIGTERM", "SIGINT", "SIGQUIT", "SIGHUP", "SIGUSR2"])
+@pytest.mark.parametrize("delay", [0.4, 0.9])
+def test_a_signal_during_a_command_leaves_no_mongod(
+    tmp_path: Path, wanted: str, delay: float
+) -> None:
+    with Server((*MULTITENANT, "init"), ENVIRONMENT, tmp_path) as server:
         time.sleep(delay)
-        server.stop(signal.SIGTERM)
+        server.stop(signal.Signals[wanted])
     pid = mongod_pid_or_none(tmp_path) if (tmp_path / "instance/mongodb/data").exists() else None
     assert pid is None or not is_running(pid)
 

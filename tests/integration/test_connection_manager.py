@@ -17,7 +17,7 @@ from multitenant.services.tenant import todos as service
 from multitenant.tenancy.placement import Connection
 from multitenant.tenancy.tenant import Tenant
 from tests.conftest import MakeWorld
-from tests.support import World, answer
+from tests.support import PASSWORD, World, answer
 
 
 class ClientEach:
@@ -174,6 +174,8 @@ def test_closing_is_clean_and_may_be_done_again(make_world: MakeWorld) -> None:
     owner = world.tenant("Acme")
     assert world.platform.connections.close(timeout=1) is True
     assert world.platform.connections.close(timeout=1) is True
-    response = owner.get("/api/users/me")
-    assert response.status_code == 503
-    assert "Retry-After" in response.headers
+    body = {"email": "owner@acme.example", "password": PASSWORD}
+    for response in (owner.get("/api/users/me"), world.client.post("/api/login", json=body)):
+        assert response.status_code == 503
+        assert "Retry-After" in response.headers
+    assert world.platform.connections.stats()["clients"] == 0, "nothing is opened again"

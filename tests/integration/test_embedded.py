@@ -1,6 +1,7 @@
 """The embedded server: a real mongod that survives what happens to it."""
 
 import os
+import shutil
 import signal
 import socket
 import threading
@@ -89,6 +90,33 @@ def test_a_directory_belongs_to_one_running_application(tmp_path: Path) -> None:
         assert count(server.uri) == 1, "the one that runs is not disturbed"
         os.close(read)
         os.close(write)
+
+
+def test_a_directory_belongs_to_one_server_of_a_process(tmp_path: Path) -> None:
+    with EmbeddedServer(tmp_path) as server:
+        with pytest.raises(EmbeddedServerError, match="in use by this process"):
+            EmbeddedServer(tmp_path).start()
+        assert count(server.uri) == 1
+
+
+def test_a_lost_password_is_reported_and_deletes_nothing(tmp_path: Path) -> None:
+    with EmbeddedServer(tmp_path) as server:
+        count(server.uri)
+    password = (tmp_path / "password").read_text()
+    (tmp_path / "password").unlink()
+    with pytest.raises(EmbeddedServerError, match="Authentication failed"):
+        EmbeddedServer(tmp_path).start()
+    (tmp_path / "password").write_text(password)
+    with EmbeddedServer(tmp_path) as server:
+        assert count(server.uri) == 2
+
+
+def test_lost_data_is_a_new_beginning(tmp_path: Path) -> None:
+    with EmbeddedServer(tmp_path) as server:
+        count(server.uri)
+    shutil.rmtree(tmp_path / "data")
+    with EmbeddedServer(tmp_path) as server:
+        assert count(server.uri) == 1
 
 
 def test_a_forked_child_does_not_stop_the_server(tmp_path: Path) -> None:

@@ -203,3 +203,41 @@ def test_many_logins_at_once_all_succeed(world: World) -> None:
     with ThreadPoolExecutor(16) as pool:
         users = list(pool.map(lambda _: world.login("owner@acme.example"), range(32)))
     assert len({user.access for user in users}) == 32
+
+
+def test_an_email_in_many_tenants_costs_a_bounded_number_of_hashes(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hashes = []
+    for number in range(7):
+        body = {"name": f"T{number}", "email": "many@example.com", "password": f"password {number}"}
+        last = answer(world.operator.post("/api/add", body))["tenantId"]
+
+    def count(password: bytes, hashed: bytes) -> bool:
+        hashes.append(hashed)
+        return False
+
+    monkeypatch.setattr("multitenant.security.passwords.bcrypt.checkpw", count)
+    body = {"email": "many@example.com", "password": "password 6"}
+    refusal(world.client.post("/api/login", json=body), 401, "credentials_invalid")
+    assert len(hashes) == 5
+    monkeypatch.undo()
+    assert world.login("many@example.com", "password 6", tenant=last).tenant_id == last
+
+
+def test_a_tenant_cannot_be_named_like_an_id(world: World) -> None:
+    victim = world.tenant("Acme")
+    for field in ("name", "subdomain"):
+        body = {"name": "Evil", "email": "owner@acme.example", field: victim.tenant_id}
+        details = refusal(world.operator.post("/api/add", body), 422, "validation_failed")
+        assert details["incorrectField"] == field
+
+
+def test_an_invitation_is_not_accepted_under_the_name_of_another_tenant(world: World) -> None:
+    other = world.tenant("Globex", subdomain="globex")
+    made = answer(world.add(name="Acme", email="owner@acme.example"))
+    body = {"token": made["invitationToken"], "password": PASSWORD}
+    for headers in ({"Host": "globex.localhost"}, {"X-Tenant-Id": other.tenant_id}):
+        response = world.client.post("/api/invitations/accept", json=body, headers=headers)
+        refusal(response, 403, "tenant_mismatch")
+    assert world.client.post("/api/invitations/accept", json=body).status_code == 200

@@ -2,9 +2,11 @@
 
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import partial
 from typing import Any, ClassVar
 
 import pytest
@@ -17,13 +19,15 @@ from multitenant.config import Settings
 from multitenant.extensions import platform_of
 from multitenant.repositories.model import utc_now
 from multitenant.schemas.admin.tenants import NewTenant
-from multitenant.tenancy.orphans import drop_orphan, find_orphans
+from multitenant.tenancy.orphans import drop_prepared, find_orphans
+from multitenant.tenancy.provisioning import Provisioner
+from multitenant.tenancy.transactions import run_transaction
 from tests.conftest import MakeWorld
-from tests.support import PASSWORD, CommandRecorder, World, answer, refusal
+from tests.support import PASSWORD, CommandRecorder, World, answer, in_thread, refusal
 
 Client = MongoClient[dict[str, Any]]
 ACME = {"name": "Acme", "email": "owner@acme.example", "password": PASSWORD}
-WRITES = ("insert", "update", "createIndexes", "commitTransaction")
+WRITES = ("insert", "update", "delete", "createIndexes", "commitTransaction")
 
 
 @contextmanager
@@ -37,12 +41,12 @@ def failing(mongo: Client, mode: Any, *commands: str, **data: Any) -> Iterator[N
         mongo.admin.command("configureFailPoint", "failCommand", mode="off")
 
 
-def count_writes(world: World) -> int:
-    """How many writing commands it takes to add a tenant."""
+def writes_of_adding(world: World) -> list[str]:
+    """The writing commands that it takes to add a tenant, in order."""
     world.operator  # noqa: B018  # logs in
     world.recorder.commands.clear()
     assert world.add(**{**ACME, "name": "First", "subdomain": "first"}).status_code == 201
-    return sum(name in WRITES for _, name, _ in world.recorder.commands)
+    return [name for _, name, _ in world.recorder.commands if name in WRITES]
 
 
 def test_a_tenant_is_made_with_its_record_its_membership_its_user_and_its_indexes(
@@ -80,19 +84,20 @@ def _collections(world: World) -> list[str]:
 def test_failing_at_any_write_leaves_nothing_behind_and_can_be_repeated(
     world: World, mongo: Client
 ) -> None:
-    writes = count_writes(world)
-    assert writes >= 7, "marker, index, migration, three inserts and the commit at least"
+    writes = writes_of_adding(world)
+    assert len(writes) >= 8, "marker, index, migration, unmarking, three inserts and the commit"
     before = world.databases()
 
-    for step in range(writes):
-        with failing(mongo, {"skip": step}, *WRITES, errorCode=2):
+    for step, command in enumerate(writes):
+        with failing(mongo, {"skip": writes[:step].count(command)}, command, errorCode=2):
             response = world.add(**ACME, subdomain="acme")
-        assert response.status_code == 500, f"write {step} of {writes}: {response.text}"
-        assert world.databases() == before, f"write {step} left a database"
-        for collection in ("tenants", "tenantusers"):
-            leftover = world.admin_db[collection].count_documents({"name": "Acme"})
-            assert leftover == 0, f"write {step} left a document in {collection}"
-        assert world.admin_db["tenantusers"].count_documents({}) == 2
+        what = f"write {step}, {command}"
+        assert response.status_code == 500, f"{what}: {response.text}"
+        if command == "update":  # dropping at once begins with an update, which failed as well
+            assert _collect_garbage(world, mongo) == 1
+        assert world.databases() == before, f"{what} left a database"
+        assert world.admin_db["tenants"].count_documents({"name": "Acme"}) == 0, what
+        assert world.admin_db["tenantusers"].count_documents({}) == 2, what
 
     assert world.add(**ACME, subdomain="acme").status_code == 201
 
@@ -153,7 +158,7 @@ def _collect_garbage(world: World, mongo: Client) -> int:
     )
     assert {name for name, _ in found} == left, "every left-over database must be found"
     for name, _ in found:
-        assert drop_orphan(mongo, admin_db, name)
+        assert drop_prepared(mongo[name], admin_db.name)
     return len(found)
 
 
@@ -183,8 +188,116 @@ def test_gc_spares_tenants_young_databases_and_those_of_other_platforms(
 def test_gc_does_not_drop_what_has_become_a_tenant_meanwhile(world: World, mongo: Client) -> None:
     owner = world.tenant("Acme")
     name = world.record(owner.tenant_id)["dbName"]
-    assert drop_orphan(mongo, world.admin_db, name) is False
+    assert drop_prepared(mongo[name], world.admin_db.name) is False
     assert owner.get("/api/users/me").status_code == 200
+
+
+def test_gc_spares_the_database_of_a_tenant_whose_record_is_gone(
+    world: World, mongo: Client
+) -> None:
+    """As after the admin database was restored from an older backup: the data is live."""
+    owner = world.tenant("Acme")
+    record = world.record(owner.tenant_id)
+    world.admin_db["tenants"].delete_one({"_id": record["_id"]})
+    try:
+        assert _orphans(world, mongo) == set()
+    finally:
+        world.admin_db["tenants"].insert_one(record)
+
+
+def _orphans(world: World, mongo: Client) -> set[str]:
+    found = find_orphans(
+        mongo,
+        world.admin_db,
+        db_prefix=world.platform.settings.tenant_db_prefix,
+        older_than=timedelta(0),
+    )
+    return {name for name, _ in found}
+
+
+def test_a_tenant_is_not_made_of_a_database_that_gc_has_claimed(
+    world: World, mongo: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The process that prepared it slept so long that gc took the database for a leftover."""
+    world.operator  # noqa: B018
+    before = world.databases()
+
+    def sleep_first(*args: Any, **kwargs: Any) -> Any:
+        assert in_thread(lambda: _collect_garbage(world, mongo)) == 1
+        return run_transaction(*args, **kwargs)
+
+    monkeypatch.setattr("multitenant.tenancy.provisioning.run_transaction", sleep_first)
+
+    refusal(world.add(**ACME), 503, "database_unavailable")
+
+    assert world.databases() == before
+    assert world.admin_db["tenants"].count_documents({"name": "Acme"}) == 0
+
+
+def test_gc_and_a_commit_at_the_same_time_exclude_each_other(
+    world: World, mongo: Client, run_together: Callable[[list[Callable[[], Any]]], list[Any]]
+) -> None:
+    world.operator  # noqa: B018
+    admin = world.admin_db.name
+    for number in range(5):
+        before = world.databases()
+        stop = threading.Event()
+
+        def drop_whatever_appears(before: set[str], stop: threading.Event) -> None:
+            while not stop.is_set():
+                for name in world.databases() - before:
+                    if mongo[name]["migrations"].find_one():  # it is prepared, the commit is next
+                        drop_prepared(mongo[name], admin)
+
+        def add(number: int, stop: threading.Event) -> Any:
+            try:
+                return world.add(name=f"T{number}", email="o@a.example", password=PASSWORD)
+            finally:
+                stop.set()
+
+        _, response = run_together(
+            [partial(drop_whatever_appears, before, stop), partial(add, number, stop)]
+        )
+        made = world.admin_db["tenants"].find_one({"name": f"T{number}"})
+        assert (made is not None) == (response.status_code == 201)
+        if made is not None:
+            assert "email_1" in mongo[made["dbName"]]["users"].index_information()
+        else:
+            assert world.databases() == before
+
+
+def test_a_commit_that_took_effect_is_not_undone_by_a_later_refusal(
+    world: World, mongo: Client
+) -> None:
+    """The first commit is applied, its answer says nothing certain, and the second is refused."""
+    world.operator  # noqa: B018
+    times = {"times": 1}
+    uncertain = {"code": 64, "errmsg": "waiting for replication timed out"}
+
+    def refuse_the_next(event: Any) -> None:
+        if event.command_name == "commitTransaction" and not refused:
+            refused.append(event)
+            data = {
+                "failCommands": ["commitTransaction"],
+                "appName": "multitenant",
+                "errorCode": 13,
+            }
+            thread = threading.Thread(
+                target=lambda: mongo.admin.command(
+                    "configureFailPoint", "failCommand", mode=times, data=data
+                )
+            )
+            thread.start()
+            thread.join()
+
+    refused: list[Any] = []
+    world.recorder.on_end = refuse_the_next
+    with failing(mongo, times, "commitTransaction", writeConcernError=uncertain):
+        response = world.add(**ACME)
+
+    assert refused
+    assert response.status_code >= 500
+    assert world.login("owner@acme.example").get("/api/users/me").status_code == 200
 
 
 def test_a_transient_error_in_the_transaction_is_retried(world: World, mongo: Client) -> None:
@@ -342,6 +455,28 @@ class TestIdempotencyKey:
         assert [response.status_code for response in responses] == [201] * 8
         assert len({answer(response)["tenantId"] for response in responses}) == 1
         assert world.admin_db["tenants"].count_documents({"system": False}) == 1
+
+    def test_a_retry_that_overtakes_its_first_request_answers_alike(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The first one commits between the look at the key and the look at the name."""
+        operator = world.operator
+        ensure_free = Provisioner._ensure_free
+        first: list[Any] = []
+
+        def commit_first(self: Provisioner, new: NewTenant) -> None:
+            if not first:
+                first.append(None)
+                first[0] = in_thread(
+                    lambda: operator.post("/api/add", ACME, headers=TestIdempotencyKey.HEADERS)
+                )
+            ensure_free(self, new)
+
+        monkeypatch.setattr(Provisioner, "_ensure_free", commit_first)
+        retry = operator.post("/api/add", ACME, headers=self.HEADERS)
+
+        assert retry.status_code == 201
+        assert answer(retry) == answer(first[0])
 
     def test_another_request_under_the_same_key_is_refused(self, world: World) -> None:
         world.operator.post("/api/add", ACME, headers=self.HEADERS)

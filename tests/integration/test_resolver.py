@@ -296,7 +296,7 @@ def test_no_command_of_a_tenants_request_reaches_a_foreign_database(world: World
         owner.delete(f"/api/to-do-list/{item['id']}")
 
     assert world.isolation.commands > checked + 10
-    assert world.isolation.violations == []
+    assert not world.isolation.violations
     own = {world.record(owner.tenant_id)["dbName"] for owner in (acme, globex)}
     touched = {database for database, _, _ in world.recorder.commands} - {"admin"}
     assert touched == own | {world.admin_db.name}

@@ -6,8 +6,10 @@ from typing import Any
 import pytest
 from bson import ObjectId
 
+from multitenant.repositories.admin.revocations import find_revocations
+from multitenant.repositories.tenant import users
 from tests.conftest import MakeWorld
-from tests.support import PASSWORD, User, World, answer, refusal
+from tests.support import PASSWORD, User, World, answer, in_thread, refusal
 
 NEW_PASSWORD = "a new password"
 
@@ -162,3 +164,45 @@ def test_of_two_simultaneous_changes_one_takes_effect(
     assert statuses.count(200) == 1
     assert set(statuses) <= {200, 401, 409}
     assert world.login("owner@acme.example", winner)
+
+
+def test_a_check_that_began_before_a_revocation_does_not_vouch_for_the_token_after_it(
+    make_world: MakeWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = make_world(tenant_stale_seconds=60)
+    owner = world.tenant("Acme")
+    find = find_revocations
+    revoked: list[bool] = []
+
+    def revoke_after_reading(*args: Any) -> Any:
+        found = find(*args)
+        if not revoked:
+            revoked.append(True)
+            in_thread(lambda: change_password(world.login("owner@acme.example")))
+        return found
+
+    monkeypatch.setattr("multitenant.tenancy.revocations.find_revocations", revoke_after_reading)
+    assert me(world, owner.access).status_code == 200, "it asked before"
+    refusal(me(world, owner.access), 401, "token_revoked")
+
+
+def test_a_refresh_that_races_with_a_password_change_does_not_outlive_it(
+    watchful_world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The refresh passed the resolver, then the password was changed, then it read the user."""
+    world = watchful_world
+    stolen, owner = world.tenant("Acme"), world.login("owner@acme.example")
+    find_user = users.find_user
+    changed: list[int] = []
+
+    def change_first(*args: Any) -> Any:
+        if not changed:
+            changed.append(0)
+            changed[0] = in_thread(lambda: change_password(owner)).status_code
+        return find_user(*args)
+
+    monkeypatch.setattr(users, "find_user", change_first)
+    response = refresh(world, stolen.refresh)
+
+    assert changed == [200]
+    refusal(response, 401, "token_revoked")

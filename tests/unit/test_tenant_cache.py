@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any, cast
 
@@ -341,3 +341,57 @@ def test_hammering_a_small_cache_leaves_no_lease_and_no_client_behind(platform: 
     assert stats["evictions"] > 100
     assert sum(client.closed == 0 for client in platform.clients) == 2
     assert all(client.closed <= 1 for client in platform.clients)
+
+
+def _during_a_look_up(
+    platform: Platform, cache: TenantCache, acme: ObjectId, then: Callable[[], None]
+) -> Lease:
+    """Take a lease, and do something else after its record was read."""
+    loading, go_on = threading.Event(), threading.Event()
+
+    def wait() -> None:
+        loading.set()
+        go_on.wait(5)
+
+    platform.before_load = wait
+    with ThreadPoolExecutor(1) as pool:
+        lease = pool.submit(cache.lease, acme)
+        loading.wait(5)
+        platform.before_load = lambda: None
+        then()
+        go_on.set()
+        return lease.result()
+
+
+def test_nobody_joins_a_look_up_that_has_taken_too_long(platform: Platform) -> None:
+    cache, acme = platform.cache(stale_seconds=1), platform.add()
+
+    def ask_later() -> None:
+        platform.tenants[acme] = replace(platform.tenants[acme], status="suspended")
+        platform.now = 1.1
+        with cache.lease(acme) as late:
+            assert late.tenant.status == "suspended"
+
+    _during_a_look_up(platform, cache, acme, ask_later).release()
+    with cache.lease(acme) as lease:
+        assert lease.tenant.status == "suspended"
+    assert cache.stats()["leases"] == 0
+
+
+def test_closing_waits_for_a_look_up_under_way(platform: Platform) -> None:
+    cache, acme = platform.cache(), platform.add()
+    closing: list[Future[bool]] = []
+    with ThreadPoolExecutor(1) as pool:
+
+        def close() -> None:
+            closing.append(pool.submit(cache.close, 5))
+            while not cache._closing:
+                pass
+            time.sleep(0.05)
+            assert not closing[0].done()
+
+        lease = _during_a_look_up(platform, cache, acme, close)
+        assert platform.clients[0].closed == 0
+        lease.release()
+        assert closing[0].result() is True
+    assert platform.clients[0].closed == 1

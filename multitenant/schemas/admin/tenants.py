@@ -82,14 +82,20 @@ def _domain(value: str) -> str:
     return name
 
 
+def _no_id(value: str) -> str:
+    if re.fullmatch(r"[0-9a-fA-F]{24}", value):
+        raise ValueError("must not look like an id: a login may name a tenant by either")
+    return value
+
+
 def _unique(values: list[str]) -> list[str]:
     if len(set(values)) != len(values):
         raise ValueError("must not name one twice")
     return values
 
 
-TenantName = Annotated[Line, Field(max_length=100)]
-Subdomain = Annotated[str, Field(max_length=63), AfterValidator(_subdomain)]
+TenantName = Annotated[Line, Field(max_length=100), AfterValidator(_no_id)]
+Subdomain = Annotated[str, Field(max_length=63), AfterValidator(_subdomain), AfterValidator(_no_id)]
 Domain = Annotated[str, Field(max_length=253), AfterValidator(_domain)]
 Modules = Annotated[list[Literal["todos", "employees", "posts", "orders"]], AfterValidator(_unique)]
 UserLimit = Annotated[int, Field(strict=True, ge=1, le=1_000_000)]
