@@ -145,7 +145,7 @@ def compare(uri: str, directory: str, options: argparse.Namespace) -> None:
         median = statistics.median(values)
         print(f"  {name:40} {median:7.0f} µs   {median / base:5.2f} x")
     print(f"Clients open: {platform.connections.stats()['clients']}")
-    platform.connections.close(timeout=0)
+    platform.close(timeout=0)
 
 
 if __name__ == "__main__":

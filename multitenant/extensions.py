@@ -14,6 +14,7 @@ from multitenant.tenancy.membership import Membership
 from multitenant.tenancy.placement import OpenClient, Placement
 from multitenant.tenancy.provisioning import Provisioner
 from multitenant.tenancy.revocations import Revocations
+from multitenant.tenancy.watcher import Watcher
 
 NAME = "multitenant"
 
@@ -24,6 +25,7 @@ class Platform:
 
     settings: Settings
     connections: ConnectionManager
+    watcher: Watcher
     tokens: Tokens
     revocations: Revocations
     host_names: HostNames
@@ -31,31 +33,51 @@ class Platform:
     membership: Membership
     provisioner: Provisioner
 
+    def close(self, timeout: float) -> bool:
+        """Stop listening, wait up to `timeout` seconds for leases, close every client.
+
+        Return whether all leases were given back. May be called again.
+        """
+        self.watcher.stop()
+        return self.connections.close(timeout)
+
 
 def build_platform(
     settings: Settings, open_client: OpenClient, placement: Placement | None
 ) -> Platform:
     """Wire the collaborators. Opens nothing."""
-    connections = ConnectionManager(settings, open_client, placement)
+    stale_seconds = settings.tenant_stale_seconds
+    watcher = Watcher(lambda: connections.admin_db, stale_seconds=stale_seconds)
+    vouches = watcher.vouches_for
+    connections = ConnectionManager(settings, open_client, placement=placement, vouches=vouches)
     tokens = Tokens(settings)
     hasher = PasswordHasher(
         rounds=settings.bcrypt_rounds,
         parallel=settings.password_hash_concurrency,
         waiting=settings.max_waiting_hashes,
     )
-    stale_seconds = settings.tenant_stale_seconds
     transaction_seconds = settings.operation_timeout_ms / 1000
-    revocations = Revocations(lambda: connections.admin_db, stale_seconds=stale_seconds)
+    revocations = Revocations(
+        lambda: connections.admin_db, stale_seconds=stale_seconds, vouches=vouches
+    )
+    host_names = HostNames(
+        lambda: connections.admin_db,
+        base_domain=settings.base_domain,
+        stale_seconds=stale_seconds,
+        vouches=vouches,
+    )
+    watcher.on_tenant_change(connections.forget)
+    watcher.on_tenant_change(lambda _: host_names.forget())
+    watcher.on_revocation(revocations.forget)
+    for forget in (connections.forget_all, host_names.forget, revocations.forget):
+        watcher.on_gap(forget)
     return Platform(
         settings=settings,
         connections=connections,
+        watcher=watcher,
         tokens=tokens,
         revocations=revocations,
-        host_names=HostNames(
-            lambda: connections.admin_db,
-            base_domain=settings.base_domain,
-            stale_seconds=stale_seconds,
-        ),
+        host_names=host_names,
         authenticator=Authenticator(connections, hasher, tokens, revocations),
         membership=Membership(
             connections, hasher, tokens, revocations, transaction_seconds=transaction_seconds

@@ -52,7 +52,7 @@ class InFlight:
 def shut_down(app: Flask, timeout: float) -> None:
     """Close every client of the application once its leases are given back, or after `timeout`
     seconds. May be called again."""
-    if not platform_of(app).connections.close(timeout):
+    if not platform_of(app).close(timeout):
         logger.warning("Requests were cut off: they took longer than GRACEFUL_TIMEOUT")
     logger.info("Every client is closed")
 

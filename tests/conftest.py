@@ -111,7 +111,7 @@ def make_world(environment: dict[str, str]) -> Iterator[MakeWorld]:
     for world in worlds:
         connections = world.platform.connections
         leases = connections.stats()["leases"]
-        connections.close(timeout=0)
+        world.platform.close(timeout=0)
         left.append((leases, connections.stats()["clients"], list(world.isolation.violations)))
     assert left == [(0, 0, [])] * len(worlds), "leases, clients, or commands outside their tenant"
 

@@ -50,7 +50,7 @@ def opened_platform(settings: Settings) -> Iterator[Platform]:
     try:
         yield platform
     finally:
-        platform.connections.close(timeout=0)
+        platform.close(timeout=0)
 
 
 def _exit(number: int, frame: FrameType | None) -> None:

@@ -116,7 +116,7 @@ class Authenticator:
         self._revoked.ensure_valid_now(claims)
         admin_db = self._connections.admin_db
         try:
-            revocations.insert_revocation(admin_db, claims.id, expiry(claims))
+            revocations.insert_used_token(admin_db, claims.id, expiry(claims))
         except AlreadyExists as reused:
             revocations.upsert_family_revocation(
                 admin_db, claims.family, utc_now() + self._tokens.longest_life

@@ -15,7 +15,7 @@ from multitenant.tenancy.placement import (
     SharedPlacement,
 )
 from multitenant.tenancy.tenant import Tenant
-from multitenant.tenancy.tenant_cache import Lease, TenantCache
+from multitenant.tenancy.tenant_cache import Lease, TenantCache, Vouches
 
 
 class ConnectionManager:
@@ -23,9 +23,15 @@ class ConnectionManager:
     built before a fork and used after it."""
 
     def __init__(
-        self, settings: Settings, open_client: OpenClient, placement: Placement | None = None
+        self,
+        settings: Settings,
+        open_client: OpenClient,
+        *,
+        placement: Placement | None = None,
+        vouches: Vouches = lambda _: False,
     ) -> None:
-        """`placement` decides how tenants are reached; by default through shared clients."""
+        """`placement` decides how tenants are reached; by default through shared clients.
+        `vouches` tells what the tenant cache need not read again."""
         self._admin_db_name = settings.admin_db_name
         self._clusters = Clusters(
             {DEFAULT_CLUSTER: settings.admin_db_uri.get_secret_value()}, open_client
@@ -37,6 +43,7 @@ class ConnectionManager:
             size=settings.tenant_cache_size,
             seconds=settings.tenant_cache_seconds,
             stale_seconds=settings.tenant_stale_seconds,
+            vouches=vouches,
         )
 
     @property
@@ -55,6 +62,10 @@ class ConnectionManager:
     def forget(self, tenant_id: ObjectId) -> None:
         """Make this process read the tenant's record again before its next use."""
         self._tenants.forget(tenant_id)
+
+    def forget_all(self) -> None:
+        """Make this process read every tenant's record again before its next use."""
+        self._tenants.forget_all()
 
     def stats(self) -> dict[str, int]:
         """The cache's counts, and `clients`: all that are open in this process."""

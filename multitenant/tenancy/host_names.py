@@ -12,6 +12,7 @@ from lru import LRU
 from multitenant.repositories.admin import tenants
 from multitenant.repositories.model import MongoDatabase
 from multitenant.schemas.admin.tenants import RESERVED_SUBDOMAINS
+from multitenant.tenancy.tenant_cache import Vouches
 
 CACHED_HOSTS = 4096
 
@@ -28,14 +29,21 @@ NOBODY = NamedTenant(names_one=False)
 
 
 class HostNames:
-    """Looks hosts up in the admin database, at most once each in `stale_seconds`."""
+    """Looks hosts up in the admin database, at most once each in `stale_seconds`, and not again
+    while `vouches` says that no change can have been missed."""
 
     def __init__(
-        self, admin_db: Callable[[], MongoDatabase], *, base_domain: str, stale_seconds: float
+        self,
+        admin_db: Callable[[], MongoDatabase],
+        *,
+        base_domain: str,
+        stale_seconds: float,
+        vouches: Vouches = lambda _: False,
     ) -> None:
         self._admin_db = admin_db
         self._base_domain = base_domain
         self._stale_seconds = stale_seconds
+        self._vouches = vouches
         self._known: LRU[str, tuple[float, NamedTenant]] = LRU(CACHED_HOSTS)
         self._generation = 0
         self._lock = threading.Lock()
@@ -54,7 +62,7 @@ class HostNames:
         with self._lock:
             known = self._known.get(name)
             generation = self._generation
-        if known is not None and now - known[0] <= self._stale_seconds:
+        if known is not None and (now - known[0] <= self._stale_seconds or self._vouches(known[0])):
             return known[1]
         named = self._look_up(name)
         with self._lock:

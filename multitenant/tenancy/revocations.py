@@ -11,16 +11,25 @@ from multitenant.errors import TokenRevoked
 from multitenant.repositories.admin.revocations import find_revocations
 from multitenant.repositories.model import MongoDatabase, MongoDocument
 from multitenant.security.tokens import Claims
+from multitenant.tenancy.tenant_cache import Vouches
 
 CACHED_CHECKS = 10_000
 
 
 class Revocations:
-    """Reads the revocations of a token at most once in `stale_seconds`."""
+    """Reads the revocations of a token at most once in `stale_seconds`, and not again while
+    `vouches` says that none can have been missed."""
 
-    def __init__(self, admin_db: Callable[[], MongoDatabase], *, stale_seconds: float) -> None:
+    def __init__(
+        self,
+        admin_db: Callable[[], MongoDatabase],
+        *,
+        stale_seconds: float,
+        vouches: Vouches = lambda _: False,
+    ) -> None:
         self._admin_db = admin_db
         self._stale_seconds = stale_seconds
+        self._vouches = vouches
         self._checked_at: LRU[str, float] = LRU(CACHED_CHECKS)
         self._generation = 0
         self._lock = threading.Lock()
@@ -35,7 +44,9 @@ class Revocations:
         with self._lock:
             checked_at = self._checked_at.get(claims.id)
             generation = self._generation
-        if checked_at is not None and now - checked_at <= self._stale_seconds:
+        if checked_at is not None and (
+            now - checked_at <= self._stale_seconds or self._vouches(checked_at)
+        ):
             return
         self.ensure_valid_now(claims)
         with self._lock:

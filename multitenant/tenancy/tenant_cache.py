@@ -23,6 +23,8 @@ from multitenant.tenancy.tenant import Tenant
 
 LoadTenant = Callable[[ObjectId], Tenant | None]
 Connect = Callable[[Tenant], Connection]
+Vouches = Callable[[float], bool]
+"""Whether no change since that moment can have been missed (see watcher.py)."""
 
 NEVER = float("-inf")
 
@@ -81,7 +83,8 @@ class Lease:
 
 class TenantCache:
     """At most `size` tenants, each looked up again after `seconds`, and its record read again
-    once it is older than `stale_seconds`: if that fails the tenant is not served."""
+    once it is older than `stale_seconds` and nobody vouches for it: if that fails the tenant is
+    not served."""
 
     def __init__(
         self,
@@ -91,12 +94,14 @@ class TenantCache:
         size: int,
         seconds: float,
         stale_seconds: float,
+        vouches: Vouches = lambda _: False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._load = load
         self._connect = connect
         self._seconds = seconds
         self._stale_seconds = stale_seconds
+        self._vouches = vouches
         self._clock = clock
         self._lock = threading.Condition()
         self._evicted: list[_Entry] = []
@@ -144,6 +149,13 @@ class TenantCache:
             if entry is not None:
                 entry.checked_at = NEVER
 
+    def forget_all(self) -> None:
+        """Make the next lease of every tenant read its record."""
+        with self._lock:
+            self._flights.clear()
+            for entry in self._entries.values():
+                entry.checked_at = NEVER
+
     def stats(self) -> dict[str, int]:
         """Counts: what is cached, leased and open now; hits, misses and so on since the start."""
         with self._lock:
@@ -182,7 +194,7 @@ class TenantCache:
 
     def _is_recent(self, moment: float) -> bool:
         """Whether knowledge from that moment is good enough to serve a request on."""
-        return self._clock() - moment <= self._stale_seconds
+        return self._clock() - moment <= self._stale_seconds or self._vouches(moment)
 
     def _grant(self, entry: _Entry, tenant: Tenant) -> Lease:
         entry.leases += 1

@@ -172,8 +172,8 @@ def test_an_application_built_before_a_fork_works_in_the_child(world: World) -> 
 def test_closing_is_clean_and_may_be_done_again(make_world: MakeWorld) -> None:
     world = make_world()
     owner = world.tenant("Acme")
-    assert world.platform.connections.close(timeout=1) is True
-    assert world.platform.connections.close(timeout=1) is True
+    assert world.platform.close(timeout=1) is True
+    assert world.platform.close(timeout=1) is True
     body = {"email": "owner@acme.example", "password": PASSWORD}
     for response in (owner.get("/api/users/me"), world.client.post("/api/login", json=body)):
         assert response.status_code == 503

@@ -24,7 +24,7 @@ def test_without_migrations_it_is_not_ready_and_says_what_to_do(settings: Settin
     response = app.test_client().get("/readyz")
     refusal(response, 503, "database_unavailable")
     assert "multitenant init" in response.get_json()["message"]
-    platform_of(app).connections.close(0)
+    platform_of(app).close(0)
 
 
 def test_without_a_database_it_is_healthy_but_not_ready(
@@ -38,7 +38,7 @@ def test_without_a_database_it_is_healthy_but_not_ready(
     response = client.get("/readyz")
     refusal(response, 503, "database_unavailable")
     assert int(response.headers["Retry-After"]) > 0
-    platform_of(app).connections.close(0)
+    platform_of(app).close(0)
 
 
 def test_a_database_that_goes_away_in_a_request_answers_503(

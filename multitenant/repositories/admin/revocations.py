@@ -7,10 +7,12 @@ from bson import ObjectId
 from multitenant.repositories.model import Model, MongoDatabase, MongoDocument
 from multitenant.schemas.admin.revocations import RevocationDocument
 
+COLLECTION: str = RevocationDocument._meta["collection"]  # noqa: SLF001  # as in tenants.py
 
-def insert_revocation(db: MongoDatabase, revoked: str, expires_at: datetime) -> None:
-    """Withdraw a token or a family; raises AlreadyExists when it is withdrawn already."""
-    Model(db, RevocationDocument).insert(id=revoked, expires_at=expires_at)
+
+def insert_used_token(db: MongoDatabase, token_id: str, expires_at: datetime) -> None:
+    """Note that a refresh token was used; raises AlreadyExists when it was used before."""
+    Model(db, RevocationDocument).insert(id=token_id, used=True, expires_at=expires_at)
 
 
 def upsert_family_revocation(db: MongoDatabase, family: str, expires_at: datetime) -> None:

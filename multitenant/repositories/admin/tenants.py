@@ -8,6 +8,8 @@ from bson import ObjectId
 from multitenant.repositories.model import Model, MongoDatabase, MongoDocument
 from multitenant.schemas.admin.tenants import CASE_INSENSITIVE, TenantDocument
 
+COLLECTION: str = TenantDocument._meta["collection"]  # noqa: SLF001  # MongoEngine's, documented
+
 
 def _tenants(db: MongoDatabase) -> Model:
     return Model(db, TenantDocument)

@@ -1,13 +1,14 @@
 """Tokens that were withdrawn before their time."""
 
-from mongoengine import DateTimeField, Document, DynamicField, IntField, StringField
+from mongoengine import BooleanField, DateTimeField, Document, DynamicField, IntField, StringField
 
 
 class RevocationDocument(Document):  # type: ignore[misc]  # MongoEngine has no type hints
     """`_id` is a token id, a token family, or a user id.
 
-    For a user, `version` withdraws every token whose `ver` claim is lower, but those of
-    `exceptFamily`. MongoDB removes the record when the last such token has expired.
+    `used` marks a refresh token that was exchanged for the next pair. For a user, `version`
+    withdraws every token whose `ver` claim is lower, but those of `exceptFamily`. MongoDB removes
+    the record when the last such token has expired.
     """
 
     meta = {
@@ -17,6 +18,7 @@ class RevocationDocument(Document):  # type: ignore[misc]  # MongoEngine has no 
     }
 
     id = DynamicField(primary_key=True)
+    used = BooleanField()
     version = IntField()
     except_family = StringField(db_field="exceptFamily")
     expires_at = DateTimeField(db_field="expiresAt", required=True)

@@ -1,0 +1,137 @@
+"""Hearing of changes in the admin database, as they happen in any process.
+
+A thread follows the change stream of `tenants` and `revocations`. What the caches know stays good
+for as long as the stream can vouch for it: every change since then would have arrived here and
+have made them forget. When the stream is down, it vouches for nothing, and the caches read again
+what is older than TENANT_STALE_SECONDS.
+"""
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from bson import ObjectId
+from pymongo.errors import PyMongoError
+
+from multitenant.errors import DatabaseUnavailable
+from multitenant.repositories.admin.revocations import COLLECTION as REVOCATIONS
+from multitenant.repositories.admin.tenants import COLLECTION as TENANTS
+from multitenant.repositories.model import MongoDatabase
+
+logger = logging.getLogger(__name__)
+
+NEVER = float("-inf")
+PAUSE_SECONDS = 0.2
+"""Between attempts to open the stream."""
+PIPELINE: list[dict[str, Any]] = [
+    {
+        "$match": {
+            "ns.coll": {"$in": [TENANTS, REVOCATIONS]},
+            # Every refresh leaves a record that the old token was used; no cache knows of those.
+            "fullDocument.used": {"$ne": True},
+        }
+    }
+]
+
+
+class Watcher:
+    """Follows the admin database's changes in a thread, which the first question starts."""
+
+    def __init__(self, admin_db: Callable[[], MongoDatabase], *, stale_seconds: float) -> None:
+        self._admin_db = admin_db
+        self._stale_seconds = stale_seconds
+        self._await_ms = max(10, int(min(0.2, stale_seconds / 4) * 1000))
+        self._on_tenant: list[Callable[[ObjectId], None]] = []
+        self._on_revocation: list[Callable[[], None]] = []
+        self._on_gap: list[Callable[[], None]] = []
+        self._covered_since: float | None = None
+        self._heard_at = NEVER
+        self._lock = threading.Lock()
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._process = os.getpid()
+
+    def on_tenant_change(self, handler: Callable[[ObjectId], None]) -> None:
+        """Call `handler` with the id of each tenant whose record has changed or gone."""
+        self._on_tenant.append(handler)
+
+    def on_revocation(self, handler: Callable[[], None]) -> None:
+        """Call `handler` whenever tokens were withdrawn."""
+        self._on_revocation.append(handler)
+
+    def on_gap(self, handler: Callable[[], None]) -> None:
+        """Call `handler` when any change may have been missed: whatever is known may be old."""
+        self._on_gap.append(handler)
+
+    def vouches_for(self, moment: float) -> bool:
+        """Whether no change since `moment` (of time.monotonic()) can have been missed."""
+        if self._thread is None or self._process != os.getpid():
+            self._start()
+        covered_since = self._covered_since
+        return (
+            covered_since is not None
+            and moment >= covered_since
+            and time.monotonic() - self._heard_at <= self._stale_seconds
+        )
+
+    def stop(self) -> None:
+        """End the thread, for good. May be called again."""
+        with self._lock:
+            self._stopping.set()
+            thread = self._thread if self._process == os.getpid() else None
+        if thread is not None:
+            thread.join(timeout=5)
+
+    def _start(self) -> None:
+        with self._lock:
+            if self._stopping.is_set() or (self._thread and self._process == os.getpid()):
+                return
+            self._process = os.getpid()
+            self._covered_since = None
+            self._thread = threading.Thread(target=self._run, name="tenant-watcher", daemon=True)
+            self._thread.start()
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                self._follow()
+            except (PyMongoError, DatabaseUnavailable) as error:
+                if not self._stopping.is_set():
+                    logger.warning("The change stream is down: %s", type(error).__name__)
+            self._covered_since = None
+            self._stopping.wait(PAUSE_SECONDS)
+
+    def _follow(self) -> None:
+        """Follow the stream until it fails. PyMongo resumes it by itself, without a gap, after
+        elections and network errors; meanwhile nothing is heard, and so nothing vouched for."""
+        with self._admin_db().watch(PIPELINE, max_await_time_ms=self._await_ms) as stream:
+            self._begin()
+            while not self._stopping.is_set():
+                asked_at = time.monotonic()
+                change = stream.try_next()
+                if change is not None:
+                    self._tell(change)
+                self._heard_at = asked_at
+
+    def _begin(self) -> None:
+        """From here on every change is heard; what was before may have been missed."""
+        for handle_gap in self._on_gap:
+            handle_gap()
+        self._heard_at = self._covered_since = time.monotonic()
+
+    def _tell(self, change: Any) -> None:
+        """Pass a change on. One of a whole collection leaves nothing certain."""
+        key = change.get("documentKey", {}).get("_id")
+        collection = change.get("ns", {}).get("coll")
+        if collection == TENANTS and isinstance(key, ObjectId):
+            for handle_tenant in self._on_tenant:
+                handle_tenant(key)
+        elif collection == REVOCATIONS and key is not None:
+            if change["operationType"] != "delete":  # they expire
+                for handle_revocation in self._on_revocation:
+                    handle_revocation()
+        else:
+            self._begin()
