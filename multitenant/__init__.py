@@ -8,7 +8,7 @@ from pymongo.monitoring import CommandListener
 
 from multitenant.config import Settings, load_settings
 from multitenant.controllers import auth, health
-from multitenant.controllers.admin import tenants
+from multitenant.controllers.admin import audit, tenants
 from multitenant.controllers.tenant import todos, users
 from multitenant.errors import ConfigurationError
 from multitenant.extensions import NAME, build_platform
@@ -24,6 +24,7 @@ BLUEPRINTS = (
     auth.blueprint,
     health.blueprint,
     tenants.blueprint,
+    audit.blueprint,
     users.blueprint,
     todos.blueprint,
 )

@@ -14,6 +14,7 @@ from multitenant.tenancy.membership import Membership
 from multitenant.tenancy.placement import OpenClient, Placement
 from multitenant.tenancy.provisioning import Provisioner
 from multitenant.tenancy.revocations import Revocations
+from multitenant.tenancy.tenant_lifecycle import TenantLifecycle
 from multitenant.tenancy.watcher import Watcher
 
 NAME = "multitenant"
@@ -32,6 +33,7 @@ class Platform:
     authenticator: Authenticator
     membership: Membership
     provisioner: Provisioner
+    lifecycle: TenantLifecycle
 
     def close(self, timeout: float) -> bool:
         """Stop listening, wait up to `timeout` seconds for leases, close every client.
@@ -82,6 +84,7 @@ def build_platform(
         membership=Membership(
             connections, hasher, tokens, revocations, transaction_seconds=transaction_seconds
         ),
+        lifecycle=TenantLifecycle(connections, transaction_seconds=transaction_seconds),
         provisioner=Provisioner(
             connections,
             hasher,

@@ -18,6 +18,7 @@ from concurrent.futures import Future
 from functools import partial
 from typing import Any
 
+from gunicorn.workers.base import Worker
 from gunicorn.workers.gthread import TConn
 from gunicorn.workers.gthread import ThreadWorker as GunicornThreadWorker
 
@@ -43,6 +44,11 @@ class ThreadWorker(GunicornThreadWorker):  # type: ignore[misc]  # gunicorn has 
             return super().handle(conn)
         finally:
             self._reading.pop(conn, None)
+
+    def handle_quit(self, sig: int, frame: Any) -> None:
+        """Leave at once. gunicorn's own handler takes the thread pool's lock first, and waits for
+        ever when it has interrupted the main loop just while that held it."""
+        Worker.handle_quit(self, sig, frame)
 
     def finish_request(self, conn: TConn, fs: "Future[Any]") -> None:
         """Let go of a connection whose request is done; runs in the main loop."""

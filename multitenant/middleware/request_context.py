@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 
 from bson import ObjectId
-from flask import g
+from flask import g, request
 
 from multitenant.repositories.model import MongoDatabase
 from multitenant.security.tokens import Claims
+from multitenant.tenancy.actor import Actor
 from multitenant.tenancy.tenant import Tenant
 
 
@@ -34,6 +35,11 @@ def current_user() -> CurrentUser:
     """The user (`g.user`)."""
     user: CurrentUser = g.user
     return user
+
+
+def current_actor() -> Actor:
+    """The user, as the audit log names them."""
+    return Actor(current_user().id, g.request_id, request.remote_addr)
 
 
 def current_claims() -> Claims:

@@ -82,13 +82,19 @@ class Model:
             raise _already_exists(error) from error
 
     def find_page(
-        self, query: Mapping[str, Any], *, limit: int, after: ObjectId | None
+        self,
+        query: Mapping[str, Any],
+        *,
+        limit: int,
+        after: ObjectId | None,
+        newest_first: bool = False,
     ) -> list[MongoDocument]:
-        """Return up to `limit` documents that fit `query`, in the order of `_id`, from the one
-        behind `after`."""
+        """Return up to `limit` documents that fit `query`, in the order of `_id` (backwards with
+        `newest_first`), from the one behind `after`."""
         if after is not None:
-            query = {"$and": [query, {"_id": {"$gt": after}}]}
-        return list(self.collection.find(query).sort("_id", 1).limit(limit))
+            query = {"$and": [query, {"_id": {"$lt" if newest_first else "$gt": after}}]}
+        direction = -1 if newest_first else 1
+        return list(self.collection.find(query).sort("_id", direction).limit(limit))
 
     def ensure_indexes(self) -> None:
         """Create every index that the schema declares. May be run again."""

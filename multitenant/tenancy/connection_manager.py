@@ -51,6 +51,11 @@ class ConnectionManager:
         """The admin database."""
         return self.cluster_client(DEFAULT_CLUSTER)[self._admin_db_name]
 
+    @property
+    def admin_client(self) -> Client:
+        """The client of the admin database's cluster."""
+        return self.cluster_client(DEFAULT_CLUSTER)
+
     def cluster_client(self, cluster: str) -> Client:
         """The cluster's own client, which may write to every shared tenant database there."""
         return self._clusters.client(cluster)

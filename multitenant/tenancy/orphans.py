@@ -12,8 +12,12 @@ MIN_AGE = timedelta(minutes=15)
 
 
 def mark_prepared(db: MongoDatabase, admin_db_name: str) -> None:
-    """Note in a new tenant database which platform prepares it, and since when. It is the first
-    write there: a cluster may serve several platforms, and none may drop another's databases."""
+    """Note in a database that it is not a tenant's, which platform it belongs to, and since when.
+
+    It is the first write to a new tenant database (a cluster may serve several platforms, and
+    none may drop another's), and comes back in the transaction that removes a tenant: from then
+    on the database may be dropped, by gc if this process cannot.
+    """
     db[MARKER_COLLECTION].insert_one({"adminDb": admin_db_name, "startedAt": utc_now()})
 
 

@@ -23,6 +23,7 @@ from multitenant.repositories.tenant import users
 from multitenant.schemas.admin.tenants import NewTenant
 from multitenant.security.passwords import PasswordHasher
 from multitenant.security.tokens import Tokens
+from multitenant.tenancy.actor import Actor
 from multitenant.tenancy.connection_manager import ConnectionManager
 from multitenant.tenancy.isolation import widened_scope
 from multitenant.tenancy.migrations import TENANT_MIGRATIONS, migrate
@@ -57,6 +58,7 @@ class _Plan:
     invitation_id: str | None
     system: bool
     idempotency_key: str | None
+    actor: Actor | None
 
 
 class Provisioner:
@@ -78,9 +80,14 @@ class Provisioner:
         self._transaction_seconds = transaction_seconds
 
     def provision(
-        self, new: NewTenant, *, idempotency_key: str | None = None, system: bool = False
+        self,
+        new: NewTenant,
+        *,
+        idempotency_key: str | None = None,
+        actor: Actor | None = None,
+        system: bool = False,
     ) -> ProvisionedTenant:
-        """Make the tenant with its first user, who owns it.
+        """Make the tenant with its first user, who owns it; `actor` is who asked for it.
 
         With the `idempotency_key` of an earlier call the first result is answered again. Raises
         AlreadyExists with the field that is taken, and ValidationFailed when the key was used
@@ -90,7 +97,7 @@ class Provisioner:
             return first
         try:
             self._ensure_free(new)
-            plan = self._plan(new, idempotency_key, system=system)
+            plan = self._plan(new, idempotency_key, actor, system=system)
             with widened_scope(plan.db_name):
                 self._make(plan)
         except AlreadyExists:
@@ -101,7 +108,9 @@ class Provisioner:
         logger.info("Provisioned tenant %s", plan.tenant_id)
         return self._result(plan.tenant_id, plan.user_id, plan.invitation_id, plan.made_at)
 
-    def _plan(self, new: NewTenant, idempotency_key: str | None, *, system: bool) -> _Plan:
+    def _plan(
+        self, new: NewTenant, idempotency_key: str | None, actor: Actor | None, *, system: bool
+    ) -> _Plan:
         """Decide everything, and hash the password, which is slow, before anything is written."""
         tenant_id = ObjectId()
         password = new.password.get_secret_value() if new.password else None
@@ -115,6 +124,7 @@ class Provisioner:
             invitation_id=None if password else uuid4().hex,
             system=system,
             idempotency_key=idempotency_key,
+            actor=actor,
         )
 
     def _ensure_free(self, new: NewTenant) -> None:
@@ -172,6 +182,8 @@ class Provisioner:
             created_at=plan.made_at,
             updated_at=plan.made_at,
         )
+        if plan.actor:
+            plan.actor.record(admin_db, "tenant.add", plan.tenant_id, name=plan.new.name)
         tenant_users.insert_tenant_user(
             admin_db, plan.user_id, email=plan.new.email, tenant_id=plan.tenant_id
         )

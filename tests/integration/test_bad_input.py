@@ -37,6 +37,7 @@ VALID_BODIES: dict[tuple[str, str], dict[str, Any]] = {
         "modules": ["todos"],
         "userLimit": 3,
     },
+    ("POST", "/api/tenants/<id>/purge"): {"confirm": "Acme"},
     ("PUT", "/api/users/me/password"): {"currentPassword": "wrong", "newPassword": PASSWORD},
     ("POST", "/api/to-do-list"): {"title": "x", "done": False, "dueAt": "2030-01-31T12:00:00Z"},
     ("PATCH", "/api/to-do-list/<id>"): {"title": "y", "done": True, "dueAt": None},
@@ -47,6 +48,11 @@ WITHOUT_BODY = {
     ("GET", "/readyz"),
     ("GET", "/api/tenants"),
     ("GET", "/api/tenants/<id>"),
+    ("DELETE", "/api/tenants/<id>"),
+    ("POST", "/api/tenants/<id>/restore"),
+    ("POST", "/api/tenants/<id>/suspend"),
+    ("POST", "/api/tenants/<id>/activate"),
+    ("GET", "/api/audit"),
     ("GET", "/api/users/me"),
     ("GET", "/api/to-do-list"),
     ("GET", "/api/to-do-list/<id>"),
@@ -124,7 +130,7 @@ def contents(world: World) -> dict[str, Any]:
 def send(world: World, method: str, rule: str, **kwargs: Any) -> Any:
     """Send a request with a token that the route takes."""
     owner = world.login("owner@acme.example")
-    operators = rule.startswith(("/api/add", "/api/tenants"))
+    operators = rule.startswith(("/api/add", "/api/tenants", "/api/audit"))
     user = world.operator if operators else owner
     path = kwargs.pop("path", rule.replace("<id>", str(ObjectId())))
     return user.send(method, path, **kwargs)

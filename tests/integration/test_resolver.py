@@ -25,6 +25,12 @@ OPERATOR = {
     ("GET", "/api/tenants"),
     ("GET", "/api/tenants/<id>"),
     ("PATCH", "/api/tenants/<id>"),
+    ("DELETE", "/api/tenants/<id>"),
+    ("POST", "/api/tenants/<id>/restore"),
+    ("POST", "/api/tenants/<id>/suspend"),
+    ("POST", "/api/tenants/<id>/activate"),
+    ("POST", "/api/tenants/<id>/purge"),
+    ("GET", "/api/audit"),
 }
 REFRESH = {("POST", "/api/refresh")}
 

@@ -10,9 +10,15 @@ from multitenant.errors import ValidationFailed
 from multitenant.extensions import platform
 from multitenant.middleware.access import operator_only
 from multitenant.middleware.envelope import answer
-from multitenant.middleware.request_context import current_user
+from multitenant.middleware.request_context import current_actor, current_user
 from multitenant.repositories.model import MongoDatabase
-from multitenant.schemas.admin.tenants import NewTenant, TenantAnswer, TenantChanges, TenantQuery
+from multitenant.schemas.admin.tenants import (
+    NewTenant,
+    Purge,
+    TenantAnswer,
+    TenantChanges,
+    TenantQuery,
+)
 from multitenant.schemas.payload import IdPath
 from multitenant.services.admin import tenants as service
 
@@ -53,14 +59,57 @@ def get_tenant(path: IdPath) -> Response:
 @operator_only
 def change_tenant(path: IdPath, body: TenantChanges) -> Response:
     """Change a tenant."""
-    changed = service.change_tenant(_admin_db(), path.id, body)
-    platform().connections.forget(path.id)
+    changed = platform().lifecycle.change(path.id, body, current_actor())
     platform().host_names.forget()
     return answer(TenantAnswer.of(changed), "Tenant changed successfully")
 
 
+@blueprint.delete("/tenants/<id>")
+@operator_only
+def delete_tenant(path: IdPath) -> Response:
+    """Delete a tenant: nobody can work in it, and it can be restored."""
+    return _move(path, "delete", "Tenant deleted; it can be restored until it is purged")
+
+
+@blueprint.post("/tenants/<id>/restore")
+@operator_only
+def restore_tenant(path: IdPath) -> Response:
+    """Restore a deleted tenant."""
+    return _move(path, "restore", "Tenant restored")
+
+
+@blueprint.post("/tenants/<id>/suspend")
+@operator_only
+def suspend_tenant(path: IdPath) -> Response:
+    """Suspend a tenant: within a second every process refuses its users."""
+    return _move(path, "suspend", "Tenant suspended")
+
+
+@blueprint.post("/tenants/<id>/activate")
+@operator_only
+def activate_tenant(path: IdPath) -> Response:
+    """Activate a suspended tenant."""
+    return _move(path, "activate", "Tenant activated")
+
+
+@blueprint.post("/tenants/<id>/purge")
+@operator_only
+def purge_tenant(path: IdPath, body: Purge) -> Response:
+    """Remove a deleted tenant for good: database, memberships, record."""
+    gone = platform().lifecycle.purge(path.id, body.confirm, current_actor())
+    return answer({"gone": gone}, "Tenant purged")
+
+
+def _move(path: IdPath, action: str, message: str) -> Response:
+    return answer(
+        TenantAnswer.of(platform().lifecycle.move(path.id, action, current_actor())), message
+    )
+
+
 def _add_tenant(body: NewTenant) -> Response:
-    made = platform().provisioner.provision(body, idempotency_key=_idempotency_key())
+    made = platform().provisioner.provision(
+        body, idempotency_key=_idempotency_key(), actor=current_actor()
+    )
     result = {"tenantId": str(made.tenant_id), "userId": str(made.user_id)}
     if made.invitation_token:
         result["invitationToken"] = made.invitation_token

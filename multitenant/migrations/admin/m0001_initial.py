@@ -1,6 +1,7 @@
 """Collections and indexes of the first release."""
 
 from multitenant.repositories.model import Model, MongoDatabase
+from multitenant.schemas.admin.audit import AuditDocument
 from multitenant.schemas.admin.idempotency_keys import IdempotencyKeyDocument
 from multitenant.schemas.admin.revocations import RevocationDocument
 from multitenant.schemas.admin.tenant_users import TenantUserDocument
@@ -14,6 +15,7 @@ def up(db: MongoDatabase) -> None:
         TenantUserDocument,
         RevocationDocument,
         IdempotencyKeyDocument,
+        AuditDocument,
     ):
         Model(db, document).ensure_indexes()
 

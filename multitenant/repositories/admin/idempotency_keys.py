@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from bson import ObjectId
+
 from multitenant.repositories.model import Model, MongoDatabase, MongoDocument
 from multitenant.schemas.admin.idempotency_keys import IdempotencyKeyDocument
 
@@ -14,3 +16,8 @@ def insert_idempotency_key(db: MongoDatabase, key: str, **result: Any) -> None:
 def find_idempotency_key(db: MongoDatabase, key: str) -> MongoDocument | None:
     """Return what was kept under the key."""
     return Model(db, IdempotencyKeyDocument).collection.find_one({"_id": key})
+
+
+def delete_idempotency_keys(db: MongoDatabase, tenant_id: ObjectId) -> None:
+    """Forget the requests that made this tenant, which is gone."""
+    Model(db, IdempotencyKeyDocument).collection.delete_many({"tenantId": tenant_id})

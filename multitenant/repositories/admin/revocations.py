@@ -41,3 +41,8 @@ def upsert_user_revocation(
 def find_revocations(db: MongoDatabase, ids: list[str | ObjectId]) -> list[MongoDocument]:
     """Return the revocations of these tokens, families and users."""
     return list(Model(db, RevocationDocument).collection.find({"_id": {"$in": ids}}))
+
+
+def delete_revocations(db: MongoDatabase, ids: list[ObjectId]) -> None:
+    """Remove the revocations of these users, who are gone."""
+    Model(db, RevocationDocument).collection.delete_many({"_id": {"$in": ids}})

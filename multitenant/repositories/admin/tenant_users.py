@@ -17,3 +17,16 @@ def find_tenant_ids(db: MongoDatabase, email: str) -> list[ObjectId]:
     """Return the ids of all tenants that the (normalised) email belongs to."""
     memberships = Model(db, TenantUserDocument).collection.find({"email": email}, {"tenantId": 1})
     return [membership["tenantId"] for membership in memberships]
+
+
+def delete_tenant_users(db: MongoDatabase, tenant_id: ObjectId) -> list[ObjectId]:
+    """Remove every membership of the tenant; return the ids of its users."""
+    collection = Model(db, TenantUserDocument).collection
+    users = [member["_id"] for member in collection.find({"tenantId": tenant_id}, {"_id": 1})]
+    collection.delete_many({"tenantId": tenant_id})
+    return users
+
+
+def has_tenant_users(db: MongoDatabase, tenant_id: ObjectId) -> bool:
+    """Whether anybody belongs to the tenant."""
+    return Model(db, TenantUserDocument).collection.find_one({"tenantId": tenant_id}) is not None

@@ -69,9 +69,18 @@ def list_tenants(
     return _tenants(db).find_page(query, limit=limit, after=after)
 
 
-def update_tenant(db: MongoDatabase, tenant_id: ObjectId, **changes: Any) -> MongoDocument | None:
-    """Change fields of a tenant (None removes one); return the record, None when there is none."""
-    return _tenants(db).update({"_id": tenant_id}, **changes)
+def update_tenant(
+    db: MongoDatabase, tenant_id: ObjectId, *, status: str, changes: dict[str, Any]
+) -> MongoDocument | None:
+    """Change fields of a tenant (None removes one), if it still has that status; return the
+    record, None otherwise."""
+    return _tenants(db).update({"_id": tenant_id, "status": status}, **changes)
+
+
+def delete_tenant(db: MongoDatabase, tenant_id: ObjectId, *, status: str) -> bool:
+    """Remove the record of a tenant, if it still has that status; return whether it had."""
+    query = {"_id": tenant_id, "status": status}
+    return _tenants(db).collection.delete_one(query).deleted_count == 1
 
 
 def _id_of(document: MongoDocument | None) -> ObjectId | None:

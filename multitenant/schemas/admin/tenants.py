@@ -123,6 +123,12 @@ class TenantChanges(Changes):
     user_limit: UserLimit | None = None
 
 
+class Purge(Payload):
+    """What an operator sends to remove a tenant for good."""
+
+    confirm: Annotated[str, Field(max_length=100)] = Field(description="The tenant's name")
+
+
 class TenantQuery(PageQuery):
     """The filters of the list of tenants."""
 

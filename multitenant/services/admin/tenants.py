@@ -1,11 +1,11 @@
-"""The rules of tenant records. What also touches a tenant's database is in `tenancy/`."""
+"""Looking at tenants. What becomes of them is in `tenancy/tenant_lifecycle.py`."""
 
 from bson import ObjectId
 
-from multitenant.errors import Conflict, NotFound
+from multitenant.errors import NotFound
 from multitenant.repositories.admin import tenants as repository
 from multitenant.repositories.model import MongoDatabase, MongoDocument
-from multitenant.schemas.admin.tenants import TenantChanges, TenantQuery
+from multitenant.schemas.admin.tenants import TenantQuery
 
 
 def list_tenants(admin_db: MongoDatabase, query: TenantQuery) -> list[MongoDocument]:
@@ -21,22 +21,3 @@ def get_tenant(admin_db: MongoDatabase, tenant_id: ObjectId) -> MongoDocument:
     if tenant is None:
         raise NotFound("There is no such tenant")
     return tenant
-
-
-def change_tenant(
-    admin_db: MongoDatabase, tenant_id: ObjectId, changes: TenantChanges
-) -> MongoDocument:
-    """Change what `changes` names and return the record.
-
-    Raises NotFound, AlreadyExists with the field that is taken, and Conflict for the operators'
-    own tenant, which the platform needs as it is.
-    """
-    if get_tenant(admin_db, tenant_id)["system"]:
-        raise Conflict("The operators' own tenant cannot be changed")
-    fields = changes.changes()
-    if not fields.get("domains", True):
-        fields["domains"] = None
-    changed = repository.update_tenant(admin_db, tenant_id, **fields)
-    if changed is None:
-        raise NotFound("There is no such tenant")
-    return changed
