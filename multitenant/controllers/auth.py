@@ -1,9 +1,9 @@
-"""Logging in, refreshing, accepting an invitation."""
+"""Logging in and out, refreshing, accepting an invitation."""
 
 from typing import Any
 
 from flask import Response, request
-from flask_jwt_extended import set_access_cookies, set_refresh_cookies
+from flask_jwt_extended import set_access_cookies, set_refresh_cookies, unset_jwt_cookies
 from flask_openapi3 import APIBlueprint, Tag
 
 from multitenant.extensions import platform
@@ -34,6 +34,15 @@ def refresh() -> Response:
     _, from_cookie = read_token(request, "refresh")
     session = platform().authenticator.refresh(current_claims(), current_tenant(), current_db())
     return _answer_session(session, "Refreshed Successfully", in_cookies=from_cookie)
+
+
+@blueprint.post("/logout")
+def logout() -> Response:
+    """End this session: its access and refresh tokens are refused from now on."""
+    platform().authenticator.end_session(current_claims())
+    response = answer({}, "Logged Out Successfully")
+    unset_jwt_cookies(response)
+    return response
 
 
 @blueprint.post("/invitations/accept")

@@ -118,11 +118,15 @@ class Authenticator:
         try:
             revocations.insert_used_token(admin_db, claims.id, expiry(claims))
         except AlreadyExists as reused:
-            revocations.upsert_family_revocation(
-                admin_db, claims.family, utc_now() + self._tokens.longest_life
-            )
+            self.end_session(claims)
             raise TokenRevoked() from reused
         return self._session(tenant, user, family=claims.family)
+
+    def end_session(self, claims: Claims) -> None:
+        """Withdraw every token that descends from the same login as this one."""
+        expires_at = utc_now() + self._tokens.longest_life
+        revocations.upsert_family_revocation(self._connections.admin_db, claims.family, expires_at)
+        self._revoked.forget()
 
     def _verified_user(self, tenant: Tenant, email: str, password: str) -> MongoDocument | None:
         with self._connections.lease(tenant.id) as lease, widened_scope(tenant.db_name):

@@ -206,3 +206,27 @@ def test_a_refresh_that_races_with_a_password_change_does_not_outlive_it(
 
     assert changed == [200]
     refusal(response, 401, "token_revoked")
+
+
+def test_logging_out_ends_this_session_and_no_other(world: World) -> None:
+    owner, other = world.tenant("Acme"), world.login("owner@acme.example")
+    renewed = answer(refresh(world, owner.refresh))
+
+    assert owner.post("/api/logout").status_code == 200
+
+    refusal(me(world, owner.access), 401, "token_revoked")
+    refusal(me(world, renewed["accessToken"]), 401, "token_revoked")
+    refusal(refresh(world, renewed["refreshToken"]), 401, "token_revoked")
+    assert me(world, other.access).status_code == 200
+
+
+def test_logging_out_removes_the_cookies(world: World) -> None:
+    world.tenant("Acme")
+    browser = world.app.test_client()
+    body = {"email": "owner@acme.example", "password": PASSWORD, "useCookies": True}
+    browser.post("/api/login", json=body)
+    csrf = browser.get_cookie("csrf_access_token")
+    assert csrf is not None
+    refusal(browser.post("/api/logout"), 403, "csrf_failed")
+    assert browser.post("/api/logout", headers={"X-CSRF-TOKEN": csrf.value}).status_code == 200
+    refusal(browser.get("/api/users/me"), 401, "token_missing")
