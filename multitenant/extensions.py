@@ -9,11 +9,12 @@ from multitenant.security.passwords import PasswordHasher
 from multitenant.security.tokens import Tokens
 from multitenant.tenancy.authentication import Authenticator
 from multitenant.tenancy.connection_manager import ConnectionManager
-from multitenant.tenancy.host_names import HostNames
+from multitenant.tenancy.host_names import CACHED_HOSTS, HostNames
 from multitenant.tenancy.membership import Membership
 from multitenant.tenancy.placement import OpenClient, Placement
 from multitenant.tenancy.provisioning import Provisioner
-from multitenant.tenancy.revocations import Revocations
+from multitenant.tenancy.recent_answers import RecentAnswers
+from multitenant.tenancy.revocations import CACHED_CHECKS, Revocations
 from multitenant.tenancy.tenant_lifecycle import TenantLifecycle
 from multitenant.tenancy.watcher import Watcher
 
@@ -60,13 +61,13 @@ def build_platform(
     )
     transaction_seconds = settings.operation_timeout_ms / 1000
     revocations = Revocations(
-        lambda: connections.admin_db, stale_seconds=stale_seconds, vouches=vouches
+        lambda: connections.admin_db,
+        RecentAnswers(CACHED_CHECKS, stale_seconds=stale_seconds, vouches=vouches),
     )
     host_names = HostNames(
         lambda: connections.admin_db,
+        RecentAnswers(CACHED_HOSTS, stale_seconds=stale_seconds, vouches=vouches),
         base_domain=settings.base_domain,
-        stale_seconds=stale_seconds,
-        vouches=vouches,
     )
     watcher.on_tenant_change(connections.forget)
     watcher.on_tenant_change(lambda _: host_names.forget())

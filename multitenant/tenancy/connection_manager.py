@@ -14,8 +14,9 @@ from multitenant.tenancy.placement import (
     Placement,
     SharedPlacement,
 )
+from multitenant.tenancy.recent_answers import Vouches, nobody_vouches
 from multitenant.tenancy.tenant import Tenant
-from multitenant.tenancy.tenant_cache import Lease, TenantCache, Vouches
+from multitenant.tenancy.tenant_cache import Lease, TenantCache
 
 
 class ConnectionManager:
@@ -28,7 +29,7 @@ class ConnectionManager:
         open_client: OpenClient,
         *,
         placement: Placement | None = None,
-        vouches: Vouches = lambda _: False,
+        vouches: Vouches = nobody_vouches,
     ) -> None:
         """`placement` decides how tenants are reached; by default through shared clients.
         `vouches` tells what the tenant cache need not read again."""

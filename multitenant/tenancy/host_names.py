@@ -1,18 +1,15 @@
 """Which tenant a host name stands for."""
 
 import ipaddress
-import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from bson import ObjectId
-from lru import LRU
 
 from multitenant.repositories.admin import tenants
 from multitenant.repositories.model import MongoDatabase
 from multitenant.schemas.admin.tenants import RESERVED_SUBDOMAINS
-from multitenant.tenancy.tenant_cache import Vouches
+from multitenant.tenancy.recent_answers import RecentAnswers
 
 CACHED_HOSTS = 4096
 
@@ -29,24 +26,18 @@ NOBODY = NamedTenant(names_one=False)
 
 
 class HostNames:
-    """Looks hosts up in the admin database, at most once each in `stale_seconds`, and not again
-    while `vouches` says that no change can have been missed."""
+    """Looks hosts up in the admin database, each as seldom as `recent` allows."""
 
     def __init__(
         self,
         admin_db: Callable[[], MongoDatabase],
+        recent: RecentAnswers[str, NamedTenant],
         *,
         base_domain: str,
-        stale_seconds: float,
-        vouches: Vouches = lambda _: False,
     ) -> None:
         self._admin_db = admin_db
+        self._recent = recent
         self._base_domain = base_domain
-        self._stale_seconds = stale_seconds
-        self._vouches = vouches
-        self._known: LRU[str, tuple[float, NamedTenant]] = LRU(CACHED_HOSTS)
-        self._generation = 0
-        self._lock = threading.Lock()
 
     def tenant_of(self, host: str) -> NamedTenant:
         """Return what `host` (the Host header, with or without a port) names.
@@ -58,23 +49,11 @@ class HostNames:
         name = _without_port(host).lower().rstrip(".")
         if name in ("", "localhost", self._base_domain) or _is_address(name):
             return NOBODY
-        now = time.monotonic()
-        with self._lock:
-            known = self._known.get(name)
-            generation = self._generation
-        if known is not None and (now - known[0] <= self._stale_seconds or self._vouches(known[0])):
-            return known[1]
-        named = self._look_up(name)
-        with self._lock:
-            if generation == self._generation:
-                self._known[name] = (now, named)
-        return named
+        return self._recent.get(name, lambda: self._look_up(name))
 
     def forget(self) -> None:
         """Make the next use of every host read the admin database again."""
-        with self._lock:
-            self._generation += 1  # a look-up under way may have read what is no longer so
-            self._known.clear()
+        self._recent.forget()
 
     def _look_up(self, name: str) -> NamedTenant:
         suffix = f".{self._base_domain}"

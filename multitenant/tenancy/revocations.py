@@ -1,38 +1,26 @@
 """Whether a genuine token was withdrawn."""
 
-import threading
-import time
 from collections.abc import Callable
 
 from bson import ObjectId
-from lru import LRU
 
 from multitenant.errors import TokenRevoked
 from multitenant.repositories.admin.revocations import find_revocations
 from multitenant.repositories.model import MongoDatabase, MongoDocument
 from multitenant.security.tokens import Claims
-from multitenant.tenancy.tenant_cache import Vouches
+from multitenant.tenancy.recent_answers import RecentAnswers
 
 CACHED_CHECKS = 10_000
 
 
 class Revocations:
-    """Reads the revocations of a token at most once in `stale_seconds`, and not again while
-    `vouches` says that none can have been missed."""
+    """Checks tokens, each as seldom as `recent` allows."""
 
     def __init__(
-        self,
-        admin_db: Callable[[], MongoDatabase],
-        *,
-        stale_seconds: float,
-        vouches: Vouches = lambda _: False,
+        self, admin_db: Callable[[], MongoDatabase], recent: RecentAnswers[str, None]
     ) -> None:
         self._admin_db = admin_db
-        self._stale_seconds = stale_seconds
-        self._vouches = vouches
-        self._checked_at: LRU[str, float] = LRU(CACHED_CHECKS)
-        self._generation = 0
-        self._lock = threading.Lock()
+        self._recent = recent
 
     def ensure_valid(self, claims: Claims) -> None:
         """Return if neither the token, its family nor its user's tokens were withdrawn.
@@ -40,18 +28,7 @@ class Revocations:
         Raises TokenRevoked. The own id of a refresh token is left to the refresh itself, which
         must tell its first use from the second.
         """
-        now = time.monotonic()
-        with self._lock:
-            checked_at = self._checked_at.get(claims.id)
-            generation = self._generation
-        if checked_at is not None and (
-            now - checked_at <= self._stale_seconds or self._vouches(checked_at)
-        ):
-            return
-        self.ensure_valid_now(claims)
-        with self._lock:
-            if generation == self._generation:
-                self._checked_at[claims.id] = now
+        self._recent.get(claims.id, lambda: self.ensure_valid_now(claims))
 
     def ensure_valid_now(self, claims: Claims) -> None:
         """The same, read at this moment."""
@@ -64,9 +41,7 @@ class Revocations:
 
     def forget(self) -> None:
         """Make the next use of every token read its revocations again."""
-        with self._lock:
-            self._generation += 1  # a check under way may have read what is no longer so
-            self._checked_at.clear()
+        self._recent.forget()
 
 
 def _withdraws(record: MongoDocument, claims: Claims) -> bool:

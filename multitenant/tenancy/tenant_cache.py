@@ -19,12 +19,11 @@ from lru import LRU
 from multitenant.errors import DatabaseUnavailable, TokenRevoked
 from multitenant.repositories.model import MongoDatabase
 from multitenant.tenancy.placement import Client, Connection
+from multitenant.tenancy.recent_answers import Vouches, nobody_vouches
 from multitenant.tenancy.tenant import Tenant
 
 LoadTenant = Callable[[ObjectId], Tenant | None]
 Connect = Callable[[Tenant], Connection]
-Vouches = Callable[[float], bool]
-"""Whether no change since that moment can have been missed (see watcher.py)."""
 
 NEVER = float("-inf")
 
@@ -94,7 +93,7 @@ class TenantCache:
         size: int,
         seconds: float,
         stale_seconds: float,
-        vouches: Vouches = lambda _: False,
+        vouches: Vouches = nobody_vouches,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._load = load

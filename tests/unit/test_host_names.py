@@ -7,6 +7,7 @@ import pytest
 from bson import ObjectId
 
 from multitenant.tenancy.host_names import NOBODY, HostNames, NamedTenant
+from multitenant.tenancy.recent_answers import RecentAnswers, nobody_vouches
 
 ACME = ObjectId()
 
@@ -21,7 +22,10 @@ def db() -> Any:
 
 
 def names(db: Any, base_domain: str = "saas.example", stale_seconds: float = 60) -> HostNames:
-    return HostNames(lambda: db, base_domain=base_domain, stale_seconds=stale_seconds)
+    recent = RecentAnswers[str, NamedTenant](
+        10, stale_seconds=stale_seconds, vouches=nobody_vouches
+    )
+    return HostNames(lambda: db, recent, base_domain=base_domain)
 
 
 @pytest.mark.parametrize(
