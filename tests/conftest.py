@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -134,6 +135,16 @@ def _no_thread_is_left() -> Iterator[None]:
         if not thread.name.startswith(PYMONGO_THREADS)
     }
     assert not left, "the test left threads behind"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_process_is_left(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Fail the session when a mongod or a server that it started still runs at its end."""
+    yield
+    ours = str(tmp_path_factory.getbasetemp())
+    commands = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True)
+    left = [command for command in commands.stdout.splitlines() if ours in command]
+    assert not left, "processes were left running"
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -177,8 +177,12 @@ def test_it_runs_as_an_ordinary_user(tmp_path: Path) -> None:
     if child == 0:
         os.setgid(65534)
         os.setuid(65534)
-        with EmbeddedServer(home) as server:
-            os._exit(0 if count(server.uri) == 1 else 1)
+        things = 0
+        try:
+            with EmbeddedServer(home) as server:
+                things = count(server.uri)
+        finally:
+            os._exit(0 if things == 1 else 1)
     _, status = os.waitpid(child, 0)
     assert os.waitstatus_to_exitcode(status) == 0
     assert (home / "mongod.log").stat().st_uid == 65534
