@@ -142,7 +142,7 @@ def _no_process_is_left(tmp_path_factory: pytest.TempPathFactory) -> Iterator[No
     """Fail the session when a mongod or a server that it started still runs at its end."""
     yield
     ours = str(tmp_path_factory.getbasetemp())
-    commands = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True)
+    commands = subprocess.run(["ps", "-wweo", "args"], capture_output=True, text=True, check=True)
     left = [command for command in commands.stdout.splitlines() if ours in command]
     assert not left, "processes were left running"
 

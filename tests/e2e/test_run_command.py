@@ -100,7 +100,7 @@ def test_a_signal_during_a_command_leaves_no_mongod(
     with Server((*MULTITENANT, "init"), ENVIRONMENT, tmp_path) as server:
         time.sleep(delay)
         server.stop(signal.Signals[wanted])
-    commands = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True)
+    commands = subprocess.run(["ps", "-wweo", "args"], capture_output=True, text=True, check=True)
     assert str(tmp_path / "instance") not in commands.stdout
 
 
