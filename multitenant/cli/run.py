@@ -29,7 +29,7 @@ class Server(Application):  # type: ignore[misc]  # gunicorn has no type hints
 
 @click.command()
 def run() -> None:
-    r"""Serve the application with gunicorn.
+    """Serve the application with gunicorn.
 
     Without ADMIN_DB_URI (development only) it starts a real MongoDB of its own, which keeps its
     data in INSTANCE_PATH and stops with the application. It applies the admin database's
@@ -39,7 +39,7 @@ def run() -> None:
     Examples:
       multitenant run
       PORT=8000 WORKERS=4 multitenant run
-    """
+    """  # noqa: D301  # click wants a real backspace here
     with running_database(join=False) as settings:
         set_up(settings)
         os.environ["ADMIN_DB_URI"] = settings.admin_db_uri.get_secret_value()
