@@ -50,7 +50,7 @@ class ConnectionManager:
     @property
     def admin_db(self) -> MongoDatabase:
         """The admin database."""
-        return self.cluster_client(DEFAULT_CLUSTER)[self._admin_db_name]
+        return self.admin_client[self._admin_db_name]
 
     @property
     def admin_client(self) -> Client:

@@ -23,7 +23,6 @@ class Tenant:
     cluster: str
     isolation: str
     status: str
-    modules: frozenset[str] | None
     system: bool
 
     @classmethod
@@ -38,7 +37,6 @@ class Tenant:
             cluster=record["cluster"],
             isolation=record["isolation"],
             status=record["status"],
-            modules=frozenset(record["modules"]) if "modules" in record else None,
             system=record["system"],
         )
 

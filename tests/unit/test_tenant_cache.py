@@ -37,7 +37,7 @@ class Platform:
     def add(self, name: str = "acme") -> ObjectId:
         tenant_id = ObjectId()
         self.tenants[tenant_id] = Tenant(
-            tenant_id, name, None, (), f"tenant_{name}", "default", "shared", "active", None, False
+            tenant_id, name, None, (), f"tenant_{name}", "default", "shared", "active", False
         )
         return tenant_id
 
