@@ -18,6 +18,7 @@ from pymongo.database import Database
 from pymongo.errors import DuplicateKeyError
 
 from multitenant.errors import AlreadyExists, ValidationFailed
+from multitenant.schemas.paging import Page, PageQuery, Position
 
 MongoDocument = dict[str, Any]
 MongoDatabase = Database[MongoDocument]
@@ -82,19 +83,25 @@ class Model:
             raise _already_exists(error) from error
 
     def find_page(
-        self,
-        query: Mapping[str, Any],
-        *,
-        limit: int,
-        after: ObjectId | None,
-        newest_first: bool = False,
-    ) -> list[MongoDocument]:
-        """Return up to `limit` documents that fit `query`, in the order of `_id` (backwards with
-        `newest_first`), from the one behind `after`."""
-        if after is not None:
-            query = {"$and": [query, {"_id": {"$lt" if newest_first else "$gt": after}}]}
-        direction = -1 if newest_first else 1
-        return list(self.collection.find(query).sort("_id", direction).limit(limit))
+        self, query: Mapping[str, Any], page: PageQuery, *, newest_first: bool = False
+    ) -> Page:
+        """Return the page of the documents that fit `query`, oldest first unless told otherwise.
+
+        The schema should declare an index that ends with the page's `order_by` and `_id`.
+        Raises InvalidCursor.
+        """
+        by, beyond, direction = page.order_by, "$gt", 1
+        if newest_first:
+            beyond, direction = "$lt", -1
+        if after := page.after():
+            behind = [{by: {beyond: after.time}}, {"_id": {beyond: after.id}}]
+            query = {"$and": [query, {by: {f"{beyond}e": after.time}, "$or": behind}]}
+        order = [(by, direction), ("_id", direction)]
+        found = list(self.collection.find(query).sort(order).limit(page.limit + 1))
+        items = found[: page.limit]
+        more = len(found) > len(items)
+        last = items[-1] if more else None
+        return Page(items, Position(last[by], last["_id"]).cursor() if last else None)
 
     def ensure_indexes(self) -> None:
         """Create every index that the schema declares. May be run again."""

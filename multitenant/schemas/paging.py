@@ -1,8 +1,11 @@
-"""Paging: every list takes `limit` and `cursor`, in the order of ids."""
+"""Paging: every list takes `limit` and `cursor`, in the order in which its items were made."""
 
 import base64
 import binascii
-from typing import Any
+import struct
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, ClassVar, Self
 
 from bson import ObjectId
 from pydantic import Field
@@ -10,26 +13,51 @@ from pydantic import Field
 from multitenant.errors import InvalidCursor
 from multitenant.schemas.payload import Payload
 
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+CURSOR = struct.Struct(">q12s")
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where an item stands in a list: by its time, and by its id among those of one time."""
+
+    time: datetime
+    id: ObjectId
+
+    @classmethod
+    def read(cls, cursor: str) -> Self:
+        """Return the position that a cursor stands for; raises InvalidCursor."""
+        try:
+            raw = base64.b64decode(cursor.encode("ascii"), altchars=b"-_", validate=True)
+            milliseconds, object_id = CURSOR.unpack(raw)
+            return cls(EPOCH + timedelta(milliseconds=milliseconds), ObjectId(object_id))
+        except (binascii.Error, ValueError, struct.error, OverflowError) as error:
+            raise InvalidCursor() from error
+
+    def cursor(self) -> str:
+        """The cursor that stands for it, opaque to clients."""
+        milliseconds = (self.time - EPOCH) // timedelta(milliseconds=1)
+        return base64.urlsafe_b64encode(CURSOR.pack(milliseconds, self.id.binary)).decode()
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some items of a list, as stored, and where the next ones begin."""
+
+    items: list[dict[str, Any]]
+    next_cursor: str | None
+
 
 class PageQuery(Payload):
     """The query of a list."""
 
+    order_by: ClassVar[str] = "createdAt"
+    """The stored field with the time by which the list is ordered."""
+
     limit: int = Field(20, ge=1, le=100, description="How many items to answer")
     cursor: str | None = Field(None, max_length=200, description="`nextCursor` of the page before")
 
-    def after(self) -> ObjectId | None:
-        """The id that the page starts after; None for the first page. Raises InvalidCursor."""
-        if self.cursor is None:
-            return None
-        try:
-            raw = base64.b64decode(self.cursor.encode("ascii"), altchars=b"-_", validate=True)
-        except (binascii.Error, UnicodeEncodeError, ValueError) as error:
-            raise InvalidCursor() from error
-        if len(raw) != 12:
-            raise InvalidCursor()
-        return ObjectId(raw)
-
-
-def cursor_after(document: dict[str, Any]) -> str:
-    """The cursor of the page that starts after `document`. Opaque to clients."""
-    return base64.urlsafe_b64encode(document["_id"].binary).decode()
+    def after(self) -> Position | None:
+        """The position that the page starts after; None for the first page. Raises
+        InvalidCursor."""
+        return None if self.cursor is None else Position.read(self.cursor)

@@ -1,5 +1,6 @@
 """Model: a document class bound to a database. mongomock will do: no transaction is involved."""
 
+from datetime import timedelta
 from typing import Any
 
 import mongomock
@@ -8,6 +9,7 @@ from bson import ObjectId
 
 from multitenant.errors import AlreadyExists, ValidationFailed
 from multitenant.repositories.model import Model, MongoDatabase, utc_now
+from multitenant.schemas.paging import PageQuery
 from multitenant.schemas.tenant.todos import TodoDocument
 from multitenant.schemas.tenant.users import UserDocument
 
@@ -83,19 +85,35 @@ def test_a_required_field_cannot_be_removed(db: MongoDatabase) -> None:
         model.update({"_id": stored["_id"]}, title=None)
 
 
-def test_pages_follow_the_order_of_ids(db: MongoDatabase) -> None:
+@pytest.mark.parametrize("newest_first", [False, True])
+@pytest.mark.parametrize("limit", [1, 2, 3, 9])
+def test_pages_follow_the_time_whatever_the_ids_are(
+    db: MongoDatabase, limit: int, newest_first: bool
+) -> None:
+    """Ids of different processes are in no order within a second; several items may even have
+    been made in the same millisecond."""
     model = Model(db, TodoDocument)
-    ids = [
-        model.insert(title=str(number), created_at=utc_now(), updated_at=utc_now())["_id"]
-        for number in range(5)
-    ]
-    first = model.find_page({}, limit=2, after=None)
-    second = model.find_page({"done": False}, limit=9, after=first[-1]["_id"])
-    assert [item["_id"] for item in first + second] == ids
+    now = utc_now()
+    ids = [ObjectId(f"{number:024x}") for number in (9, 3, 5, 7, 1, 8)]
+    for number, made_after in ((3, 3), (0, 0), (4, 4), (2, 1), (1, 1), (5, -90_000)):
+        document = {"_id": ids[number], "title": "x", "done": number % 2 == 0}
+        moment = now + timedelta(milliseconds=made_after)
+        db["todos"].insert_one({**document, "createdAt": moment, "updatedAt": moment})
+    expected = [ids[number] for number in (5, 0, 1, 2, 3, 4)]
+
+    seen: list[ObjectId] = []
+    cursor = None
+    while cursor or not seen:
+        query = PageQuery.model_validate({"limit": limit, "cursor": cursor})
+        page = model.find_page({}, query, newest_first=newest_first)
+        seen += [item["_id"] for item in page.items]
+        cursor = page.next_cursor
+
+    assert seen == (expected[::-1] if newest_first else expected)
 
 
 def test_two_databases_of_one_client_do_not_mix() -> None:
     client: Any = mongomock.MongoClient()
     acme, globex = Model(client["a"], TodoDocument), Model(client["b"], TodoDocument)
     acme.insert(title="x", created_at=utc_now(), updated_at=utc_now())
-    assert globex.find_page({}, limit=9, after=None) == []
+    assert globex.find_page({}, PageQuery()).items == []

@@ -17,4 +17,4 @@ blueprint = APIBlueprint("audit", __name__, url_prefix="/api", abp_tags=[Tag(nam
 def list_audit(query: AuditQuery) -> Response:
     """List what was done, newest first."""
     found = service.list_audit(platform().connections.admin_db, query)
-    return answer_page(found, query, AuditAnswer, "Audit log")
+    return answer_page(found, AuditAnswer, "Audit log")

@@ -45,7 +45,7 @@ def add_tenant(body: NewTenant) -> Response:
 @operator_only
 def list_tenants(query: TenantQuery) -> Response:
     """List tenants."""
-    return answer_page(service.list_tenants(_admin_db(), query), query, TenantAnswer, "Tenants")
+    return answer_page(service.list_tenants(_admin_db(), query), TenantAnswer, "Tenants")
 
 
 @blueprint.get("/tenants/<id>")

@@ -19,7 +19,7 @@ blueprint = APIBlueprint(
 @blueprint.get("")
 def list_todos(query: PageQuery) -> Response:
     """List the to-do items."""
-    return answer_page(service.list_todos(current_db(), query), query, TodoAnswer, "To-do list")
+    return answer_page(service.list_todos(current_db(), query), TodoAnswer, "To-do list")
 
 
 @blueprint.post("")

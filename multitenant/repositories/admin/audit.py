@@ -2,10 +2,9 @@
 
 from typing import Any
 
-from bson import ObjectId
-
-from multitenant.repositories.model import Model, MongoDatabase, MongoDocument, utc_now
+from multitenant.repositories.model import Model, MongoDatabase, utc_now
 from multitenant.schemas.admin.audit import AuditDocument
+from multitenant.schemas.paging import Page, PageQuery
 
 
 def insert_audit(db: MongoDatabase, **fields: Any) -> None:
@@ -13,8 +12,6 @@ def insert_audit(db: MongoDatabase, **fields: Any) -> None:
     Model(db, AuditDocument).insert(at=utc_now(), **fields)
 
 
-def list_audit(
-    db: MongoDatabase, query: dict[str, Any], *, limit: int, before: ObjectId | None
-) -> list[MongoDocument]:
-    """Return a page of entries, newest first."""
-    return Model(db, AuditDocument).find_page(query, limit=limit, after=before, newest_first=True)
+def list_audit(db: MongoDatabase, wanted: dict[str, Any], query: PageQuery) -> Page:
+    """Return a page of the entries that fit `wanted`, newest first."""
+    return Model(db, AuditDocument).find_page(wanted, query, newest_first=True)

@@ -6,7 +6,8 @@ from typing import Any
 from bson import ObjectId
 
 from multitenant.repositories.model import Model, MongoDatabase, MongoDocument
-from multitenant.schemas.admin.tenants import CASE_INSENSITIVE, TenantDocument
+from multitenant.schemas.admin.tenants import CASE_INSENSITIVE, TenantDocument, TenantQuery
+from multitenant.schemas.paging import Page
 
 COLLECTION: str = TenantDocument._meta["collection"]  # noqa: SLF001  # MongoEngine's, documented
 
@@ -51,22 +52,15 @@ def find_db_names(db: MongoDatabase, db_names: list[str]) -> set[str]:
     return {tenant["dbName"] for tenant in found}
 
 
-def list_tenants(
-    db: MongoDatabase,
-    *,
-    status: str | None,
-    text: str | None,
-    limit: int,
-    after: ObjectId | None,
-) -> list[MongoDocument]:
-    """Return a page of tenants; `text` is part of the name or subdomain, in any case."""
-    query: dict[str, Any] = {}
-    if status:
-        query["status"] = status
-    if text:
-        part = {"$regex": re.escape(text), "$options": "i"}
-        query["$or"] = [{"name": part}, {"subdomain": part}]
-    return _tenants(db).find_page(query, limit=limit, after=after)
+def list_tenants(db: MongoDatabase, query: TenantQuery) -> Page:
+    """Return a page of tenants, oldest first."""
+    wanted: dict[str, Any] = {}
+    if query.status:
+        wanted["status"] = query.status
+    if query.q:
+        part = {"$regex": re.escape(query.q), "$options": "i"}
+        wanted["$or"] = [{"name": part}, {"subdomain": part}]
+    return _tenants(db).find_page(wanted, query)
 
 
 def update_tenant(

@@ -5,6 +5,7 @@ from typing import Any
 from bson import ObjectId
 
 from multitenant.repositories.model import Model, MongoDatabase, MongoDocument, utc_now
+from multitenant.schemas.paging import Page, PageQuery
 from multitenant.schemas.tenant.todos import TodoDocument
 
 
@@ -23,9 +24,9 @@ def find_todo(db: MongoDatabase, todo_id: ObjectId) -> MongoDocument | None:
     return _todos(db).collection.find_one({"_id": todo_id})
 
 
-def list_todos(db: MongoDatabase, *, limit: int, after: ObjectId | None) -> list[MongoDocument]:
+def list_todos(db: MongoDatabase, query: PageQuery) -> Page:
     """Return a page of to-do items, oldest first."""
-    return _todos(db).find_page({}, limit=limit, after=after)
+    return _todos(db).find_page({}, query)
 
 
 def update_todo(db: MongoDatabase, todo_id: ObjectId, **changes: Any) -> MongoDocument | None:

@@ -15,7 +15,7 @@ class AuditDocument(Document):  # type: ignore[misc]  # MongoEngine has no type 
     meta = {
         "collection": "audit",
         "auto_create_index": False,
-        "indexes": ["at", {"fields": ["tenant_id", "at"]}],
+        "indexes": [["at", "_id"], ["tenant_id", "at", "_id"]],
     }
 
     at = DateTimeField(required=True)
@@ -29,6 +29,8 @@ class AuditDocument(Document):  # type: ignore[misc]  # MongoEngine has no type 
 
 class AuditQuery(PageQuery):
     """The filters of the audit log, newest first."""
+
+    order_by = "at"
 
     tenant_id: Id | None = Field(None, description="The tenant that was acted on")
     actor: Id | None = Field(None, description="The user who acted")

@@ -43,7 +43,8 @@ class TenantDocument(Document):  # type: ignore[misc]  # MongoEngine has no type
             {"fields": ["name"], "unique": True, "collation": CASE_INSENSITIVE},
             {"fields": ["subdomain"], "unique": True, "sparse": True},
             {"fields": ["domains"], "unique": True, "sparse": True},
-            "status",
+            ["created_at", "_id"],
+            ["status", "created_at", "_id"],
         ],
     }
 

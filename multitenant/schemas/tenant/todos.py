@@ -9,7 +9,11 @@ from multitenant.schemas.payload import UNSET, Answer, Changes, Id, Line, Payloa
 class TodoDocument(Document):  # type: ignore[misc]  # MongoEngine has no type hints
     """A to-do item as the tenant's database keeps it."""
 
-    meta = {"collection": "todos", "auto_create_index": False}
+    meta = {
+        "collection": "todos",
+        "auto_create_index": False,
+        "indexes": [["created_at", "_id"]],
+    }
 
     title = StringField(required=True, min_length=1, max_length=200)
     done = BooleanField(required=True, default=False)

@@ -3,12 +3,13 @@
 from typing import Any
 
 from multitenant.repositories.admin import audit as repository
-from multitenant.repositories.model import MongoDatabase, MongoDocument
+from multitenant.repositories.model import MongoDatabase
 from multitenant.schemas.admin.audit import AuditQuery
+from multitenant.schemas.paging import Page
 
 
-def list_audit(admin_db: MongoDatabase, query: AuditQuery) -> list[MongoDocument]:
-    """Return a page and one more entry, if there is one, which tells that a next page exists."""
+def list_audit(admin_db: MongoDatabase, query: AuditQuery) -> Page:
+    """Return a page of entries, newest first."""
     wanted: dict[str, Any] = {
         field: value
         for field, value in (
@@ -21,4 +22,4 @@ def list_audit(admin_db: MongoDatabase, query: AuditQuery) -> list[MongoDocument
     period = {"$gte": query.since, "$lt": query.until}
     if period := {operator: value for operator, value in period.items() if value is not None}:
         wanted["at"] = period
-    return repository.list_audit(admin_db, wanted, limit=query.limit + 1, before=query.after())
+    return repository.list_audit(admin_db, wanted, query)

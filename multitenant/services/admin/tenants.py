@@ -6,13 +6,12 @@ from multitenant.errors import NotFound
 from multitenant.repositories.admin import tenants as repository
 from multitenant.repositories.model import MongoDatabase, MongoDocument
 from multitenant.schemas.admin.tenants import TenantQuery
+from multitenant.schemas.paging import Page
 
 
-def list_tenants(admin_db: MongoDatabase, query: TenantQuery) -> list[MongoDocument]:
-    """Return a page and one more tenant, if there is one, which tells that a next page exists."""
-    return repository.list_tenants(
-        admin_db, status=query.status, text=query.q, limit=query.limit + 1, after=query.after()
-    )
+def list_tenants(admin_db: MongoDatabase, query: TenantQuery) -> Page:
+    """Return a page of tenants, oldest first."""
+    return repository.list_tenants(admin_db, query)
 
 
 def get_tenant(admin_db: MongoDatabase, tenant_id: ObjectId) -> MongoDocument:

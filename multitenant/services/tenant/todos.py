@@ -5,7 +5,7 @@ from bson import ObjectId
 from multitenant.errors import NotFound
 from multitenant.repositories.model import MongoDatabase, MongoDocument
 from multitenant.repositories.tenant import todos as repository
-from multitenant.schemas.paging import PageQuery
+from multitenant.schemas.paging import Page, PageQuery
 from multitenant.schemas.tenant.todos import NewTodo, TodoChanges
 
 
@@ -14,9 +14,9 @@ def add_todo(db: MongoDatabase, new: NewTodo) -> MongoDocument:
     return repository.insert_todo(db, title=new.title, done=new.done, due_at=new.due_at)
 
 
-def list_todos(db: MongoDatabase, page: PageQuery) -> list[MongoDocument]:
-    """Return a page and one more item, if there is one, which tells that a next page exists."""
-    return repository.list_todos(db, limit=page.limit + 1, after=page.after())
+def list_todos(db: MongoDatabase, query: PageQuery) -> Page:
+    """Return a page of to-do items, oldest first."""
+    return repository.list_todos(db, query)
 
 
 def get_todo(db: MongoDatabase, todo_id: ObjectId) -> MongoDocument:
