@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 View = TypeVar("View", bound=Callable[..., Any])
 
 _ATTRIBUTE = "__access__"
+_ROLES = "__roles__"
 
 
 class Access(Enum):
@@ -36,7 +37,24 @@ def with_refresh_token(view: View) -> View:
     return view
 
 
+def requires_role(*roles: str) -> Callable[[View], View]:
+    """Mark a view that, in a tenant, only users of these roles may call. (Whoever is in a system
+    tenant operates the platform, and may.)"""
+
+    def mark(view: View) -> View:
+        setattr(view, _ROLES, frozenset(roles))
+        return view
+
+    return mark
+
+
 def access_of(view: Callable[..., Any]) -> Access:
     """Return how the view is marked; TENANT when it is not."""
     access: Access = getattr(view, _ATTRIBUTE, Access.TENANT)
     return access
+
+
+def roles_of(view: Callable[..., Any]) -> frozenset[str] | None:
+    """Return the roles that the view is marked with; None when any will do."""
+    roles: frozenset[str] | None = getattr(view, _ROLES, None)
+    return roles

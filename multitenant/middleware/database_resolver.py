@@ -5,17 +5,21 @@ put `g.claims`, `g.tenant`, `g.user` and `g.db` in place, or refused.
 """
 
 import hmac
+from collections.abc import Callable
+from typing import Any
 
 from flask import Flask, Request, g, request
 
 from multitenant.errors import CsrfFailed, RoleRequired, TenantMismatch, TokenInvalid, TokenMissing
 from multitenant.extensions import platform
 from multitenant.logs import add_log_context
-from multitenant.middleware.access import Access, access_of
+from multitenant.middleware.access import Access, access_of, roles_of
 from multitenant.middleware.request_context import CurrentUser
 from multitenant.security.tokens import Claims, TokenType
 from multitenant.tenancy.isolation import clear_scope, set_scope
 from multitenant.tenancy.tenant_cache import Lease
+
+View = Callable[..., Any]
 
 TENANT_HEADER = "X-Tenant-Id"
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -31,9 +35,9 @@ def init_app(app: Flask) -> None:
     @app.before_request
     def resolve_database() -> None:
         set_scope(platform().settings.admin_db_name)
-        access = _required_access(app)
-        if access is not Access.PUBLIC:
-            _resolve(access)
+        view = _view(app)
+        if view is not None and access_of(view) is not Access.PUBLIC:
+            _resolve(access_of(view), roles_of(view))
 
     @app.teardown_request
     def give_lease_back(_: BaseException | None) -> None:
@@ -43,18 +47,18 @@ def init_app(app: Flask) -> None:
         clear_scope()
 
 
-def _required_access(app: Flask) -> Access:
-    """The mark of the view that this request reaches; PUBLIC where it reaches none, so that 404
-    and 405 are answered as such, and where Flask itself answers OPTIONS."""
+def _view(app: Flask) -> View | None:
+    """The view that this request reaches; None where it reaches none, so that 404 and 405 are
+    answered as such, and where Flask itself answers OPTIONS."""
     rule = request.url_rule
     if rule is None or request.endpoint is None:
-        return Access.PUBLIC
+        return None
     if request.method == "OPTIONS" and getattr(rule, "provide_automatic_options", False):
-        return Access.PUBLIC
-    return access_of(app.view_functions[request.endpoint])
+        return None
+    return app.view_functions[request.endpoint]
 
 
-def _resolve(access: Access) -> None:
+def _resolve(access: Access, roles: frozenset[str] | None) -> None:
     """Check, in this order: token, tenant hints, lease, tenant status, user, role."""
     built = platform()
     token_type: TokenType = "refresh" if access is Access.REFRESH else "access"
@@ -72,6 +76,8 @@ def _resolve(access: Access) -> None:
         raise TokenInvalid()
     if access is Access.OPERATOR and claims.role != "operator":
         raise RoleRequired("Only operators may do this")
+    if roles is not None and claims.role != "operator" and claims.role not in roles:
+        raise RoleRequired(f"Only these roles may do this: {', '.join(sorted(roles))}")
     set_scope(built.settings.admin_db_name, tenant.db_name)
     g.claims = claims
     g.tenant = tenant
