@@ -28,6 +28,7 @@ from multitenant.config import Settings, load_settings
 from multitenant.embedded import EmbeddedServer
 from multitenant.extensions import Platform, platform_of
 from multitenant.schemas.admin.tenants import NewTenant
+from multitenant.tenancy.actor import Actor
 from multitenant.tenancy.authentication import TenantHints
 from multitenant.tenancy.initialisation import initialise
 
@@ -78,7 +79,9 @@ def platform_requests(settings: Settings, tenants: int) -> tuple[Platform, list[
         fields = {"name": f"Tenant {number}", "email": email, "password": PASSWORD}
         platform.provisioner.provision(NewTenant.model_validate(fields))
         with app.app_context():
-            session = platform.authenticator.login(email, PASSWORD, TenantHints())
+            session = platform.authenticator.login(
+                email, PASSWORD, TenantHints(), Actor.on_command_line()
+            )
         requests.append(request_to(app, session.tokens.access))
     return platform, requests
 

@@ -8,23 +8,42 @@ from pymongo.monitoring import CommandListener
 
 from multitenant.config import Settings, load_settings
 from multitenant.controllers import auth, health
-from multitenant.controllers.admin import audit, tenants
+from multitenant.controllers.admin import audit, connections, tenants
 from multitenant.controllers.tenant import todos, users
 from multitenant.errors import ConfigurationError
 from multitenant.extensions import NAME, build_platform
 from multitenant.logs import logging_config
-from multitenant.middleware import database_resolver, error_handlers, request_log, security_headers
+from multitenant.middleware import (
+    cors,
+    database_resolver,
+    error_handlers,
+    login_limits,
+    request_log,
+    security_headers,
+    trusted_proxies,
+)
 from multitenant.middleware.strict_json import StrictRequest
+from multitenant.tenancy.clients import ClientFactory
 from multitenant.tenancy.isolation import IsolationListener
-from multitenant.tenancy.placement import Placement, client_opener
+from multitenant.tenancy.placement import Placement
 
 __version__ = "0.1.0"
 
+MIDDLEWARE = (
+    trusted_proxies,
+    request_log,
+    security_headers,
+    cors,
+    database_resolver,
+    login_limits,
+    error_handlers,
+)
 BLUEPRINTS = (
     auth.blueprint,
     health.blueprint,
     tenants.blueprint,
     audit.blueprint,
+    connections.blueprint,
     users.blueprint,
     todos.blueprint,
 )
@@ -50,7 +69,7 @@ def create_app(
     logging.config.dictConfig(logging_config(settings))
     if settings.isolation_check:
         listeners = (*listeners, IsolationListener())
-    platform = build_platform(settings, client_opener(settings, listeners), placement)
+    platform = build_platform(settings, ClientFactory(settings, listeners), placement)
 
     app = OpenAPI(
         __name__,
@@ -63,7 +82,7 @@ def create_app(
     app.config["MAX_CONTENT_LENGTH"] = settings.max_content_length
     app.extensions[NAME] = platform
     platform.tokens.init_app(app, secure_cookies=settings.production)
-    for middleware in (request_log, security_headers, database_resolver, error_handlers):
+    for middleware in MIDDLEWARE:
         middleware.init_app(app)
     for blueprint in BLUEPRINTS:
         app.register_api(blueprint)

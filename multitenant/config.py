@@ -4,9 +4,11 @@ import os
 import re
 import secrets
 from collections.abc import Mapping
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
+import limits
 from dotenv import dotenv_values
 from pydantic import (
     AfterValidator,
@@ -29,6 +31,9 @@ DEVELOPMENT_BASE_DOMAIN = "localhost"
 RESERVED_DATABASES = ("admin", "local", "config")
 MONITORING_SOCKETS_PER_CLIENT = 2
 MIN_SECRET_BYTES = 32
+HOW_TO_MAKE_A_KEY = "make one with `python -c 'import secrets; print(secrets.token_hex(32))'`"
+# Secrets that are made on the first start in development: setting, and the same as file name.
+GENERATED_SECRETS = ("jwt_secret_keys", "credential_keys")
 
 
 def _split(value: Any) -> Any:
@@ -42,6 +47,38 @@ def _mongodb_uri(value: SecretStr) -> SecretStr:
         ("mongodb://", "mongodb+srv://")
     ):
         raise ValueError("must start with mongodb:// or mongodb+srv://")
+    return value
+
+
+def _host_patterns(values: tuple[str, ...]) -> tuple[str, ...]:
+    for value in values:
+        if not re.fullmatch(r"(\*\.)?[a-z0-9-]+(\.[a-z0-9-]+)*(:\d{1,5})?", value):
+            raise ValueError(
+                f"{value!r} is not a host such as 'db.example.com', 'db.example.com:27017' or"
+                " '*.example.com'"
+            )
+    return values
+
+
+def _origins(values: tuple[str, ...]) -> tuple[str, ...]:
+    for value in values:
+        if not re.fullmatch(r"https?://[a-z0-9-]+(\.[a-z0-9-]+)*(:\d{1,5})?", value):
+            raise ValueError(f"{value!r} is not an origin such as 'https://app.example.com'")
+    return values
+
+
+def _networks(value: Any) -> Any:
+    try:
+        return tuple(ip_network(part) for part in _split(value))
+    except ValueError as error:
+        raise ValueError("must be addresses or networks such as '10.0.0.0/8'") from error
+
+
+def _rate_limits(value: str) -> str:
+    try:
+        limits.parse_many(value)
+    except ValueError as error:
+        raise ValueError("is not a limit such as '20 per minute;200 per hour'") from error
     return value
 
 
@@ -74,22 +111,36 @@ class Settings(BaseModel):
     ] = "multitenant_admin"
     tenant_db_prefix: str = Field("tenant_", pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,37}$")
     max_pool_size: int = Field(24, ge=1, le=1000)
-    connection_budget: int = Field(100, ge=1, le=100_000)
+    connection_budget: int = Field(250, ge=1, le=100_000)
     operation_timeout_ms: int = Field(10_000, ge=100, le=600_000)
     tenant_cache_size: int = Field(5000, ge=1, le=1_000_000)
     tenant_cache_seconds: float = Field(3600, gt=0)
     tenant_stale_seconds: float = Field(1.0, ge=0, le=60)
     isolation_check: bool = False
+    dedicated_pool_size: int = Field(4, ge=1, le=100)
+    dedicated_idle_seconds: float = Field(300, gt=0)
+    tenant_uri_allowed_hosts: Annotated[
+        tuple[str, ...], BeforeValidator(_split), AfterValidator(_host_patterns)
+    ] = ()
+    credential_keys: Annotated[tuple[SecretStr, ...], BeforeValidator(_split)] = ()
+    purge_after_days: int = Field(30, ge=1, le=3650)
 
     jwt_secret_keys: Annotated[tuple[SecretStr, ...], BeforeValidator(_split)] = ()
     access_token_seconds: int = Field(900, ge=10, le=86_400)
     refresh_token_seconds: int = Field(30 * 86_400, ge=60, le=365 * 86_400)
     invitation_seconds: int = Field(7 * 86_400, ge=60, le=90 * 86_400)
+    impersonation_seconds: int = Field(300, ge=10, le=3600)
     bcrypt_rounds: int = Field(12, ge=4, le=16)
     password_hash_concurrency: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1, le=64)
 
     base_domain: str = Field("", pattern=r"^([a-z0-9-]+(\.[a-z0-9-]+)*)?$")
     max_content_length: int = Field(1024 * 1024, ge=1024, le=16 * 1024 * 1024)
+    login_rate_limit: Annotated[str, AfterValidator(_rate_limits)] = "20 per minute;200 per hour"
+    tenant_max_concurrency: int | None = Field(None, ge=1, le=256)
+    cors_origins: Annotated[tuple[str, ...], BeforeValidator(_split), AfterValidator(_origins)] = ()
+    trusted_proxies: Annotated[
+        tuple[IPv4Network | IPv6Network, ...], BeforeValidator(_networks)
+    ] = ()
     operator_email: Email | None = None
     operator_password: NewPassword | None = None
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
@@ -106,6 +157,12 @@ class Settings(BaseModel):
         always stays free for everything else."""
         return max(1, self.threads * 3 // 4)
 
+    @property
+    def max_requests_of_a_tenant(self) -> int:
+        """How many requests of one tenant a worker serves at a time: half of its threads, unless
+        TENANT_MAX_CONCURRENCY says otherwise."""
+        return self.tenant_max_concurrency or max(1, self.threads // 2)
+
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         problems = []
@@ -121,12 +178,14 @@ class Settings(BaseModel):
             problems.append("TENANT_DB_PREFIX: ADMIN_DB_NAME could be taken for a tenant database")
         if self.production:
             problems += self._unsafe_in_production()
-        problems += [
-            f"JWT_SECRET_KEYS: key {number} is weak; make one with"
-            " `python -c 'import secrets; print(secrets.token_hex(32))'`"
-            for number, key in enumerate(self.jwt_secret_keys, 1)
-            if _is_weak(key.get_secret_value())
-        ]
+        for name in GENERATED_SECRETS:
+            problems += [
+                f"{name.upper()}: key {number} is weak; {HOW_TO_MAKE_A_KEY}"
+                for number, key in enumerate(getattr(self, name), 1)
+                if _is_weak(key.get_secret_value())
+            ]
+        if set(self.jwt_secret_keys) & set(self.credential_keys):
+            problems.append("CREDENTIAL_KEYS: a key of JWT_SECRET_KEYS must not serve here, too")
         if problems:
             raise ValueError("\n".join(problems))
         return self
@@ -138,11 +197,11 @@ class Settings(BaseModel):
                 "ADMIN_DB_URI: production needs a MongoDB replica set of its own; the embedded"
                 " server is for development"
             )
-        if not self.jwt_secret_keys:
-            problems.append(
-                "JWT_SECRET_KEYS: missing; make one with"
-                " `python -c 'import secrets; print(secrets.token_hex(32))'`"
-            )
+        problems += [
+            f"{name.upper()}: missing; {HOW_TO_MAKE_A_KEY}"
+            for name in GENERATED_SECRETS
+            if not getattr(self, name)
+        ]
         if self.bcrypt_rounds < 10:
             problems.append("BCRYPT_ROUNDS: fewer than 10 is too weak for production")
         if self.base_domain == DEVELOPMENT_BASE_DOMAIN:
@@ -211,12 +270,14 @@ def load_settings(
 
 
 def _with_generated_secrets(settings: Settings) -> Settings:
-    if settings.jwt_secret_keys:
-        return settings
-    key = read_or_create(
-        settings.instance_path / "jwt_secret_keys", lambda: secrets.token_hex(MIN_SECRET_BYTES)
-    )
-    return settings.model_copy(update={"jwt_secret_keys": (SecretStr(key),)})
+    made = {}
+    for name in GENERATED_SECRETS:
+        if not getattr(settings, name):
+            key = read_or_create(
+                settings.instance_path / name, lambda: secrets.token_hex(MIN_SECRET_BYTES)
+            )
+            made[name] = (SecretStr(key),)
+    return settings.model_copy(update=made)
 
 
 def _explain(error: ValidationError) -> list[str]:

@@ -148,6 +148,13 @@ class RateLimited(DomainError):
     default_message = "Too many requests; try again shortly"
 
 
+class TenantBusy(DomainError):
+    """Raised when a tenant has as many requests in flight as it may have."""
+
+    code = "tenant_busy"
+    default_message = "This tenant has too many requests in flight; try again shortly"
+
+
 class TenantMaintenance(DomainError):
     """Raised while a tenant is in maintenance."""
 
@@ -160,6 +167,11 @@ class DatabaseUnavailable(DomainError):
 
     code = "database_unavailable"
     default_message = "The database does not answer; try again shortly"
+
+
+class DecryptionFailed(Exception):
+    """Raised when an encrypted field cannot be read with CREDENTIAL_KEYS; the message says which,
+    and is for operators, not for callers."""
 
 
 class ConfigurationError(Exception):

@@ -5,16 +5,20 @@ from dataclasses import dataclass
 from flask import Flask, current_app
 
 from multitenant.config import Settings
+from multitenant.security.field_encryption import FieldCipher
 from multitenant.security.passwords import PasswordHasher
 from multitenant.security.tokens import Tokens
 from multitenant.tenancy.authentication import Authenticator
+from multitenant.tenancy.clients import ClientFactory
 from multitenant.tenancy.connection_manager import ConnectionManager
 from multitenant.tenancy.host_names import CACHED_HOSTS, HostNames
 from multitenant.tenancy.membership import Membership
-from multitenant.tenancy.placement import OpenClient, Placement
+from multitenant.tenancy.placement import Placement
 from multitenant.tenancy.provisioning import Provisioner
 from multitenant.tenancy.recent_answers import RecentAnswers
 from multitenant.tenancy.revocations import CACHED_CHECKS, Revocations
+from multitenant.tenancy.tenant_concurrency import TenantConcurrency
+from multitenant.tenancy.tenant_credentials import TenantCredentials
 from multitenant.tenancy.tenant_lifecycle import TenantLifecycle
 from multitenant.tenancy.watcher import Watcher
 
@@ -35,6 +39,9 @@ class Platform:
     membership: Membership
     provisioner: Provisioner
     lifecycle: TenantLifecycle
+    credentials: TenantCredentials
+    cipher: FieldCipher
+    concurrency: TenantConcurrency
 
     def close(self, timeout: float) -> bool:
         """Stop listening, wait up to `timeout` seconds for leases, close every client.
@@ -46,13 +53,15 @@ class Platform:
 
 
 def build_platform(
-    settings: Settings, open_client: OpenClient, placement: Placement | None
+    settings: Settings, factory: ClientFactory, placement: Placement | None
 ) -> Platform:
     """Wire the collaborators. Opens nothing."""
     stale_seconds = settings.tenant_stale_seconds
     watcher = Watcher(lambda: connections.admin_db, stale_seconds=stale_seconds)
     vouches = watcher.vouches_for
-    connections = ConnectionManager(settings, open_client, placement=placement, vouches=vouches)
+    cipher = FieldCipher([key.get_secret_value() for key in settings.credential_keys])
+    connections = ConnectionManager(settings, factory, cipher, placement=placement, vouches=vouches)
+    credentials = TenantCredentials(connections, cipher)
     tokens = Tokens(settings)
     hasher = PasswordHasher(
         rounds=settings.bcrypt_rounds,
@@ -74,6 +83,8 @@ def build_platform(
     watcher.on_revocation(revocations.forget)
     for forget in (connections.forget_all, host_names.forget, revocations.forget):
         watcher.on_gap(forget)
+    for keep_house in (connections.close_idle, credentials.retire_unused):
+        watcher.on_pause(keep_house)
     return Platform(
         settings=settings,
         connections=connections,
@@ -81,18 +92,31 @@ def build_platform(
         tokens=tokens,
         revocations=revocations,
         host_names=host_names,
-        authenticator=Authenticator(connections, hasher, tokens, revocations),
+        authenticator=Authenticator(
+            connections, hasher, tokens, revocations, transaction_seconds=transaction_seconds
+        ),
         membership=Membership(
             connections, hasher, tokens, revocations, transaction_seconds=transaction_seconds
         ),
-        lifecycle=TenantLifecycle(connections, transaction_seconds=transaction_seconds),
+        lifecycle=TenantLifecycle(
+            connections,
+            credentials,
+            cipher,
+            allowed_hosts=settings.tenant_uri_allowed_hosts,
+            transaction_seconds=transaction_seconds,
+        ),
         provisioner=Provisioner(
             connections,
             hasher,
             tokens,
+            cipher,
             db_prefix=settings.tenant_db_prefix,
+            allowed_hosts=settings.tenant_uri_allowed_hosts,
             transaction_seconds=transaction_seconds,
         ),
+        credentials=credentials,
+        cipher=cipher,
+        concurrency=TenantConcurrency(settings.max_requests_of_a_tenant),
     )
 
 

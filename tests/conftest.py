@@ -19,7 +19,14 @@ from multitenant.embedded import EmbeddedServer
 from multitenant.tenancy.initialisation import initialise
 from multitenant.tenancy.isolation import IsolationListener, clear_scope
 from multitenant.tenancy.placement import Placement
-from tests.support import JWT_KEY, OPERATOR_EMAIL, OPERATOR_PASSWORD, CommandRecorder, World
+from tests.support import (
+    CREDENTIAL_KEY,
+    JWT_KEY,
+    OPERATOR_EMAIL,
+    OPERATOR_PASSWORD,
+    CommandRecorder,
+    World,
+)
 
 PYMONGO_THREADS = "pymongo_"
 _numbers = itertools.count(1)
@@ -66,11 +73,14 @@ def environment(
         "TENANT_DB_PREFIX": f"{name}_tenant_",
         "INSTANCE_PATH": str(tmp_path / "instance"),
         "JWT_SECRET_KEYS": JWT_KEY,
+        "CREDENTIAL_KEYS": CREDENTIAL_KEY,
         "BCRYPT_ROUNDS": "4",
+        "LOGIN_RATE_LIMIT": "100000 per minute",
         "BASE_DOMAIN": "localhost",
         "OPERATOR_EMAIL": OPERATOR_EMAIL,
         "OPERATOR_PASSWORD": OPERATOR_PASSWORD,
         "THREADS": "128",
+        "TENANT_MAX_CONCURRENCY": "128",
         "LOG_LEVEL": "WARNING",
     }
     # Dropping a database takes mongod 0.1 s; these go with the server. But each must be somebody's:
@@ -134,6 +144,9 @@ def _no_thread_is_left() -> Iterator[None]:
         for thread in set(threading.enumerate()) - before
         if not thread.name.startswith(PYMONGO_THREADS)
     }
+    for thread in left:
+        thread.join(timeout=1)  # one that is just ending
+    left = {thread for thread in left if thread.is_alive()}
     assert not left, "the test left threads behind"
 
 

@@ -24,6 +24,7 @@ from multitenant.tenancy.isolation import IsolationListener
 OPERATOR_EMAIL = "operator@example.com"
 OPERATOR_PASSWORD = "operator's own password"
 JWT_KEY = "a-key-for-tests-only-" + "0123456789abcdef" * 4
+CREDENTIAL_KEY = "another-key-for-tests-" + "fedcba9876543210" * 4
 PASSWORD = "correct horse battery"
 
 

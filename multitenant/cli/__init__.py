@@ -7,10 +7,11 @@ import click
 from pymongo.errors import PyMongoError
 
 from multitenant.cli.init import init
+from multitenant.cli.keys import keys
 from multitenant.cli.run import run
 from multitenant.cli.tenants import tenants
 from multitenant.embedded import EmbeddedServerError
-from multitenant.errors import ConfigurationError, DomainError
+from multitenant.errors import ConfigurationError, DecryptionFailed, DomainError
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -22,7 +23,7 @@ def cli() -> None:
     """
 
 
-for command in (run, init, tenants):
+for command in (run, init, tenants, keys):
     cli.add_command(command)
 
 
@@ -30,7 +31,13 @@ def main() -> None:
     """Run the command; an expected failure is one message on standard error and exit code 1."""
     try:
         cli()
-    except (ConfigurationError, EmbeddedServerError, DomainError, PermissionError) as error:
+    except (
+        ConfigurationError,
+        EmbeddedServerError,
+        DecryptionFailed,
+        DomainError,
+        PermissionError,
+    ) as error:
         _fail(str(error))
     except PyMongoError as error:
         _fail(f"MongoDB (ADMIN_DB_URI) does not do what it should: {error}")

@@ -1,12 +1,16 @@
 """`multitenant tenants`."""
 
+import sys
 from datetime import timedelta
 
 import click
+from pymongo.errors import PyMongoError
 
 from multitenant.cli.platform import opened_platform, running_database
-from multitenant.tenancy.orphans import MIN_AGE, drop_prepared, find_orphans
-from multitenant.tenancy.placement import DEFAULT_CLUSTER
+from multitenant.errors import DecryptionFailed, DomainError
+from multitenant.tenancy.actor import Actor
+from multitenant.tenancy.garbage import Garbage, GarbageCollector
+from multitenant.tenancy.orphans import MIN_AGE
 
 
 @click.group()
@@ -21,31 +25,48 @@ def tenants() -> None:
     default=60,
     show_default=True,
     metavar="MINUTES",
-    help="Leave younger ones alone: they may be tenants in the making.",
+    help="Leave younger databases alone: they may be tenants in the making.",
 )
-@click.option("--dry-run", is_flag=True, help="Only list what would be dropped.")
+@click.option("--dry-run", is_flag=True, help="Only list what would be removed.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def gc(older_than: int, dry_run: bool, yes: bool) -> None:
-    """Drop databases that were prepared for tenants that never came to be.
+    """Remove what is left over, and tenants that were deleted long ago.
 
-    Such a database is left when a process is killed while it makes a tenant. Only databases that
-    this platform has marked as its own, and that belong to no tenant, are touched.
+    These are databases that were prepared for tenants that never came to be, or that a purge did
+    not get to drop (both are left by a process that was killed); tenants whose deletion is more
+    than PURGE_AFTER_DAYS ago; and MongoDB users that a tenant has no more use for. Only what this
+    platform has noted as its own is touched.
     """
     with running_database() as settings, opened_platform(settings) as platform:
-        admin_db = platform.connections.admin_db
-        client = platform.connections.cluster_client(DEFAULT_CLUSTER)
-        orphans = find_orphans(
-            client,
-            admin_db,
-            db_prefix=settings.tenant_db_prefix,
-            older_than=timedelta(minutes=older_than),
+        collector = GarbageCollector(
+            platform.connections,
+            platform.credentials,
+            platform.lifecycle,
+            platform.cipher,
+            purge_after=timedelta(days=settings.purge_after_days),
         )
-        for name, started_at in orphans:
-            click.echo(f"{name}  prepared {started_at:%Y-%m-%d %H:%M:%S} UTC")
-        if not orphans or dry_run:
-            click.echo(f"{len(orphans)} left-over databases", err=True)
+        found = list(
+            collector.find(Actor.on_command_line(), older_than=timedelta(minutes=older_than))
+        )
+        for garbage in found:
+            since = f"  since {garbage.since:%Y-%m-%d %H:%M:%S} UTC" if garbage.since else ""
+            click.echo(f"{garbage.kind}  {garbage.name}{since}")
+        if not found or dry_run:
+            click.echo(f"{len(found)} things to remove", err=True)
             return
         if not yes:
-            click.confirm(f"Drop these {len(orphans)} databases?", abort=True, err=True)
-        dropped = [name for name, _ in orphans if drop_prepared(client[name], admin_db.name)]
-        click.echo(f"Dropped {len(dropped)} databases", err=True)
+            click.confirm(f"Remove these {len(found)} things for good?", abort=True, err=True)
+        with click.progressbar(found, label="Removing", file=sys.stderr) as steps:
+            left = [garbage.name for garbage in steps if not _remove(garbage)]
+        click.echo(f"Removed {len(found) - len(left)} things", err=True)
+        if left:
+            raise click.ClickException(f"These are left; run it again: {', '.join(left)}")
+
+
+def _remove(garbage: Garbage) -> bool:
+    """Remove one thing; what goes wrong with it must not keep the others."""
+    try:
+        return garbage.remove()
+    except (PyMongoError, DomainError, DecryptionFailed) as error:
+        click.echo(f"{garbage.name}: {error}", err=True)
+        return False

@@ -10,7 +10,14 @@ from multitenant.extensions import platform
 from multitenant.middleware.access import public, with_refresh_token
 from multitenant.middleware.database_resolver import TENANT_HEADER, read_token
 from multitenant.middleware.envelope import answer
-from multitenant.middleware.request_context import current_claims, current_db, current_tenant
+from multitenant.middleware.login_limits import limit_login
+from multitenant.middleware.request_context import (
+    current_actor,
+    current_claims,
+    current_db,
+    current_tenant,
+    unknown_actor,
+)
 from multitenant.schemas.auth import InvitationAcceptance, Login
 from multitenant.tenancy.authentication import Session, TenantHints
 
@@ -21,8 +28,9 @@ blueprint = APIBlueprint("auth", __name__, url_prefix="/api", abp_tags=[Tag(name
 @public
 def login(body: Login) -> Response:
     """Log in with email and password."""
+    limit_login(body.email)
     session = platform().authenticator.login(
-        body.email, body.password.get_secret_value(), _hints(body.tenant)
+        body.email, body.password.get_secret_value(), _hints(body.tenant), unknown_actor()
     )
     return _answer_session(session, "Logged In Successfully", in_cookies=body.use_cookies)
 
@@ -32,14 +40,16 @@ def login(body: Login) -> Response:
 def refresh() -> Response:
     """Exchange a refresh token for a new pair; each works once."""
     _, from_cookie = read_token(request, "refresh")
-    session = platform().authenticator.refresh(current_claims(), current_tenant(), current_db())
+    session = platform().authenticator.refresh(
+        current_claims(), current_tenant(), current_db(), current_actor()
+    )
     return _answer_session(session, "Refreshed Successfully", in_cookies=from_cookie)
 
 
 @blueprint.post("/logout")
 def logout() -> Response:
     """End this session: its access and refresh tokens are refused from now on."""
-    platform().authenticator.end_session(current_claims())
+    platform().authenticator.logout(current_claims(), current_actor())
     response = answer({}, "Logged Out Successfully")
     unset_jwt_cookies(response)
     return response
@@ -50,7 +60,10 @@ def logout() -> Response:
 def accept_invitation(body: InvitationAcceptance) -> Response:
     """Set the first password of an invited user."""
     user = platform().membership.accept_invitation(
-        body.token.get_secret_value(), body.password.get_secret_value(), _hints(None)
+        body.token.get_secret_value(),
+        body.password.get_secret_value(),
+        _hints(None),
+        unknown_actor(),
     )
     return answer({"userId": str(user["_id"])}, "Invitation accepted; you can log in now")
 

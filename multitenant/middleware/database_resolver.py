@@ -8,6 +8,7 @@ import hmac
 from collections.abc import Callable
 from typing import Any
 
+from bson import ObjectId
 from flask import Flask, Request, g, request
 
 from multitenant.errors import CsrfFailed, RoleRequired, TenantMismatch, TokenInvalid, TokenMissing
@@ -17,7 +18,7 @@ from multitenant.middleware.access import Access, access_of, roles_of
 from multitenant.middleware.request_context import CurrentUser
 from multitenant.security.tokens import Claims, TokenType
 from multitenant.tenancy.isolation import clear_scope, set_scope
-from multitenant.tenancy.tenant_cache import Lease
+from multitenant.tenancy.leases import Lease
 
 View = Callable[..., Any]
 
@@ -44,6 +45,9 @@ def init_app(app: Flask) -> None:
         lease: Lease | None = g.pop("lease", None)
         if lease is not None:
             lease.release()
+        counted: ObjectId | None = g.pop("counted_tenant", None)
+        if counted is not None:
+            platform().concurrency.leave(counted)
         clear_scope()
 
 
@@ -59,7 +63,7 @@ def _view(app: Flask) -> View | None:
 
 
 def _resolve(access: Access, roles: frozenset[str] | None) -> None:
-    """Check, in this order: token, tenant hints, lease, tenant status, user, role."""
+    """Check, in this order: token, tenant hints, load, lease, tenant status, user, role."""
     built = platform()
     token_type: TokenType = "refresh" if access is Access.REFRESH else "access"
     token, from_cookie = read_token(request, token_type)
@@ -67,9 +71,13 @@ def _resolve(access: Access, roles: frozenset[str] | None) -> None:
     if from_cookie and request.method not in SAFE_METHODS:
         _ensure_csrf_header(claims)
     _ensure_hints_agree(claims)
+    built.concurrency.enter(claims.tenant_id)
+    g.counted_tenant = claims.tenant_id
     lease = g.lease = built.connections.lease(claims.tenant_id)
     tenant = lease.tenant
     add_log_context(tenantId=str(tenant.id), userId=str(claims.user_id))
+    if claims.impersonator:
+        add_log_context(impersonatorId=str(claims.impersonator.user_id))
     tenant.ensure_usable()
     built.revocations.ensure_valid(claims)
     if (claims.role == "operator") != tenant.system:

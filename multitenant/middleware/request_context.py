@@ -38,8 +38,18 @@ def current_user() -> CurrentUser:
 
 
 def current_actor() -> Actor:
-    """The user, as the audit log names them."""
-    return Actor(current_user().id, g.request_id, request.remote_addr)
+    """The user, as the audit log names them; with impersonation, the operator behind them."""
+    impersonator = current_claims().impersonator
+    if impersonator is None:
+        return Actor(current_user().id, g.request_id, request.remote_addr)
+    return Actor(
+        impersonator.user_id, g.request_id, request.remote_addr, acting_as=current_user().id
+    )
+
+
+def unknown_actor() -> Actor:
+    """Whoever sent this request, before it is known who that is."""
+    return Actor(None, g.request_id, request.remote_addr)
 
 
 def current_claims() -> Claims:

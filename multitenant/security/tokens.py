@@ -35,6 +35,15 @@ TokenType = Literal["access", "refresh", "invitation"]
 
 
 @dataclass(frozen=True, slots=True)
+class Impersonator:
+    """The operator who acts as a user (the `act` claim of RFC 8693), and their own session."""
+
+    user_id: ObjectId
+    family: str
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
 class Claims:
     """What a genuine token says."""
 
@@ -52,6 +61,7 @@ class Claims:
     expires_at: int
     """Seconds since the epoch."""
     csrf: str
+    impersonator: Impersonator | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +82,7 @@ class Tokens:
         self._access_seconds = settings.access_token_seconds
         self._refresh_seconds = settings.refresh_token_seconds
         self._invitation_seconds = settings.invitation_seconds
+        self.impersonation_seconds = settings.impersonation_seconds
         self._verified: LRU[str, Claims] = LRU(CACHED_TOKENS)  # no callback: see lru-dict's lock
         self._lock = threading.Lock()
 
@@ -116,6 +127,29 @@ class Tokens:
                 str(user_id), additional_claims=claims, additional_headers=headers
             ),
         )
+
+    def issue_impersonation(
+        self, operator: Claims, *, user_id: ObjectId, tenant_id: ObjectId, role: str, version: int
+    ) -> str:
+        """Issue a short access token of the user for the operator; nothing refreshes it. It dies
+        with the operator's session, too."""
+        token: str = create_access_token(
+            str(user_id),
+            expires_delta=timedelta(seconds=self.impersonation_seconds),
+            additional_claims={
+                "tenantId": str(tenant_id),
+                "role": role,
+                "ver": version,
+                "fam": uuid4().hex,
+                "act": {
+                    "sub": str(operator.user_id),
+                    "fam": operator.family,
+                    "ver": operator.version,
+                },
+            },
+            additional_headers={"kid": self._signing_key_id},
+        )
+        return token
 
     def issue_invitation(
         self,
@@ -201,7 +235,14 @@ def _claims(decoded: dict[str, Any]) -> Claims:
         issued_at=int(decoded["iat"]),
         expires_at=int(decoded["exp"]),
         csrf=str(decoded.get("csrf", "")),
+        impersonator=_impersonator(decoded.get("act")),
     )
+
+
+def _impersonator(act: dict[str, Any] | None) -> Impersonator | None:
+    if act is None:
+        return None
+    return Impersonator(ObjectId(act["sub"]), str(act["fam"]), int(act["ver"]))
 
 
 def expiry(claims: Claims) -> datetime:

@@ -1,30 +1,57 @@
 """Who is acting, for the audit log."""
 
-from dataclasses import dataclass
+import getpass
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Self
+from uuid import uuid4
 
 from bson import ObjectId
 
 from multitenant.repositories.admin import audit
 from multitenant.repositories.model import MongoDatabase
 
+Outcome = Literal["success", "failure"]
+
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """A user in a request."""
+    """Whoever sent a request, or runs a command."""
 
-    user_id: ObjectId
+    user_id: ObjectId | None
+    """None before anybody is logged in, and on the command line."""
     request_id: str
     ip: str | None
+    acting_as: ObjectId | None = None
+    """The user whom `user_id`, an operator, impersonates."""
+    os_user: str | None = None
+
+    @classmethod
+    def on_command_line(cls) -> Self:
+        """Whoever runs this process."""
+        return cls(user_id=None, request_id=uuid4().hex, ip=None, os_user=getpass.getuser()[:64])
+
+    def known_as(self, user_id: ObjectId) -> Self:
+        """The same, now that it is known which user it is."""
+        return replace(self, user_id=user_id)
 
     def record(
-        self, admin_db: MongoDatabase, action: str, tenant_id: ObjectId, **details: object
+        self,
+        admin_db: MongoDatabase,
+        action: str,
+        tenant_id: ObjectId | None,
+        *,
+        outcome: Outcome = "success",
+        **details: Any,
     ) -> None:
-        """Write to the audit log that this actor did this to the tenant. Call it in the
-        transaction of the deed: then neither exists without the other."""
+        """Write to the audit log what this actor did, or tried. Call it in the transaction of the
+        deed: then neither exists without the other."""
         audit.insert_audit(
             admin_db,
             actor=self.user_id,
+            acting_as=self.acting_as,
+            os_user=self.os_user,
             action=action,
+            outcome=outcome,
             tenant_id=tenant_id,
             request_id=self.request_id,
             ip=self.ip,

@@ -6,7 +6,10 @@ from bson import ObjectId
 
 from multitenant.errors import (
     AlreadyExists,
+    Conflict,
     CredentialsInvalid,
+    DomainError,
+    NotFound,
     TenantRequired,
     TokenRevoked,
 )
@@ -15,11 +18,13 @@ from multitenant.repositories.model import MongoDatabase, MongoDocument, utc_now
 from multitenant.repositories.tenant import users
 from multitenant.security.passwords import PasswordHasher
 from multitenant.security.tokens import Claims, TokenPair, Tokens, expiry
+from multitenant.tenancy.actor import Actor, Outcome
 from multitenant.tenancy.connection_manager import ConnectionManager
 from multitenant.tenancy.host_names import NOBODY, NamedTenant
 from multitenant.tenancy.isolation import widened_scope
 from multitenant.tenancy.revocations import Revocations
 from multitenant.tenancy.tenant import Tenant
+from multitenant.tenancy.transactions import run_transaction
 
 # An email in more tenants than this must name one: each costs a hash.
 MAX_CANDIDATES = 5
@@ -65,18 +70,22 @@ class Authenticator:
         hasher: PasswordHasher,
         tokens: Tokens,
         revoked: Revocations,
+        *,
+        transaction_seconds: float,
     ) -> None:
         self._connections = connections
         self._hasher = hasher
         self._tokens = tokens
         self._revoked = revoked
+        self._transaction_seconds = transaction_seconds
 
-    def login(self, email: str, password: str, hints: TenantHints) -> Session:
+    def login(self, email: str, password: str, hints: TenantHints, actor: Actor) -> Session:
         """Return a session of the one tenant in which email and password fit.
 
         Raises CredentialsInvalid when there is none (for whatever reason, at the cost of one
         hash), TenantRequired when there are several, and what Tenant.ensure_usable() raises when
-        the tenant may not work; that only to someone who knows the password.
+        the tenant may not work; that only to someone who knows the password. Either way the
+        audit log has it before anybody is answered.
         """
         admin_db = self._connections.admin_db
         records = tenants.find_tenants_by_ids(
@@ -87,22 +96,35 @@ class Authenticator:
             for tenant in map(Tenant.of, records)
             if tenant.status != "deleted" and hints.fit(tenant)
         ][:MAX_CANDIDATES]
+        fitting = [
+            (tenant, user)
+            for tenant in candidates
+            if (user := self._verified_user(tenant, email, password))
+        ]
         if not candidates:
             self._hasher.verify(password, None)
-            raise CredentialsInvalid(incorrect_field="credentials")
-        fitting = []
-        for tenant in candidates:
-            if user := self._verified_user(tenant, email, password):
-                fitting.append((tenant, user))
-        if not fitting:
-            raise CredentialsInvalid(incorrect_field="credentials")
-        if len(fitting) > 1:
-            raise TenantRequired(incorrect_field="tenant")
-        tenant, user = fitting[0]
-        tenant.ensure_usable()
+        tenant, user = fitting[0] if len(fitting) == 1 else (None, None)
+        try:
+            if not fitting:
+                raise CredentialsInvalid(incorrect_field="credentials")
+            if tenant is None or user is None:
+                raise TenantRequired(incorrect_field="tenant")
+            tenant.ensure_usable()
+        except DomainError as error:
+            tried = tenant or (candidates[0] if len(candidates) == 1 else None)
+            actor.record(
+                admin_db,
+                "auth.login",
+                tried.id if tried else None,
+                outcome="failure",
+                email=email,
+                code=error.code,
+            )
+            raise
+        actor.known_as(user["_id"]).record(admin_db, "auth.login", tenant.id)
         return self._session(tenant, user, family=None)
 
-    def refresh(self, claims: Claims, tenant: Tenant, db: MongoDatabase) -> Session:
+    def refresh(self, claims: Claims, tenant: Tenant, db: MongoDatabase, actor: Actor) -> Session:
         """Exchange a (verified) refresh token for a new pair; `db` is the tenant's database.
 
         A second use of the same token means that somebody else has it: the whole family is
@@ -113,19 +135,68 @@ class Authenticator:
             raise TokenRevoked()
         # After the user was read: a password change before that is seen here, and one after it
         # makes the version that the new pair will carry too old.
-        self._revoked.ensure_valid_now(claims)
+        self._revoked.ensure_valid_now(claims, user["tokenVersion"])
         admin_db = self._connections.admin_db
         try:
             revocations.insert_used_token(admin_db, claims.id, expiry(claims))
         except AlreadyExists as reused:
-            self.end_session(claims)
+            self._end_session(claims, actor, "auth.refresh_reused", "failure")
             raise TokenRevoked() from reused
         return self._session(tenant, user, family=claims.family)
 
-    def end_session(self, claims: Claims) -> None:
+    def logout(self, claims: Claims, actor: Actor) -> None:
         """Withdraw every token that descends from the same login as this one."""
+        self._end_session(claims, actor, "auth.logout", "success")
+
+    def impersonate(
+        self, operator: Claims, tenant_id: ObjectId, user_id: ObjectId, reason: str, actor: Actor
+    ) -> str:
+        """Return a short access token of the tenant's user for an operator, after the audit log
+        has it.
+
+        Raises NotFound, Conflict for operators, whom nobody impersonates, and for users who are
+        not active, and what Tenant.ensure_usable() raises.
+        """
+        try:
+            lease = self._connections.lease(tenant_id)
+        except TokenRevoked as error:
+            raise NotFound("There is no such tenant") from error
+        with lease, widened_scope(lease.tenant.db_name):
+            tenant = lease.tenant
+            if tenant.system:
+                raise Conflict("Nobody acts as an operator")
+            if tenant.status == "deleted":
+                raise Conflict("The tenant is deleted")
+            tenant.ensure_usable()
+            user = users.find_user(lease.database, user_id)
+            if user is None:
+                raise NotFound("There is no such user in this tenant")
+            if user["status"] != "active":
+                raise Conflict(f"The user is {user['status']}")
+        actor.record(
+            self._connections.admin_db,
+            "tenant.impersonate",
+            tenant_id,
+            userId=str(user_id),
+            reason=reason,
+        )
+        return self._tokens.issue_impersonation(
+            operator,
+            user_id=user_id,
+            tenant_id=tenant_id,
+            role=tenant.role_of(user),
+            version=user["tokenVersion"],
+        )
+
+    def _end_session(self, claims: Claims, actor: Actor, action: str, outcome: Outcome) -> None:
+        admin_db = self._connections.admin_db
         expires_at = utc_now() + self._tokens.longest_life
-        revocations.upsert_family_revocation(self._connections.admin_db, claims.family, expires_at)
+
+        def end() -> None:
+            revocations.upsert_family_revocation(admin_db, claims.family, expires_at)
+            actor.record(admin_db, action, claims.tenant_id, outcome=outcome)
+
+        run_transaction(self._connections.admin_client, end, seconds=self._transaction_seconds)
         self._revoked.forget()
 
     def _verified_user(self, tenant: Tenant, email: str, password: str) -> MongoDocument | None:

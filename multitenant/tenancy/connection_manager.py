@@ -1,22 +1,22 @@
 """Every way to a database in this process: the admin database, and tenants by lease."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import pymongo
 from bson import ObjectId
 
 from multitenant.config import Settings
 from multitenant.repositories.admin.tenants import find_tenant
 from multitenant.repositories.model import MongoDatabase
-from multitenant.tenancy.placement import (
-    DEFAULT_CLUSTER,
-    Client,
-    Clusters,
-    OpenClient,
-    Placement,
-    SharedPlacement,
-)
+from multitenant.security.field_encryption import FieldCipher
+from multitenant.tenancy.clients import Client, ClientFactory, OpenedClient
+from multitenant.tenancy.clusters import DEFAULT_CLUSTER, EXTERNAL_CLUSTER, Clusters
+from multitenant.tenancy.leases import Lease
+from multitenant.tenancy.placement import Placement, TenantPlacement
 from multitenant.tenancy.recent_answers import Vouches, nobody_vouches
 from multitenant.tenancy.tenant import Tenant
-from multitenant.tenancy.tenant_cache import Lease, TenantCache
+from multitenant.tenancy.tenant_cache import OwnClient, TenantCache
 
 
 class ConnectionManager:
@@ -26,25 +26,29 @@ class ConnectionManager:
     def __init__(
         self,
         settings: Settings,
-        open_client: OpenClient,
+        factory: ClientFactory,
+        cipher: FieldCipher,
         *,
         placement: Placement | None = None,
         vouches: Vouches = nobody_vouches,
     ) -> None:
-        """`placement` decides how tenants are reached; by default through shared clients.
+        """`placement` decides how tenants are reached; by default as their records say.
         `vouches` tells what the tenant cache need not read again."""
         self._admin_db_name = settings.admin_db_name
+        self._budget = settings.connection_budget
+        self._factory = factory
         self._clusters = Clusters(
-            {DEFAULT_CLUSTER: settings.admin_db_uri.get_secret_value()}, open_client
+            {DEFAULT_CLUSTER: settings.admin_db_uri.get_secret_value()}, factory
         )
-        self._placement = placement or SharedPlacement(self._clusters)
         self._tenants = TenantCache(
             self._load,
-            self._placement.connect,
+            placement or TenantPlacement(self._clusters, factory, cipher),
             size=settings.tenant_cache_size,
             seconds=settings.tenant_cache_seconds,
             stale_seconds=settings.tenant_stale_seconds,
             vouches=vouches,
+            room=self._room,
+            idle_seconds=settings.dedicated_idle_seconds,
         )
 
     @property
@@ -58,8 +62,22 @@ class ConnectionManager:
         return self.cluster_client(DEFAULT_CLUSTER)
 
     def cluster_client(self, cluster: str) -> Client:
-        """The cluster's own client, which may write to every shared tenant database there."""
+        """The cluster's own client, which may write to every tenant database there."""
         return self._clusters.client(cluster)
+
+    @contextmanager
+    def operator_client(self, cluster: str, uri: str | None) -> Iterator[Client]:
+        """Yield a client with all the rights that the platform has where a tenant lives: its
+        cluster's, or one to the tenant's own `uri`, which is closed at the end."""
+        if cluster != EXTERNAL_CLUSTER:
+            yield self.cluster_client(cluster)
+            return
+        assert uri is not None
+        opened = self._factory.open_dedicated(uri)
+        try:
+            yield opened.client
+        finally:
+            opened.close()
 
     def lease(self, tenant_id: ObjectId) -> Lease:
         """Lease the tenant's database; see TenantCache.lease()."""
@@ -73,10 +91,22 @@ class ConnectionManager:
         """Make this process read every tenant's record again before its next use."""
         self._tenants.forget_all()
 
+    def close_idle(self) -> None:
+        """Close the clients of dedicated tenants that nobody has used for a while."""
+        self._tenants.close_idle()
+
     def stats(self) -> dict[str, int]:
         """The cache's counts, and `clients`: all that are open in this process."""
         stats = self._tenants.stats()
-        return {**stats, "clients": stats["clients"] + len(self._clusters)}
+        return {**stats, "clients": stats["clients"] + len(self.cluster_clients())}
+
+    def cluster_clients(self) -> dict[str, OpenedClient]:
+        """The clients of clusters that are open."""
+        return self._clusters.opened()
+
+    def own_clients(self) -> list[OwnClient]:
+        """The clients of dedicated tenants that are open, least recently used first."""
+        return self._tenants.own_clients()
 
     def close(self, timeout: float) -> bool:
         """Refuse new leases, wait up to `timeout` seconds for the others, close every client.
@@ -90,6 +120,10 @@ class ConnectionManager:
     def _load(self, tenant_id: ObjectId) -> Tenant | None:
         record = find_tenant(self.admin_db, tenant_id)
         return Tenant.of(record) if record else None
+
+    def _room(self) -> int:
+        """How many sockets are left for dedicated tenants, when the clusters use all of theirs."""
+        return self._budget - sum(opened.limit for opened in self.cluster_clients().values())
 
 
 def ping(db: MongoDatabase, seconds: float) -> None:

@@ -4,6 +4,7 @@ from multitenant.errors import (
     Conflict,
     CredentialsInvalid,
     NotFound,
+    RoleRequired,
     TenantMismatch,
     TokenRevoked,
 )
@@ -12,12 +13,13 @@ from multitenant.repositories.model import MongoDatabase, MongoDocument, utc_now
 from multitenant.repositories.tenant import users
 from multitenant.security.passwords import PasswordHasher
 from multitenant.security.tokens import Claims, Tokens
+from multitenant.tenancy.actor import Actor
 from multitenant.tenancy.authentication import TenantHints
+from multitenant.tenancy.both_databases import write_both
 from multitenant.tenancy.connection_manager import ConnectionManager
 from multitenant.tenancy.isolation import widened_scope
 from multitenant.tenancy.revocations import Revocations
 from multitenant.tenancy.tenant import Tenant
-from multitenant.tenancy.transactions import run_transaction
 
 
 class Membership:
@@ -39,14 +41,24 @@ class Membership:
         self._transaction_seconds = transaction_seconds
 
     def change_password(
-        self, tenant: Tenant, db: MongoDatabase, claims: Claims, *, current: str, new: str
+        self,
+        tenant: Tenant,
+        db: MongoDatabase,
+        claims: Claims,
+        actor: Actor,
+        *,
+        current: str,
+        new: str,
     ) -> MongoDocument:
         """Change the password of the token's user and return the user.
 
         Every other session of the user ends with it, in the same transaction; the one that asks
         goes on. Raises CredentialsInvalid when `current` is wrong, Conflict when the password
-        was changed by somebody else at the same time.
+        was changed by somebody else at the same time, RoleRequired when an operator acts as the
+        user.
         """
+        if claims.impersonator:
+            raise RoleRequired("Only the user may do this, not an operator who acts as them")
         user = users.find_user(db, claims.user_id)
         if user is None:
             raise NotFound("There is no such user")
@@ -56,18 +68,16 @@ class Membership:
             )
         hashed = self._hasher.hash(new)
         version = user["tokenVersion"] + 1
-        client = self._connections.cluster_client(tenant.cluster)
 
-        def change() -> MongoDocument:
+        def replace_password(db: MongoDatabase) -> MongoDocument:
             changed = users.replace_password(
-                client[tenant.db_name],
-                claims.user_id,
-                current=user["password"],
-                new=hashed,
-                token_version=version,
+                db, claims.user_id, current=user["password"], new=hashed, token_version=version
             )
             if changed is None:
                 raise Conflict("The user was changed meanwhile; try again")
+            return changed
+
+        def end_other_sessions() -> None:
             revocations.upsert_user_revocation(
                 self._connections.admin_db,
                 claims.user_id,
@@ -75,13 +85,22 @@ class Membership:
                 except_family=claims.family,
                 expires_at=utc_now() + self._tokens.longest_life,
             )
-            return changed
+            actor.record(self._connections.admin_db, "auth.password_change", tenant.id)
 
-        changed = run_transaction(client, change, seconds=self._transaction_seconds)
+        changed = write_both(
+            self._connections,
+            tenant,
+            db,
+            in_tenant=replace_password,
+            in_admin=end_other_sessions,
+            seconds=self._transaction_seconds,
+        )
         self._revoked.forget()
         return changed
 
-    def accept_invitation(self, token: str, password: str, hints: TenantHints) -> MongoDocument:
+    def accept_invitation(
+        self, token: str, password: str, hints: TenantHints, actor: Actor
+    ) -> MongoDocument:
         """Set the first password of the user whom the invitation names, and return the user.
 
         Raises TokenInvalid, TokenExpired, TenantMismatch, and TokenRevoked when it was used
@@ -96,12 +115,24 @@ class Membership:
                 user = users.find_user(lease.database, claims.user_id)
                 if user is None or user.get("invitationId") != claims.id:
                     raise TokenRevoked("This invitation is not open any more")
-                accepted = users.accept_invitation(
+                hashed = self._hasher.hash(password)
+
+                def accept(db: MongoDatabase) -> MongoDocument:
+                    accepted = users.accept_invitation(
+                        db, claims.user_id, invitation_id=claims.id, password=hashed
+                    )
+                    if accepted is None:
+                        raise TokenRevoked("This invitation is not open any more")
+                    return accepted
+
+                return write_both(
+                    self._connections,
+                    lease.tenant,
                     lease.database,
-                    claims.user_id,
-                    invitation_id=claims.id,
-                    password=self._hasher.hash(password),
+                    in_tenant=accept,
+                    in_admin=lambda: actor.known_as(claims.user_id).record(
+                        self._connections.admin_db, "auth.invitation_accept", claims.tenant_id
+                    ),
+                    seconds=self._transaction_seconds,
+                    admin_first=True,
                 )
-        if accepted is None:
-            raise TokenRevoked("This invitation is not open any more")
-        return accepted

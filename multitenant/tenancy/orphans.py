@@ -1,59 +1,89 @@
-"""Databases that were prepared for tenants that never came to be."""
+"""Databases that are no tenant's: prepared for one that never came to be, or left by one that is
+gone. A note in the admin database (`provisionings`) tells of each.
 
-from datetime import datetime, timedelta
+Whoever drops such a database claims its note first. That and the transaction which removes the
+note, and so makes a tenant of the database, exclude each other: neither loses a tenant its data.
+"""
 
-from multitenant.repositories.admin.tenants import find_db_names
-from multitenant.repositories.model import MongoDatabase, utc_now
-from multitenant.tenancy.placement import Client
+import logging
+from datetime import timedelta
 
-MARKER_COLLECTION = "provisioning"
+from bson import ObjectId
+from pymongo.errors import OperationFailure
+
+from multitenant.repositories.admin import provisionings
+from multitenant.repositories.model import MongoDatabase, MongoDocument, utc_now
+from multitenant.security.field_encryption import FieldCipher
+from multitenant.tenancy.clusters import EXTERNAL_CLUSTER
+from multitenant.tenancy.connection_manager import ConnectionManager
+from multitenant.tenancy.database_users import UNAUTHORIZED, drop_all_users
+from multitenant.tenancy.external import is_claimed_by
+from multitenant.tenancy.isolation import widened_scope
+
+logger = logging.getLogger(__name__)
+
 MIN_AGE = timedelta(minutes=15)
 """Younger ones are most likely under way."""
 
 
-def mark_prepared(db: MongoDatabase, admin_db_name: str) -> None:
-    """Note in a database that it is not a tenant's, which platform it belongs to, and since when.
-
-    It is the first write to a new tenant database (a cluster may serve several platforms, and
-    none may drop another's), and comes back in the transaction that removes a tenant: from then
-    on the database may be dropped, by gc if this process cannot.
-    """
-    db[MARKER_COLLECTION].insert_one({"adminDb": admin_db_name, "startedAt": utc_now()})
+def find_orphans(admin_db: MongoDatabase, *, older_than: timedelta) -> list[MongoDocument]:
+    """Return the notes of databases that this platform began to prepare or to drop, and did not
+    finish, longer ago than `older_than` (at least MIN_AGE counts)."""
+    before = utc_now() - max(older_than, MIN_AGE)
+    return provisionings.list_provisionings(admin_db, before=before)
 
 
-def unmark_prepared(db: MongoDatabase) -> bool:
-    """Take the marker away, in the transaction that makes the tenant; return False when somebody
-    has claimed the database for dropping. From the commit on, nobody can."""
-    unclaimed = {"dropping": {"$exists": False}}
-    return db[MARKER_COLLECTION].delete_one(unclaimed).deleted_count == 1
-
-
-def find_orphans(
-    client: Client, admin_db: MongoDatabase, *, db_prefix: str, older_than: timedelta
-) -> list[tuple[str, datetime]]:
-    """Return name and time of each database that this platform began to prepare for a tenant, and
-    did not finish, longer ago than `older_than` (at least MIN_AGE counts)."""
-    names = [name for name in client.list_database_names() if name.startswith(db_prefix)]
-    latest = utc_now() - max(older_than, MIN_AGE)
-    orphans = []
-    for name in sorted(set(names) - find_db_names(admin_db, names)):
-        marker = client[name][MARKER_COLLECTION].find_one({"adminDb": admin_db.name})
-        if marker and marker["startedAt"] < latest:
-            orphans.append((name, marker["startedAt"]))
-    return orphans
-
-
-def drop_prepared(db: MongoDatabase, admin_db_name: str) -> bool:
-    """Drop a database that this platform has prepared and that no tenant was made of; return
-    whether it was dropped.
-
-    Claiming the marker decides: it and the transaction that takes the marker away exclude each
-    other, so neither loses a tenant its database.
-    """
-    claimed = db[MARKER_COLLECTION].update_one(
-        {"adminDb": admin_db_name}, {"$set": {"dropping": utc_now()}}
-    )
-    if not claimed.matched_count:
+def drop_orphan(
+    connections: ConnectionManager, cipher: FieldCipher, tenant_id: ObjectId, note: MongoDocument
+) -> bool:
+    """Drop the database that the note tells of, with its users; return whether it was dropped,
+    which it is not when it turns out to be a tenant's."""
+    admin_db = connections.admin_db
+    if not provisionings.claim_provisioning(admin_db, tenant_id):
         return False
-    db.client.drop_database(db.name)
+    uri = None
+    if note.get("dbUri"):
+        uri = cipher.decrypt(note["dbUri"], record_id=tenant_id, field="dbUri")
+    with (
+        connections.operator_client(note["cluster"], uri) as client,
+        widened_scope(note["dbName"]),
+    ):
+        db = client[note["dbName"]]
+        if not _is_ours_to_drop(db, tenant_id, note):
+            logger.error("%s is noted as a left-over, but is in use; look at it", db.name)
+            return False
+        if note["hasUsers"]:
+            _drop_users(db)
+        _drop(db)
+    provisionings.delete_provisioning(admin_db, tenant_id)
     return True
+
+
+def _is_ours_to_drop(db: MongoDatabase, tenant_id: ObjectId, note: MongoDocument) -> bool:
+    """Whether the database is what the note says. A server of somebody else's must say so itself.
+    On ours, what never became a tenant has no user: if it has, the admin database is older than
+    the data (restored from a backup, say), and the data is a tenant's."""
+    if note["cluster"] == EXTERNAL_CLUSTER:
+        return not db.list_collection_names() or is_claimed_by(db, tenant_id)
+    return note["purged"] or db["users"].find_one({}, {"_id": 1}) is None
+
+
+def _drop_users(db: MongoDatabase) -> None:
+    try:
+        drop_all_users(db)
+    except OperationFailure as error:
+        if error.code != UNAUTHORIZED:
+            raise
+        # Who may not drop users could not make any, either, unless the right was taken away.
+        logger.warning("The platform's MongoDB user may not drop the users of %s", db.name)
+
+
+def _drop(db: MongoDatabase) -> None:
+    """Drop the database, or empty it where the user may do no more."""
+    try:
+        db.client.drop_database(db.name)
+    except OperationFailure as error:
+        if error.code != UNAUTHORIZED:
+            raise
+        for name in db.list_collection_names():
+            db.drop_collection(name)

@@ -1,24 +1,26 @@
-"""Where tenant databases live: clusters, their clients, and which one serves a tenant."""
+"""How a tenant's database is reached: through which client, with whose credentials."""
 
-import os
-import threading
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
-from pymongo import MongoClient
-from pymongo.monitoring import CommandListener
+from pymongo.errors import OperationFailure
+from pymongo.uri_parser import parse_uri
 
-from multitenant.config import Settings
-from multitenant.errors import DatabaseUnavailable
-from multitenant.repositories.model import MongoDatabase, MongoDocument
+from multitenant.repositories.model import MongoDatabase
+from multitenant.security.field_encryption import FieldCipher
+from multitenant.tenancy.clients import ClientFactory, OpenedClient
+from multitenant.tenancy.clusters import Clusters
+from multitenant.tenancy.database_users import DatabaseUser
 from multitenant.tenancy.tenant import Tenant
 
-Client = MongoClient[MongoDocument]
-OpenClient = Callable[[str], Client]
+AUTHENTICATION_FAILED = 18
+SRV_SERVERS = 3
+"""How many servers to expect behind a `mongodb+srv` name that was not looked up yet."""
 
-DEFAULT_CLUSTER = "default"
-"""The cluster of the admin database."""
+
+class CredentialsRefused(Exception):
+    """Raised when MongoDB refuses what the tenant's record said: it has been replaced meanwhile,
+    or the owner of the server has changed it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,82 +28,67 @@ class Connection:
     """A tenant's database, and the client that exists for it alone, if there is one."""
 
     database: MongoDatabase
-    own_client: Client | None = None
+    own: OpenedClient | None = None
 
 
 class Placement(Protocol):
     """Decides how a tenant's database is reached."""
 
     def connect(self, tenant: Tenant) -> Connection:
-        """Return the tenant's database. Opens no socket by itself."""
+        """Return the tenant's database, behind a client that works. Raises CredentialsRefused,
+        and PyMongo's errors."""
+
+    def sockets(self, tenant: Tenant) -> int:
+        """How many sockets a client of the tenant's own may open; 0 where it needs none."""
 
 
-class Clusters:
-    """One client for each cluster in this process, opened when first used."""
+class TenantPlacement:
+    """Shared tenants on their cluster's one client, dedicated ones on a client of their own."""
 
-    def __init__(self, uris: dict[str, str], open_client: OpenClient) -> None:
-        self._uris = uris
-        self._open_client = open_client
-        self._clients: dict[str, Client] = {}
-        self._lock = threading.Lock()
-        self._process = os.getpid()
-        self._closed = False
-
-    def client(self, cluster: str) -> Client:
-        """Return this process's client of the cluster; raises KeyError for an unknown one, and
-        DatabaseUnavailable after close()."""
-        client = self._clients.get(cluster)
-        if client is None or os.getpid() != self._process:
-            with self._lock:
-                self._refuse_inherited()
-                if self._closed:
-                    raise DatabaseUnavailable("The server is shutting down", retry_after=1)
-                client = self._clients.get(cluster)
-                if client is None:
-                    client = self._clients[cluster] = self._open_client(self._uris[cluster])
-        return client
-
-    def __len__(self) -> int:
-        """How many clients are open."""
-        return len(self._clients)
-
-    def close(self) -> None:
-        """Close every client, for good."""
-        with self._lock:
-            self._closed = True
-            clients, self._clients = list(self._clients.values()), {}
-        for client in clients:
-            client.close()
-
-    def _refuse_inherited(self) -> None:
-        """A client must not cross a fork: parent and child would share its sockets and locks."""
-        if os.getpid() == self._process:
-            return
-        if self._clients:
-            raise RuntimeError("A MongoClient was opened before this process was forked")
-        self._process = os.getpid()
-
-
-class SharedPlacement:
-    """Every tenant database through its cluster's one client."""
-
-    def __init__(self, clusters: Clusters) -> None:
+    def __init__(self, clusters: Clusters, factory: ClientFactory, cipher: FieldCipher) -> None:
         self._clusters = clusters
+        self._factory = factory
+        self._cipher = cipher
 
     def connect(self, tenant: Tenant) -> Connection:
-        """Return the tenant's database on the shared client."""
-        return Connection(self._clusters.client(tenant.cluster)[tenant.db_name])
+        """Return the tenant's database; a dedicated tenant's client has logged in."""
+        if tenant.isolation == "shared":
+            return Connection(self._clusters.client(tenant.cluster)[tenant.db_name])
+        own = self._open(tenant)
+        database = own.client[tenant.db_name]
+        try:
+            database.command("ping")
+        except BaseException as error:
+            own.close()
+            if isinstance(error, OperationFailure) and error.code == AUTHENTICATION_FAILED:
+                raise CredentialsRefused from error
+            raise
+        return Connection(database, own)
 
+    def sockets(self, tenant: Tenant) -> int:
+        """What a dedicated tenant's client may open to all servers of its deployment."""
+        if tenant.isolation == "shared":
+            return 0
+        if tenant.db_uri is None:
+            return self._factory.dedicated_limit(self._clusters.servers(tenant.cluster))
+        uri = self._uri(tenant)
+        if uri.startswith("mongodb+srv:"):
+            return self._factory.dedicated_limit(SRV_SERVERS)
+        return self._factory.dedicated_limit(len(parse_uri(uri)["nodelist"]))
 
-def client_opener(settings: Settings, listeners: Sequence[CommandListener] = ()) -> OpenClient:
-    """Return the function that opens this application's clients: bounded, and with a time limit
-    on every operation."""
-    options: dict[str, Any] = {
-        "appname": "multitenant",
-        "tz_aware": True,
-        "maxPoolSize": settings.max_pool_size,
-        "maxIdleTimeMS": 60_000,
-        "timeoutMS": settings.operation_timeout_ms,
-        "event_listeners": list(listeners),
-    }
-    return lambda uri: MongoClient(uri, **options)
+    def _open(self, tenant: Tenant) -> OpenedClient:
+        if tenant.db_uri is not None:
+            return self._factory.open_dedicated(self._uri(tenant))
+        assert tenant.credentials is not None
+        user = DatabaseUser.of(tenant.id, tenant.credentials, self._cipher)
+        return self._factory.open_dedicated(
+            self._clusters.uris[tenant.cluster],
+            username=user.name,
+            password=user.password,
+            authSource=tenant.db_name,
+            authMechanism="SCRAM-SHA-256",
+        )
+
+    def _uri(self, tenant: Tenant) -> str:
+        assert tenant.db_uri is not None
+        return self._cipher.decrypt(tenant.db_uri, record_id=tenant.id, field="dbUri")

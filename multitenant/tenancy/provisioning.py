@@ -3,32 +3,38 @@
 The database is prepared first, under a name nobody has used: collections, indexes, migrations.
 Then one transaction inserts the tenant's record, its membership and its first user. Until that
 commits there is no tenant; what was prepared is dropped at once, or by `multitenant tenants gc`
-when the process did not live to do it.
+when the process did not live to do it. On a server of the tenant's own the first user is written
+before that transaction, which no other deployment can take part in.
 """
 
 import hashlib
 import json
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import uuid4
 
 from bson import ObjectId
 from pymongo.errors import PyMongoError
 
 from multitenant.errors import AlreadyExists, DatabaseUnavailable, ValidationFailed
-from multitenant.repositories.admin import idempotency_keys, tenant_users, tenants
-from multitenant.repositories.model import MongoDatabase, utc_now
+from multitenant.repositories.admin import idempotency_keys, provisionings, tenant_users, tenants
+from multitenant.repositories.model import MongoDatabase, MongoDocument, utc_now
 from multitenant.repositories.tenant import users
 from multitenant.schemas.admin.tenants import NewTenant
+from multitenant.security.field_encryption import EncryptedField, FieldCipher
 from multitenant.security.passwords import PasswordHasher
 from multitenant.security.tokens import Tokens
 from multitenant.tenancy.actor import Actor
+from multitenant.tenancy.clusters import DEFAULT_CLUSTER, EXTERNAL_CLUSTER
 from multitenant.tenancy.connection_manager import ConnectionManager
+from multitenant.tenancy.database_users import create_user
+from multitenant.tenancy.external import check_uri, claim, ensure_usable
 from multitenant.tenancy.isolation import widened_scope
 from multitenant.tenancy.migrations import TENANT_MIGRATIONS, migrate
-from multitenant.tenancy.orphans import drop_prepared, mark_prepared, unmark_prepared
-from multitenant.tenancy.placement import DEFAULT_CLUSTER
+from multitenant.tenancy.orphans import drop_orphan
 from multitenant.tenancy.transactions import may_be_committed, run_transaction
 
 logger = logging.getLogger(__name__)
@@ -54,6 +60,9 @@ class _Plan:
     user_id: ObjectId
     made_at: datetime
     db_name: str
+    cluster: str
+    isolation: str
+    db_uri: str | None
     password: str | None
     invitation_id: str | None
     system: bool
@@ -62,21 +71,26 @@ class _Plan:
 
 
 class Provisioner:
-    """Makes tenants on the cluster of the admin database."""
+    """Makes tenants on the cluster of the admin database, and on servers of their own."""
 
     def __init__(
         self,
         connections: ConnectionManager,
         hasher: PasswordHasher,
         tokens: Tokens,
+        cipher: FieldCipher,
         *,
         db_prefix: str,
+        allowed_hosts: Sequence[str],
         transaction_seconds: float,
     ) -> None:
+        """`allowed_hosts` are those that a `dbUri` may lead to."""
         self._connections = connections
         self._hasher = hasher
         self._tokens = tokens
+        self._cipher = cipher
         self._db_prefix = db_prefix
+        self._allowed_hosts = allowed_hosts
         self._transaction_seconds = transaction_seconds
 
     def provision(
@@ -91,7 +105,7 @@ class Provisioner:
 
         With the `idempotency_key` of an earlier call the first result is answered again. Raises
         AlreadyExists with the field that is taken, and ValidationFailed when the key was used
-        for another request.
+        for another request, or `db_uri` leads to no database that can be the tenant's.
         """
         if idempotency_key and (first := self._first_result(new, idempotency_key)):
             return first
@@ -113,13 +127,18 @@ class Provisioner:
     ) -> _Plan:
         """Decide everything, and hash the password, which is slow, before anything is written."""
         tenant_id = ObjectId()
+        db_uri = new.db_uri.get_secret_value() if new.db_uri else None
+        db_name = check_uri(db_uri, self._allowed_hosts) if db_uri else None
         password = new.password.get_secret_value() if new.password else None
         return _Plan(
             new=new,
             tenant_id=tenant_id,
             user_id=ObjectId(),
             made_at=utc_now(),
-            db_name=f"{self._db_prefix}{tenant_id}",
+            db_name=db_name or f"{self._db_prefix}{tenant_id}",
+            cluster=EXTERNAL_CLUSTER if db_uri else DEFAULT_CLUSTER,
+            isolation="dedicated" if db_uri else new.isolation or "shared",
+            db_uri=db_uri,
             password=self._hasher.hash(password) if password else None,
             invitation_id=None if password else uuid4().hex,
             system=system,
@@ -137,29 +156,74 @@ class Provisioner:
             raise AlreadyExists("This subdomain is already taken", incorrect_field="subdomain")
 
     def _make(self, plan: _Plan) -> None:
-        client = self._connections.cluster_client(DEFAULT_CLUSTER)
-        db = client[plan.db_name]
-        try:
-            mark_prepared(db, self._connections.admin_db.name)
-            version = migrate(db, TENANT_MIGRATIONS)
-            run_transaction(
-                client, lambda: self._insert(plan, db, version), seconds=self._transaction_seconds
-            )
-        except Exception as error:
-            if not may_be_committed(error):
-                self._discard(db)
-            raise
-
-    def _insert(self, plan: _Plan, db: MongoDatabase, schema_version: int) -> None:
-        """The writes of the transaction."""
         admin_db = self._connections.admin_db
-        if not unmark_prepared(db):
+        encrypted_uri = self._encrypted_uri(plan)
+        with self._connections.operator_client(plan.cluster, plan.db_uri) as client:
+            db = client[plan.db_name]
+            if plan.db_uri:
+                ensure_usable(db, self._allowed_hosts)
+            note = provisionings.insert_provisioning(
+                admin_db,
+                plan.tenant_id,
+                db_name=plan.db_name,
+                cluster=plan.cluster,
+                db_uri=encrypted_uri,
+                has_users=plan.isolation == "dedicated" and not plan.db_uri,
+            )
+            try:
+                self._prepare_and_commit(plan, db, note)
+            except Exception as error:
+                if not may_be_committed(error):
+                    self._discard(plan.tenant_id, note)
+                raise
+
+    def _prepare_and_commit(self, plan: _Plan, db: MongoDatabase, note: MongoDocument) -> None:
+        credentials = None
+        if plan.db_uri:
+            claim(db, plan.tenant_id, self._connections.admin_db.name)
+        elif note["hasUsers"]:
+            credentials = create_user(db).encrypted(plan.tenant_id, self._cipher)
+        version = migrate(db, TENANT_MIGRATIONS)
+        record = {
+            "db_uri": note.get("dbUri"),
+            "credentials": credentials,
+            "schema_version": version,
+        }
+
+        def write_here() -> None:
+            self._insert_user(plan, db)
+            self._insert_records(plan, record)
+
+        if plan.cluster == DEFAULT_CLUSTER:
+            run_transaction(db.client, write_here, seconds=self._transaction_seconds)
+            return
+        self._insert_user(plan, db)
+        run_transaction(
+            self._connections.admin_client,
+            lambda: self._insert_records(plan, record),
+            seconds=self._transaction_seconds,
+        )
+
+    def _insert_user(self, plan: _Plan, db: MongoDatabase) -> None:
+        users.insert_user(
+            db,
+            plan.user_id,
+            email=plan.new.email,
+            role="owner",
+            password=plan.password,
+            invitation_id=plan.invitation_id,
+        )
+
+    def _insert_records(self, plan: _Plan, record: dict[str, Any]) -> None:
+        """The writes to the admin database. Once they are committed, the tenant exists."""
+        admin_db = self._connections.admin_db
+        if not provisionings.delete_unclaimed_provisioning(admin_db, plan.tenant_id):
             raise DatabaseUnavailable("Preparing the tenant took too long; try again")
         if plan.idempotency_key:
             idempotency_keys.insert_idempotency_key(
                 admin_db,
                 plan.idempotency_key,
-                fingerprint=_fingerprint(plan.new),
+                fingerprint=self._fingerprint(plan.new),
                 tenant_id=plan.tenant_id,
                 user_id=plan.user_id,
                 invitation_id=plan.invitation_id,
@@ -172,42 +236,40 @@ class Provisioner:
             name=plan.new.name,
             subdomain=plan.new.subdomain,
             db_name=plan.db_name,
-            cluster=DEFAULT_CLUSTER,
-            isolation=plan.new.isolation,
+            cluster=plan.cluster,
+            isolation=plan.isolation,
             status="active",
             modules=plan.new.modules,
             user_limit=plan.new.user_limit,
             system=plan.system,
-            schema_version=schema_version,
             created_at=plan.made_at,
             updated_at=plan.made_at,
+            **record,
         )
         if plan.actor:
             plan.actor.record(admin_db, "tenant.add", plan.tenant_id, name=plan.new.name)
         tenant_users.insert_tenant_user(
             admin_db, plan.user_id, email=plan.new.email, tenant_id=plan.tenant_id
         )
-        users.insert_user(
-            db,
-            plan.user_id,
-            email=plan.new.email,
-            role="owner",
-            password=plan.password,
-            invitation_id=plan.invitation_id,
-        )
 
-    def _discard(self, db: MongoDatabase) -> None:
+    def _encrypted_uri(self, plan: _Plan) -> EncryptedField | None:
+        if plan.db_uri is None:
+            return None
+        return self._cipher.encrypt(plan.db_uri, record_id=plan.tenant_id, field="dbUri")
+
+    def _discard(self, tenant_id: ObjectId, note: MongoDocument) -> None:
         try:
-            drop_prepared(db, self._connections.admin_db.name)
+            drop_orphan(self._connections, self._cipher, tenant_id, note)
         except PyMongoError:
-            logger.warning("%s is left over; `multitenant tenants gc` drops it", db.name)
+            name = note["dbName"]
+            logger.warning("%s is left over; `multitenant tenants gc` drops it", name)
 
     def _first_result(self, new: NewTenant, key: str) -> ProvisionedTenant | None:
         """What an earlier request with this key has made; None when there was none."""
         kept = idempotency_keys.find_idempotency_key(self._connections.admin_db, key)
         if kept is None:
             return None
-        if kept["fingerprint"] != _fingerprint(new):
+        if kept["fingerprint"] != self._fingerprint(new):
             message = "was used for another request before"
             raise ValidationFailed(
                 f"This Idempotency-Key {message}",
@@ -236,9 +298,10 @@ class Provisioner:
             )
         return ProvisionedTenant(tenant_id, user_id, token)
 
-
-def _fingerprint(new: NewTenant) -> str:
-    """Tells one request from another. The password is not part of it: a hash of it here could
-    be guessed at."""
-    body = new.model_dump(mode="json", exclude={"password"}) | {"invited": new.password is None}
-    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+    def _fingerprint(self, new: NewTenant) -> str:
+        """Tells one request from another. The password is not part of it: a hash of it here
+        could be guessed at. The URI is, under a key."""
+        body = new.model_dump(mode="json", exclude={"password", "db_uri"})
+        body["invited"] = new.password is None
+        body["uri"] = self._cipher.digest(new.db_uri.get_secret_value()) if new.db_uri else None
+        return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()

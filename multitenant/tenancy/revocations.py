@@ -30,13 +30,20 @@ class Revocations:
         """
         self._recent.get(claims.id, lambda: self.ensure_valid_now(claims))
 
-    def ensure_valid_now(self, claims: Claims) -> None:
-        """The same, read at this moment."""
+    def ensure_valid_now(self, claims: Claims, token_version: int = 0) -> None:
+        """The same, read at this moment. `token_version` is what the user's own record says: a
+        token below it needs a revocation that excepts its family, since the process that was to
+        write one may have ended before it did."""
         ids: list[str | ObjectId] = [claims.family, claims.user_id]
         if claims.type != "refresh":
             ids.append(claims.id)
+        if claims.impersonator:
+            ids += [claims.impersonator.family, claims.impersonator.user_id]
         found = find_revocations(self._admin_db(), ids)
         if any(_withdraws(record, claims) for record in found):
+            raise TokenRevoked()
+        excepted = any(record.get("exceptFamily") == claims.family for record in found)
+        if claims.version < token_version and not excepted:
             raise TokenRevoked()
 
     def forget(self) -> None:
@@ -45,6 +52,11 @@ class Revocations:
 
 
 def _withdraws(record: MongoDocument, claims: Claims) -> bool:
-    if record["_id"] != claims.user_id:
-        return True
-    return claims.version < record["version"] and claims.family != record.get("exceptFamily")
+    """Whether the record, which is about this token, says that it is void. A record of a user
+    is about the tokens of older versions only."""
+    for session in (claims, claims.impersonator):
+        if session is not None and record["_id"] == session.user_id:
+            return session.version < record["version"] and session.family != record.get(
+                "exceptFamily"
+            )
+    return True

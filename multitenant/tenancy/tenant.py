@@ -1,12 +1,13 @@
 """A tenant, as the request path knows it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Self
 
 from bson import ObjectId
 
 from multitenant.errors import TenantMaintenance, TenantSuspended, TokenRevoked
 from multitenant.repositories.model import MongoDocument
+from multitenant.security.field_encryption import EncryptedField
 
 MAINTENANCE_RETRY_SECONDS = 5
 
@@ -24,6 +25,8 @@ class Tenant:
     isolation: str
     status: str
     system: bool
+    db_uri: EncryptedField | None = field(default=None, repr=False)
+    credentials: EncryptedField | None = field(default=None, repr=False)
 
     @classmethod
     def of(cls, record: MongoDocument) -> Self:
@@ -38,12 +41,14 @@ class Tenant:
             isolation=record["isolation"],
             status=record["status"],
             system=record["system"],
+            db_uri=record.get("dbUri"),
+            credentials=record.get("credentials"),
         )
 
     @property
-    def placement(self) -> tuple[str, str, str]:
+    def placement(self) -> tuple[object, ...]:
         """What decides which client and database serve it; when it changes, so must they."""
-        return (self.cluster, self.isolation, self.db_name)
+        return (self.cluster, self.isolation, self.db_name, self.db_uri, self.credentials)
 
     def ensure_usable(self) -> None:
         """Return if the tenant may work. Otherwise raise TenantSuspended, TenantMaintenance, or

@@ -4,12 +4,17 @@ An entry is *leased* for the length of a request. Leaving the cache (by age, evi
 the tenant changed) does not touch the leases: a client that exists for one tenant alone is closed
 when the last lease of its entry is given back.
 
+Such clients share a budget of sockets. Where a new one does not fit, the least recently used of
+those that nobody leases is closed; when all are leased, the new one is refused.
+
 One lock guards everything; nothing slow happens under it. `lru-dict` has no lock of its own and
 its callback must not let other threads run, so the callback only notes what was evicted.
 """
 
+import sys
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -17,25 +22,17 @@ from bson import ObjectId
 from lru import LRU
 
 from multitenant.errors import DatabaseUnavailable, TokenRevoked
-from multitenant.repositories.model import MongoDatabase
-from multitenant.tenancy.placement import Client, Connection
+from multitenant.tenancy.clients import OpenedClient
+from multitenant.tenancy.leases import Entry, Lease
+from multitenant.tenancy.placement import CredentialsRefused, Placement
 from multitenant.tenancy.recent_answers import Vouches, nobody_vouches
 from multitenant.tenancy.tenant import Tenant
 
 LoadTenant = Callable[[ObjectId], Tenant | None]
-Connect = Callable[[Tenant], Connection]
 
 NEVER = float("-inf")
-
-
-@dataclass(slots=True, eq=False)
-class _Entry:
-    tenant: Tenant
-    connection: Connection
-    loaded_at: float
-    checked_at: float
-    leases: int = 0
-    cached: bool = False
+ATTEMPTS = 3
+"""To connect with credentials that may be replaced between reading and using them."""
 
 
 @dataclass(slots=True, eq=False)
@@ -43,73 +40,59 @@ class _Flight:
     """A look-up under way, and those who wait for its result."""
 
     asked_at: float
+    old: Entry | None
+    """What was cached and may be out of date; held, so that its client outlives the check."""
     waiters: int = 0
-    entry: _Entry | None = None
+    entry: Entry | None = None
     tenant: Tenant | None = None
     error: BaseException | None = None
     landed: threading.Event = field(default_factory=threading.Event)
 
 
-class Lease:
-    """The right to use a tenant's database until `release()`; also a context manager."""
+@dataclass(frozen=True, slots=True)
+class OwnClient:
+    """A client that exists for one tenant alone, and how many leases are using it."""
 
-    __slots__ = ("_cache", "_entry", "tenant")
-
-    def __init__(self, cache: "TenantCache", entry: _Entry, tenant: Tenant) -> None:
-        self._cache = cache
-        self._entry: _Entry | None = entry
-        self.tenant = tenant
-
-    @property
-    def database(self) -> MongoDatabase:
-        """The tenant's database; raises RuntimeError once the lease was given back."""
-        if self._entry is None:
-            raise RuntimeError("This lease was given back")
-        return self._entry.connection.database
-
-    def release(self) -> None:
-        """Give the lease back. Doing it again does nothing."""
-        entry, self._entry = self._entry, None
-        if entry is not None:
-            self._cache.give_back(entry)
-
-    def __enter__(self) -> "Lease":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.release()
+    tenant_id: ObjectId
+    opened: OpenedClient
+    leases: int
 
 
 class TenantCache:
     """At most `size` tenants, each looked up again after `seconds`, and its record read again
     once it is older than `stale_seconds` and nobody vouches for it: if that fails the tenant is
-    not served."""
+    not served. `room` tells how many sockets all clients of single tenants may open together;
+    those that nobody has used for `idle_seconds` are closed by close_idle()."""
 
     def __init__(
         self,
         load: LoadTenant,
-        connect: Connect,
+        placement: Placement,
         *,
         size: int,
         seconds: float,
         stale_seconds: float,
         vouches: Vouches = nobody_vouches,
+        room: Callable[[], int] = lambda: sys.maxsize,
+        idle_seconds: float = float("inf"),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._load = load
-        self._connect = connect
+        self._placement = placement
         self._seconds = seconds
         self._stale_seconds = stale_seconds
         self._vouches = vouches
+        self._room = room
+        self._idle_seconds = idle_seconds
         self._clock = clock
         self._lock = threading.Condition()
-        self._evicted: list[_Entry] = []
-        self._entries: LRU[ObjectId, _Entry] = LRU(
-            size, callback=lambda _, entry: self._evicted.append(entry)
-        )
+        self._evicted: list[Entry] = []
+        self._entries: LRU[ObjectId, Entry] = LRU(size, callback=self._note_eviction)
         self._flights: dict[ObjectId, _Flight] = {}
-        # by identity: two MongoClients of one address are equal
-        self._clients: dict[int, Client] = {}
+        self._own: OrderedDict[int, Entry] = OrderedDict()
+        """Entries whose own client is open, least recently used first, by identity."""
+        self._reserved = 0
+        """Sockets for clients that are being opened."""
         self._leases = 0
         self._flying = 0
         """Look-ups under way, those that were forgotten included."""
@@ -120,7 +103,8 @@ class TenantCache:
         """Return a lease on the tenant, whatever its status.
 
         Raises TokenRevoked when there is no such tenant (only tokens lead here), and
-        DatabaseUnavailable while the cache is closing.
+        DatabaseUnavailable while the cache is closing, and when a client of the tenant's own
+        does not fit into the budget.
         """
         with self._lock:
             if self._closing:
@@ -128,25 +112,31 @@ class TenantCache:
             entry = self._entries.get(tenant_id)
             if entry is not None and self._is_fresh(entry):
                 self._hits += 1
-                return self._grant(entry, entry.tenant)
+                self._hold(entry, 1)
+                return Lease(entry, entry.tenant, self.give_back)
             flight = self._flights.get(tenant_id)
             if joined := flight is not None and self._is_recent(flight.asked_at):
                 flight.waiters += 1
             else:
-                flight = self._flights[tenant_id] = _Flight(asked_at=self._clock())
+                flight = self._flights[tenant_id] = _Flight(self._clock(), entry)
                 self._flying += 1
                 if entry is not None:
-                    entry.leases += 1  # so that its client outlives the check
-                    self._leases += 1
-        return self._await(flight) if joined else self._fly(tenant_id, flight, entry)
+                    self._hold(entry, 1)
+        return self._await(flight) if joined else self._fly(tenant_id, flight)
 
     def forget(self, tenant_id: ObjectId) -> None:
-        """Make the next lease read the tenant's record, because it has changed."""
+        """Make the next lease read the tenant's record, because it has changed. A client of the
+        tenant's own is closed as soon as nobody leases it: its credentials may be on their way
+        out."""
         with self._lock:
             self._flights.pop(tenant_id, None)  # what it reads may be from before the change
             entry = self._entries.get(tenant_id)
             if entry is not None:
                 entry.checked_at = NEVER
+                if entry.connection.own is not None:
+                    self._drop(tenant_id)
+            unused = self._take_unused()
+        _close(unused)
 
     def forget_all(self) -> None:
         """Make the next lease of every tenant read its record."""
@@ -155,19 +145,38 @@ class TenantCache:
             for entry in self._entries.values():
                 entry.checked_at = NEVER
 
+    def close_idle(self) -> None:
+        """Close the clients of single tenants that nobody has used for `idle_seconds`."""
+        with self._lock:
+            oldest = self._clock() - self._idle_seconds
+            for entry in [*self._own.values()]:
+                if self._is_idle(entry) and entry.used_at < oldest:
+                    self._drop(entry.tenant.id)
+            unused = self._take_unused()
+        _close(unused)
+
     def stats(self) -> dict[str, int]:
-        """Counts: what is cached, leased and open now; hits, misses and so on since the start."""
+        """Counts: what is cached and leased now; hits, misses and so on since the start."""
         with self._lock:
             return {
                 "size": len(self._entries),
                 "capacity": self._entries.get_size(),
                 "leases": self._leases,
-                "clients": len(self._clients),
+                "clients": len(self._own),
                 "hits": self._hits,
                 "misses": self._misses,
                 "rechecks": self._rechecks,
                 "evictions": self._evictions,
             }
+
+    def own_clients(self) -> list[OwnClient]:
+        """The clients of single tenants that are open, least recently used first."""
+        with self._lock:
+            return [
+                OwnClient(entry.tenant.id, entry.connection.own, entry.leases)
+                for entry in self._own.values()
+                if entry.connection.own is not None
+            ]
 
     def close(self, timeout: float) -> bool:
         """Refuse new leases, wait up to `timeout` seconds for the others (and for look-ups that
@@ -181,12 +190,19 @@ class TenantCache:
             for entry in self._entries.values():
                 entry.cached = False
             self._entries.clear()
-            clients, self._clients = list(self._clients.values()), {}
-        for client in clients:
-            client.close()
+            clients = [entry.connection.own for entry in self._own.values()]
+            self._own.clear()
+        _close([client for client in clients if client is not None])
         return quiet
 
-    def _is_fresh(self, entry: _Entry) -> bool:
+    def give_back(self, entry: Entry) -> None:
+        """Take one lease of the entry back; Lease.release() calls this."""
+        with self._lock:
+            self._give_back(entry)
+            unused = self._take_unused()
+        _close(unused)
+
+    def _is_fresh(self, entry: Entry) -> bool:
         return (
             self._is_recent(entry.checked_at) and self._clock() - entry.loaded_at <= self._seconds
         )
@@ -195,10 +211,23 @@ class TenantCache:
         """Whether knowledge from that moment is good enough to serve a request on."""
         return self._clock() - moment <= self._stale_seconds or self._vouches(moment)
 
-    def _grant(self, entry: _Entry, tenant: Tenant) -> Lease:
-        entry.leases += 1
-        self._leases += 1
-        return Lease(self, entry, tenant)
+    def _is_idle(self, entry: Entry) -> bool:
+        """Whether closing its client disturbs nobody."""
+        return entry.cached and entry.leases == 0
+
+    def _hold(self, entry: Entry, leases: int) -> None:
+        entry.leases += leases
+        self._leases += leases
+        if id(entry) in self._own:
+            self._own.move_to_end(id(entry))
+
+    def _give_back(self, entry: Entry) -> None:
+        entry.leases -= 1
+        entry.used_at = self._clock()
+        self._leases -= 1
+        if entry.connection.own is not None and not entry.cached:
+            self._evicted.append(entry)  # it may be closed now
+        self._lock.notify_all()
 
     def _await(self, flight: _Flight) -> Lease:
         """Take the lease that the flight's leader granted on this thread's behalf."""
@@ -207,32 +236,95 @@ class TenantCache:
             raise flight.error
         assert flight.entry is not None
         assert flight.tenant is not None
-        return Lease(self, flight.entry, flight.tenant)
+        return Lease(flight.entry, flight.tenant, self.give_back)
 
-    def _fly(self, tenant_id: ObjectId, flight: _Flight, old: _Entry | None) -> Lease:
+    def _fly(self, tenant_id: ObjectId, flight: _Flight) -> Lease:
         """Look the tenant up for this thread and all who joined the flight."""
+        before = flight.old
         try:
+            flight.entry, flight.tenant = self._look_up(tenant_id, flight)
+        except BaseException as error:
+            flight.error = error if isinstance(error, Exception) else DatabaseUnavailable()
+            self._land(tenant_id, flight, renewed=False)
+            raise
+        self._land(tenant_id, flight, renewed=flight.entry is before)
+        return Lease(flight.entry, flight.tenant, self.give_back)
+
+    def _look_up(self, tenant_id: ObjectId, flight: _Flight) -> tuple[Entry, Tenant]:
+        """Read the record; connect, unless the old entry leads to the right database still."""
+        for _ in range(ATTEMPTS):
             tenant = self._load(tenant_id)
             if tenant is None:
                 raise TokenRevoked("The tenant of this token no longer exists")
-            entry = self._renewed(old, tenant, flight.asked_at) or _Entry(
-                tenant, self._connect(tenant), flight.asked_at, flight.asked_at
+            old = flight.old
+            if (
+                old is not None
+                and flight.asked_at - old.loaded_at <= self._seconds
+                and old.tenant.placement == tenant.placement
+            ):
+                return old, tenant
+            self._let_go(tenant_id, flight)
+            try:
+                return self._connect(tenant, flight.asked_at), tenant
+            except CredentialsRefused:
+                continue
+        raise DatabaseUnavailable("The tenant's database refuses the platform's credentials")
+
+    def _let_go(self, tenant_id: ObjectId, flight: _Flight) -> None:
+        """Give up the old entry before a new one is made: its sockets may be needed."""
+        with self._lock:
+            old, flight.old = flight.old, None
+            if old is not None:
+                if self._entries.get(tenant_id) is old:
+                    self._drop(tenant_id)
+                self._give_back(old)
+            unused = self._take_unused()
+        _close(unused)
+
+    def _connect(self, tenant: Tenant, asked_at: float) -> Entry:
+        sockets = self._placement.sockets(tenant)
+        self._reserve(sockets)
+        entry = None
+        try:
+            connection = self._placement.connect(tenant)
+            entry = Entry(tenant, connection, asked_at, asked_at, used_at=asked_at)
+        finally:
+            with self._lock:
+                self._reserved -= sockets
+                if entry is not None and entry.connection.own is not None:
+                    self._own[id(entry)] = entry
+        return entry
+
+    def _reserve(self, sockets: int) -> None:
+        """Make room for a new client, by closing idle ones; raise DatabaseUnavailable when there
+        are too few of those."""
+        if not sockets:
+            return
+        room = self._room() - sockets
+        unused: list[OpenedClient] = []
+        with self._lock:
+            while (full := self._opened_sockets() + self._reserved > room) and (
+                idle := next(filter(self._is_idle, self._own.values()), None)
+            ):
+                self._drop(idle.tenant.id)
+                self._evictions += 1
+                unused += self._take_unused()
+            if not full:
+                self._reserved += sockets
+        _close(unused)
+        if full:
+            raise DatabaseUnavailable(
+                "All connections for dedicated tenants are in use; try again shortly"
             )
-        except BaseException as error:
-            flight.error = error if isinstance(error, Exception) else DatabaseUnavailable()
-            self._land(tenant_id, flight, old)
-            raise
-        flight.entry, flight.tenant = entry, tenant
-        self._land(tenant_id, flight, old)
-        return Lease(self, entry, tenant)
 
-    def _renewed(self, old: _Entry | None, tenant: Tenant, asked_at: float) -> _Entry | None:
-        """The old entry, if it is young enough and still leads to the right database."""
-        if old is None or asked_at - old.loaded_at > self._seconds:
-            return None
-        return old if old.tenant.placement == tenant.placement else None
+    def _opened_sockets(self) -> int:
+        return sum(
+            entry.connection.own.limit
+            for entry in self._own.values()
+            if entry.connection.own is not None
+        )
 
-    def _land(self, tenant_id: ObjectId, flight: _Flight, old: _Entry | None) -> None:
+    def _land(self, tenant_id: ObjectId, flight: _Flight, *, renewed: bool) -> None:
         """Publish a flight's result: grant the leases, and cache the entry, unless the tenant was
         forgotten or the cache closed meanwhile."""
         with self._lock:
@@ -241,33 +333,24 @@ class TenantCache:
             if current:
                 del self._flights[tenant_id]
             if flight.entry is not None:
-                self._grant_all(flight, flight.entry, renewed=flight.entry is old)
+                self._hold(flight.entry, 1 + flight.waiters)
+                self._hits += flight.waiters
+                if renewed:
+                    self._rechecks += 1
+                else:
+                    self._misses += 1
                 if current and not self._closing:
                     self._keep(tenant_id, flight, flight.entry)
             elif current and isinstance(flight.error, TokenRevoked):
                 self._drop(tenant_id)
-            to_close = self._unused(self._evicted)
-            self._evicted.clear()
+            if flight.old is not None:
+                self._give_back(flight.old)
+            unused = self._take_unused()
             self._lock.notify_all()
         flight.landed.set()
-        _close(to_close)
-        if old is not None:
-            self.give_back(old)
+        _close(unused)
 
-    def _grant_all(self, flight: _Flight, entry: _Entry, *, renewed: bool) -> None:
-        granted = 1 + flight.waiters
-        entry.leases += granted
-        self._leases += granted
-        self._hits += flight.waiters
-        if renewed:
-            self._rechecks += 1
-        else:
-            self._misses += 1
-        client = entry.connection.own_client
-        if client is not None:
-            self._clients[id(client)] = client
-
-    def _keep(self, tenant_id: ObjectId, flight: _Flight, entry: _Entry) -> None:
+    def _keep(self, tenant_id: ObjectId, flight: _Flight, entry: Entry) -> None:
         assert flight.tenant is not None
         entry.tenant = flight.tenant
         entry.checked_at = flight.asked_at
@@ -277,38 +360,32 @@ class TenantCache:
         dropped = len(self._evicted)
         entry.cached = True
         self._entries[tenant_id] = entry
-        for evicted in self._evicted[dropped:]:
-            evicted.cached = False
-            self._evictions += 1
+        self._evictions += len(self._evicted) - dropped
 
     def _drop(self, tenant_id: ObjectId) -> None:
         """Take an entry out of the cache; lru-dict does not call back for this."""
         dropped = self._entries.pop(tenant_id, None)
         if dropped is not None:
-            dropped.cached = False
-            self._evicted.append(dropped)
+            self._note_eviction(tenant_id, dropped)
 
-    def give_back(self, entry: _Entry) -> None:
-        """Take one lease of the entry back; Lease.release() calls this."""
-        with self._lock:
-            entry.leases -= 1
-            self._leases -= 1
-            to_close = self._unused([entry])
-            self._lock.notify_all()
-        _close(to_close)
-
-    def _unused(self, entries: list[_Entry]) -> list[Client]:
-        """The clients among these that nobody can use any more; they are not counted now."""
-        unused = [
-            entry.connection.own_client
-            for entry in entries
-            if entry.connection.own_client is not None and not entry.cached and entry.leases == 0
-        ]
-        for client in unused:
-            self._clients.pop(id(client), None)
+    def _take_unused(self) -> list[OpenedClient]:
+        """The clients that nobody can use any more, among those that have left the cache; they
+        are not counted from now on. Close them outside the lock."""
+        unused = []
+        for entry in self._evicted:
+            own = entry.connection.own
+            if own is not None and entry.leases == 0 and id(entry) in self._own:
+                del self._own[id(entry)]
+                unused.append(own)
+        self._evicted.clear()
         return unused
 
+    def _note_eviction(self, _: ObjectId, entry: Entry) -> None:
+        """lru-dict calls this, under our lock, when an entry had to make room."""
+        entry.cached = False
+        self._evicted.append(entry)
 
-def _close(clients: list[Client]) -> None:
+
+def _close(clients: list[OpenedClient]) -> None:
     for client in clients:
         client.close()

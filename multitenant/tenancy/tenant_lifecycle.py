@@ -5,19 +5,31 @@ done: both are one transaction.
 """
 
 import logging
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
 from bson import ObjectId
 
 from multitenant.errors import Conflict, NotFound, ValidationFailed
-from multitenant.repositories.admin import idempotency_keys, revocations, tenant_users, tenants
+from multitenant.repositories.admin import (
+    idempotency_keys,
+    provisionings,
+    revocations,
+    tenant_users,
+    tenants,
+)
 from multitenant.repositories.model import MongoDocument, utc_now
 from multitenant.schemas.admin.tenants import TenantChanges
+from multitenant.security.field_encryption import EncryptedField, FieldCipher
 from multitenant.tenancy.actor import Actor
+from multitenant.tenancy.clusters import EXTERNAL_CLUSTER
 from multitenant.tenancy.connection_manager import ConnectionManager
+from multitenant.tenancy.database_users import list_users
+from multitenant.tenancy.external import check_uri, ensure_usable, is_claimed_by
 from multitenant.tenancy.isolation import widened_scope
-from multitenant.tenancy.orphans import drop_prepared, mark_prepared
+from multitenant.tenancy.orphans import drop_orphan
+from multitenant.tenancy.tenant_credentials import TenantCredentials
 from multitenant.tenancy.transactions import run_transaction
 
 logger = logging.getLogger(__name__)
@@ -34,21 +46,54 @@ TRANSITIONS: dict[str, tuple[str, frozenset[str]]] = {
 class TenantLifecycle:
     """Changes tenants' records, on behalf of an operator."""
 
-    def __init__(self, connections: ConnectionManager, *, transaction_seconds: float) -> None:
+    def __init__(
+        self,
+        connections: ConnectionManager,
+        credentials: TenantCredentials,
+        cipher: FieldCipher,
+        *,
+        allowed_hosts: Sequence[str],
+        transaction_seconds: float,
+    ) -> None:
+        """`allowed_hosts` are those that a `dbUri` may lead to."""
         self._connections = connections
+        self._credentials = credentials
+        self._cipher = cipher
+        self._allowed_hosts = allowed_hosts
         self._transaction_seconds = transaction_seconds
 
     def change(self, tenant_id: ObjectId, changes: TenantChanges, actor: Actor) -> MongoDocument:
         """Change what `changes` names and return the record.
 
-        Raises NotFound, AlreadyExists with the field that is taken, and Conflict for the
-        operators' own tenant, which the platform needs as it is.
+        Raises NotFound, AlreadyExists with the field that is taken, Conflict for the operators'
+        own tenant, which the platform needs as it is, and ValidationFailed for a `dbUri` that
+        does not lead to the tenant's database.
         """
         record = self._changeable(tenant_id)
         fields = changes.changes()
+        named = sorted(fields)
         if not fields.get("domains", True):
             fields["domains"] = None
-        return self._update(record, actor, "tenant.change", fields, fields=sorted(fields))
+        if changes.db_uri is not None:
+            fields["db_uri"] = self._moved_uri(record, changes.db_uri.get_secret_value())
+        isolation = fields.pop("isolation", record["isolation"])
+        if isolation == record["isolation"]:
+            return self._update(record, actor, "tenant.change", fields, fields=named)
+        with self._credentials.replaced(record, isolation) as replaced:
+            fields |= replaced
+            return self._update(record, actor, "tenant.change", fields, fields=named)
+
+    def rotate_credentials(self, tenant_id: ObjectId, actor: Actor) -> MongoDocument:
+        """Give a dedicated tenant a new MongoDB user; the old one is dropped when nobody uses it
+        any more. Return the record.
+
+        Raises NotFound, and Conflict for a tenant that has no MongoDB user of the platform's.
+        """
+        record = self._changeable(tenant_id)
+        if record["isolation"] == "shared":
+            raise Conflict("A shared tenant has no credentials of its own")
+        with self._credentials.replaced(record, "dedicated") as replaced:
+            return self._update(record, actor, "tenant.rotate_credentials", replaced)
 
     def move(self, tenant_id: ObjectId, action: str, actor: Actor) -> MongoDocument:
         """Do one of TRANSITIONS and return the record; where the tenant is there already, just
@@ -80,28 +125,75 @@ class TenantLifecycle:
         if confirm != record["name"]:
             message = "must be the tenant's name"
             raise ValidationFailed(errors=[{"field": "confirm", "message": message}])
-        client = self._connections.cluster_client(record["cluster"])
-        admin_db, db = self._connections.admin_db, client[record["dbName"]]
+        admin_db = self._connections.admin_db
+        has_users = bool(record.get("credentials"))
 
-        def remove_records() -> None:
+        def remove_records() -> tuple[list[ObjectId], MongoDocument]:
             if not tenants.delete_tenant(admin_db, tenant_id, status="deleted"):
                 raise Conflict("The tenant was changed meanwhile; look at it again")
             users = tenant_users.delete_tenant_users(admin_db, tenant_id)
             revocations.delete_revocations(admin_db, users)
             idempotency_keys.delete_idempotency_keys(admin_db, tenant_id)
-            mark_prepared(db, admin_db.name)
+            note = provisionings.insert_provisioning(
+                admin_db,
+                tenant_id,
+                db_name=record["dbName"],
+                cluster=record["cluster"],
+                db_uri=record.get("dbUri"),
+                has_users=has_users,
+                purged=True,
+            )
             actor.record(admin_db, "tenant.purge", tenant_id, name=record["name"])
+            return users, note
 
-        with widened_scope(db.name):
-            run_transaction(client, remove_records, seconds=self._transaction_seconds)
-            self._connections.forget(tenant_id)
-            drop_prepared(db, admin_db.name)
-            logger.info("Purged tenant %s", tenant_id)
-            return {
+        users, note = run_transaction(
+            self._connections.admin_client, remove_records, seconds=self._transaction_seconds
+        )
+        self._connections.forget(tenant_id)
+        drop_orphan(self._connections, self._cipher, tenant_id, note)
+        logger.info("Purged tenant %s", tenant_id)
+        return self._verify_gone(record, users)
+
+    def _verify_gone(self, record: MongoDocument, users: list[ObjectId]) -> dict[str, bool]:
+        """Look for everything that a purged tenant had."""
+        admin_db, tenant_id = self._connections.admin_db, record["_id"]
+        uri = self._uri_of(record)
+        with (
+            widened_scope(record["dbName"]),
+            self._connections.operator_client(record["cluster"], uri) as client,
+        ):
+            db = client[record["dbName"]]
+            gone = {
                 "tenant": tenants.find_tenant(admin_db, tenant_id) is None,
                 "memberships": not tenant_users.has_tenant_users(admin_db, tenant_id),
+                "revocations": not revocations.find_revocations(admin_db, [*users]),
                 "database": not db.list_collection_names(),
             }
+            if record.get("credentials"):
+                gone["databaseUsers"] = not list_users(db)
+        return gone
+
+    def _moved_uri(self, record: MongoDocument, uri: str) -> EncryptedField:
+        """The encrypted URI, after checking that it leads to the tenant's own database: another
+        password, or other host names, but not other data."""
+        if record["cluster"] != EXTERNAL_CLUSTER:
+            raise Conflict("The tenant lives on the platform's servers; it has no dbUri to change")
+        name = check_uri(uri, self._allowed_hosts) or record["dbName"]
+        with (
+            widened_scope(record["dbName"]),
+            self._connections.operator_client(EXTERNAL_CLUSTER, uri) as client,
+        ):
+            db = client[record["dbName"]]
+            ensure_usable(db, self._allowed_hosts)
+            if name != record["dbName"] or not is_claimed_by(db, record["_id"]):
+                message = "does not lead to this tenant's database"
+                raise ValidationFailed(errors=[{"field": "dbUri", "message": message}])
+        return self._cipher.encrypt(uri, record_id=record["_id"], field="dbUri")
+
+    def _uri_of(self, record: MongoDocument) -> str | None:
+        if not record.get("dbUri"):
+            return None
+        return self._cipher.decrypt(record["dbUri"], record_id=record["_id"], field="dbUri")
 
     def _changeable(self, tenant_id: ObjectId) -> MongoDocument:
         record = tenants.find_tenant(self._connections.admin_db, tenant_id)
@@ -117,15 +209,13 @@ class TenantLifecycle:
         actor: Actor,
         action: str,
         changes: dict[str, Any],
-        **details: object,
+        **details: Any,
     ) -> MongoDocument:
         """Write the changes and the audit log, unless the status has changed meanwhile."""
         admin_db = self._connections.admin_db
 
         def write() -> MongoDocument:
-            changed = tenants.update_tenant(
-                admin_db, record["_id"], status=record["status"], changes=changes
-            )
+            changed = tenants.update_tenant(admin_db, record, **changes)
             if changed is None:
                 raise Conflict("The tenant was changed meanwhile; look at it again")
             actor.record(admin_db, action, record["_id"], **details)

@@ -9,7 +9,7 @@ from pymongo.errors import PyMongoError
 from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
 
-from multitenant.tenancy.placement import Client
+from multitenant.tenancy.clients import Client
 
 T = TypeVar("T")
 

@@ -26,6 +26,7 @@ logger = logging.getLogger(__name__)
 NEVER = float("-inf")
 PAUSE_SECONDS = 0.2
 """Between attempts to open the stream."""
+HOUSEKEEPING_SECONDS = 0.5
 PIPELINE: list[dict[str, Any]] = [
     {
         "$match": {
@@ -47,6 +48,8 @@ class Watcher:
         self._on_tenant: list[Callable[[ObjectId], None]] = []
         self._on_revocation: list[Callable[[], None]] = []
         self._on_gap: list[Callable[[], None]] = []
+        self._on_pause: list[Callable[[], None]] = []
+        self._paused_at = NEVER
         self._covered_since: float | None = None
         self._heard_at = NEVER
         self._lock = threading.Lock()
@@ -65,6 +68,11 @@ class Watcher:
     def on_gap(self, handler: Callable[[], None]) -> None:
         """Call `handler` when any change may have been missed: whatever is known may be old."""
         self._on_gap.append(handler)
+
+    def on_pause(self, handler: Callable[[], None]) -> None:
+        """Call `handler` about twice a second, stream or no stream, for the small work that each
+        process has to do in the background."""
+        self._on_pause.append(handler)
 
     def vouches_for(self, moment: float) -> bool:
         """Whether no change since `moment` (of time.monotonic()) can have been missed."""
@@ -102,6 +110,7 @@ class Watcher:
                 if not self._stopping.is_set():
                     logger.warning("The change stream is down: %s", type(error).__name__)
             self._covered_since = None
+            self._keep_house()
             self._stopping.wait(PAUSE_SECONDS)
 
     def _follow(self) -> None:
@@ -115,6 +124,14 @@ class Watcher:
                 if change is not None:
                     self._tell(change)
                 self._heard_at = asked_at
+                self._keep_house()
+
+    def _keep_house(self) -> None:
+        if time.monotonic() - self._paused_at < HOUSEKEEPING_SECONDS:
+            return
+        self._paused_at = time.monotonic()
+        for handle_pause in self._on_pause:
+            handle_pause()
 
     def _begin(self) -> None:
         """From here on every change is heard; what was before may have been missed."""

@@ -8,12 +8,12 @@ from typing import Any
 import pymongo
 import pytest
 from bson import ObjectId
-from pymongo import MongoClient
 
 from multitenant.embedded import EmbeddedServer
 from multitenant.repositories.model import MongoDatabase
 from multitenant.schemas.paging import PageQuery
 from multitenant.services.tenant import todos as service
+from multitenant.tenancy.clients import OpenedClient
 from multitenant.tenancy.placement import Connection
 from multitenant.tenancy.tenant import Tenant
 from tests.conftest import MakeWorld
@@ -25,17 +25,24 @@ class ClientEach:
 
     def __init__(self, uri: str) -> None:
         self._uri = uri
-        self.opened: list[MongoClient[dict[str, Any]]] = []
+        self.opened: list[OpenedClient] = []
 
     def connect(self, tenant: Tenant) -> Connection:
-        client = MongoClient[dict[str, Any]](
-            self._uri, tz_aware=True, maxPoolSize=4, serverMonitoringMode="poll"
+        opened = OpenedClient(
+            self._uri,
+            pool_size=4,
+            monitoring_per_server=1,
+            tz_aware=True,
+            serverMonitoringMode="poll",
         )
-        self.opened.append(client)
-        return Connection(client[tenant.db_name], client)
+        self.opened.append(opened)
+        return Connection(opened.client[tenant.db_name], opened)
+
+    def sockets(self, tenant: Tenant) -> int:
+        return 5
 
     def still_open(self) -> int:
-        return sum(not client._closed for client in self.opened)
+        return sum(not opened.client._closed for opened in self.opened)
 
 
 def test_nothing_is_opened_before_the_first_request(world: World, make_world: MakeWorld) -> None:

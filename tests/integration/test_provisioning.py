@@ -17,9 +17,10 @@ from pymongo.monitoring import CommandStartedEvent
 from multitenant import create_app
 from multitenant.config import Settings
 from multitenant.extensions import platform_of
+from multitenant.repositories.admin.provisionings import insert_provisioning
 from multitenant.repositories.model import utc_now
 from multitenant.schemas.admin.tenants import NewTenant
-from multitenant.tenancy.orphans import drop_prepared, find_orphans
+from multitenant.tenancy.orphans import drop_orphan, find_orphans
 from multitenant.tenancy.provisioning import Provisioner
 from multitenant.tenancy.transactions import run_transaction
 from tests.conftest import MakeWorld
@@ -85,7 +86,7 @@ def test_failing_at_any_write_leaves_nothing_behind_and_can_be_repeated(
     world: World, mongo: Client
 ) -> None:
     writes = writes_of_adding(world)
-    assert len(writes) >= 8, "marker, index, migration, unmarking, three inserts and the commit"
+    assert len(writes) >= 8, "note, indexes, migration, removing the note, inserts, commit"
     before = world.databases()
 
     for step, command in enumerate(writes):
@@ -94,7 +95,7 @@ def test_failing_at_any_write_leaves_nothing_behind_and_can_be_repeated(
         what = f"write {step}, {command}"
         assert response.status_code == 500, f"{what}: {response.text}"
         if command == "update":  # dropping at once begins with an update, which failed as well
-            assert _collect_garbage(world, mongo) == 1
+            assert _collect_garbage(world) == 1
         assert world.databases() == before, f"{what} left a database"
         assert world.admin_db["tenants"].count_documents({"name": "Acme"}) == 0, what
         assert world.admin_db["tenantusers"].count_documents({}) == 2, what
@@ -138,81 +139,84 @@ def test_a_process_killed_at_any_command_leaves_no_half_tenant_and_gc_finds_the_
         memberships = admin_db["tenantusers"].count_documents({"email": ACME["email"]})
         assert record is None, f"killed at command {step}"
         assert memberships == 0
-        orphans_seen += _collect_garbage(world, mongo)
+        orphans_seen += _collect_garbage(world)
     assert step >= 8
     assert orphans_seen >= 5, "most kills come after the database was prepared"
     assert world.login("owner@acme.example").get("/api/users/me").status_code == 200
 
 
-def _collect_garbage(world: World, mongo: Client) -> int:
-    """Age what was left, drop it, and return how much it was."""
-    settings, admin_db = world.platform.settings, world.admin_db
-    known = {tenant["dbName"] for tenant in admin_db["tenants"].find()}
-    left = world.databases() - known - {settings.admin_db_name}
-    for name in left:
-        mongo[name]["provisioning"].update_one(
-            {}, {"$set": {"startedAt": utc_now() - timedelta(hours=2)}}
-        )
-    found = find_orphans(
-        mongo, admin_db, db_prefix=settings.tenant_db_prefix, older_than=timedelta(hours=1)
-    )
-    assert {name for name, _ in found} == left, "every left-over database must be found"
-    for name, _ in found:
-        assert drop_prepared(mongo[name], admin_db.name)
-    return len(found)
-
-
-def test_gc_spares_tenants_young_databases_and_those_of_other_platforms(
-    world: World, mongo: Client
-) -> None:
-    settings, admin_db = world.platform.settings, world.admin_db
-    world.tenant("Acme")
+def _collect_garbage(world: World) -> int:
+    """Age what was left, drop it, and return how many databases that were."""
+    admin_db = world.admin_db
     long_ago = utc_now() - timedelta(hours=2)
-    mine, young, foreign, unmarked = (
-        f"{settings.tenant_db_prefix}{name}" for name in ("mine", "young", "foreign", "unmarked")
+    admin_db["provisionings"].update_many({}, {"$set": {"startedAt": long_ago}})
+    known = {tenant["dbName"] for tenant in admin_db["tenants"].find()}
+    left = world.databases() - known - {admin_db.name}
+    found = find_orphans(admin_db, older_than=timedelta(hours=1))
+    assert left <= {note["dbName"] for note in found}, "every left-over database must be found"
+    assert all(_drop(world, note) for note in found)
+    assert not left & world.databases()
+    assert admin_db["provisionings"].count_documents({}) == 0
+    return len(left)
+
+
+def _drop(world: World, note: dict[str, Any]) -> bool:
+    platform = world.platform
+    return drop_orphan(platform.connections, platform.cipher, note["_id"], note)
+
+
+def _note(world: World, name: str, *, age: timedelta = timedelta(0)) -> dict[str, Any]:
+    """Note a database as one that is being prepared, and put something into it."""
+    db_name = f"{world.platform.settings.tenant_db_prefix}{name}"
+    world.admin_db.client[db_name]["migrations"].insert_one({})
+    note = insert_provisioning(world.admin_db, ObjectId(), db_name=db_name, cluster="default")
+    changed = world.admin_db["provisionings"].find_one_and_update(
+        {"_id": note["_id"]}, {"$set": {"startedAt": utc_now() - age}}, return_document=True
     )
-    mongo[mine]["provisioning"].insert_one({"adminDb": admin_db.name, "startedAt": long_ago})
-    mongo[young]["provisioning"].insert_one({"adminDb": admin_db.name, "startedAt": utc_now()})
-    mongo[foreign]["provisioning"].insert_one({"adminDb": "other", "startedAt": long_ago})
-    mongo[unmarked]["something"].insert_one({})
+    assert changed is not None
+    return changed
+
+
+def test_gc_takes_what_is_noted_and_old_and_nothing_else(world: World, mongo: Client) -> None:
+    world.tenant("Acme")
+    prefix = world.platform.settings.tenant_db_prefix
+    old = _note(world, "old", age=timedelta(hours=2))
+    young = _note(world, "young")
+    mongo[f"{prefix}unknown"]["something"].insert_one({})
     try:
-        found = find_orphans(
-            mongo, admin_db, db_prefix=settings.tenant_db_prefix, older_than=timedelta(0)
-        )
-        assert [name for name, _ in found] == [mine]
+        found = find_orphans(world.admin_db, older_than=timedelta(0))
+        assert [note["_id"] for note in found] == [old["_id"]]
+        before = world.databases()
+        assert _drop(world, old)
+        assert before - world.databases() == {old["dbName"]}
     finally:
-        for name in (mine, young, foreign, unmarked):
+        for name in (young["dbName"], f"{prefix}unknown"):
             mongo.drop_database(name)
 
 
-def test_gc_does_not_drop_what_has_become_a_tenant_meanwhile(world: World, mongo: Client) -> None:
+def test_gc_does_not_drop_what_has_become_a_tenant_meanwhile(world: World) -> None:
     owner = world.tenant("Acme")
-    name = world.record(owner.tenant_id)["dbName"]
-    assert drop_prepared(mongo[name], world.admin_db.name) is False
+    record = world.record(owner.tenant_id)
+    note = {"_id": record["_id"], "dbName": record["dbName"], "cluster": "default"}
+    assert _drop(world, {**note, "hasUsers": False, "purged": False}) is False
     assert owner.get("/api/users/me").status_code == 200
 
 
-def test_gc_spares_the_database_of_a_tenant_whose_record_is_gone(
-    world: World, mongo: Client
-) -> None:
-    """As after the admin database was restored from an older backup: the data is live."""
+def test_gc_spares_the_database_of_a_tenant_whose_record_is_gone(world: World) -> None:
+    """As after the admin database was restored from a backup that was made while the tenant was
+    being added: its record is missing, the note of its preparation is there, the data is live."""
     owner = world.tenant("Acme")
     record = world.record(owner.tenant_id)
     world.admin_db["tenants"].delete_one({"_id": record["_id"]})
     try:
-        assert _orphans(world, mongo) == set()
+        assert find_orphans(world.admin_db, older_than=timedelta(0)) == []
+        note = insert_provisioning(
+            world.admin_db, record["_id"], db_name=record["dbName"], cluster="default"
+        )
+        assert _drop(world, note) is False
     finally:
         world.admin_db["tenants"].insert_one(record)
-
-
-def _orphans(world: World, mongo: Client) -> set[str]:
-    found = find_orphans(
-        mongo,
-        world.admin_db,
-        db_prefix=world.platform.settings.tenant_db_prefix,
-        older_than=timedelta(0),
-    )
-    return {name for name, _ in found}
+    assert owner.get("/api/users/me").status_code == 200
 
 
 def test_a_tenant_is_not_made_of_a_database_that_gc_has_claimed(
@@ -223,7 +227,7 @@ def test_a_tenant_is_not_made_of_a_database_that_gc_has_claimed(
     before = world.databases()
 
     def sleep_first(*args: Any, **kwargs: Any) -> Any:
-        assert in_thread(lambda: _collect_garbage(world, mongo)) == 1
+        assert in_thread(lambda: _collect_garbage(world)) == 1
         return run_transaction(*args, **kwargs)
 
     monkeypatch.setattr("multitenant.tenancy.provisioning.run_transaction", sleep_first)
@@ -238,16 +242,15 @@ def test_gc_and_a_commit_at_the_same_time_exclude_each_other(
     world: World, mongo: Client, run_together: Callable[[list[Callable[[], Any]]], list[Any]]
 ) -> None:
     world.operator  # noqa: B018
-    admin = world.admin_db.name
     for number in range(5):
         before = world.databases()
         stop = threading.Event()
 
         def drop_whatever_appears(before: set[str], stop: threading.Event) -> None:
             while not stop.is_set():
-                for name in world.databases() - before:
-                    if mongo[name]["migrations"].find_one():  # it is prepared, the commit is next
-                        drop_prepared(mongo[name], admin)
+                for note in list(world.admin_db["provisionings"].find()):
+                    if mongo[note["dbName"]]["migrations"].find_one():  # the commit is next
+                        _drop(world, note)
 
         def add(number: int, stop: threading.Event) -> Any:
             try:
@@ -354,7 +357,7 @@ def test_when_the_commit_never_arrives_the_database_is_left_for_gc(
         response = world.add(**ACME)
     refusal(response, 503, "database_unavailable")
     assert world.admin_db["tenants"].count_documents({"name": "Acme"}) == 0
-    assert _collect_garbage(world, mongo) == 1
+    assert _collect_garbage(world) == 1
 
 
 @pytest.mark.parametrize(

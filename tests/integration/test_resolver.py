@@ -30,6 +30,9 @@ OPERATOR = {
     ("POST", "/api/tenants/<id>/suspend"),
     ("POST", "/api/tenants/<id>/activate"),
     ("POST", "/api/tenants/<id>/purge"),
+    ("POST", "/api/tenants/<id>/rotate-credentials"),
+    ("POST", "/api/tenants/<id>/impersonate"),
+    ("GET", "/api/connections"),
     ("GET", "/api/audit"),
 }
 REFRESH = {("POST", "/api/refresh")}

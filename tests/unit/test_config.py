@@ -15,6 +15,7 @@ PRODUCTION = {
     "MULTITENANT_ENV": "production",
     "ADMIN_DB_URI": "mongodb://db.internal/?replicaSet=rs0",
     "JWT_SECRET_KEYS": "0123456789abcdef" * 4,
+    "CREDENTIAL_KEYS": "fedcba9876543210" * 4,
     "OPERATOR_EMAIL": "ops@acme.com",
 }
 
@@ -40,6 +41,14 @@ def test_production_with_all_it_needs_is_accepted() -> None:
         ({"ADMIN_DB_URI": ""}, "ADMIN_DB_URI"),
         ({"JWT_SECRET_KEYS": ""}, "JWT_SECRET_KEYS"),
         ({"JWT_SECRET_KEYS": "short"}, "JWT_SECRET_KEYS"),
+        ({"CREDENTIAL_KEYS": ""}, "CREDENTIAL_KEYS"),
+        ({"CREDENTIAL_KEYS": "short"}, "CREDENTIAL_KEYS"),
+        ({"CREDENTIAL_KEYS": "0123456789abcdef" * 4}, "CREDENTIAL_KEYS"),
+        ({"LOGIN_RATE_LIMIT": "many"}, "LOGIN_RATE_LIMIT"),
+        ({"CORS_ORIGINS": "*"}, "CORS_ORIGINS"),
+        ({"CORS_ORIGINS": "https://app.example/path"}, "CORS_ORIGINS"),
+        ({"TRUSTED_PROXIES": "everybody"}, "TRUSTED_PROXIES"),
+        ({"TENANT_URI_ALLOWED_HOSTS": "*"}, "TENANT_URI_ALLOWED_HOSTS"),
         ({"JWT_SECRET_KEYS": "a" * 64}, "JWT_SECRET_KEYS"),
         ({"JWT_SECRET_KEYS": "0123456789abcdef" * 4 + ",secret"}, "JWT_SECRET_KEYS"),
         ({"OPERATOR_EMAIL": ""}, "OPERATOR_EMAIL"),
@@ -89,7 +98,14 @@ def test_every_wrong_value_is_named_in_one_message(tmp_path: Path) -> None:
         {"PORT": "x", "JWT_SECRET_KEYS": "abc", "ADMIN_DB_URI": "x", "BCRYPT_ROUNDS": "4"}
     )
     named = {line.strip().partition(":")[0] for line in lines}
-    assert named == {"PORT", "JWT_SECRET_KEYS", "ADMIN_DB_URI", "BCRYPT_ROUNDS", "OPERATOR_EMAIL"}
+    assert named == {
+        "PORT",
+        "JWT_SECRET_KEYS",
+        "ADMIN_DB_URI",
+        "BCRYPT_ROUNDS",
+        "OPERATOR_EMAIL",
+        "CREDENTIAL_KEYS",
+    }
 
 
 def test_the_environment_wins_over_the_file_and_empty_means_default(tmp_path: Path) -> None:

@@ -11,12 +11,17 @@ import pytest
 from bson import ObjectId
 
 from multitenant.errors import DatabaseUnavailable, TokenRevoked
+from multitenant.tenancy.leases import Lease
 from multitenant.tenancy.placement import Connection
 from multitenant.tenancy.tenant import Tenant
-from multitenant.tenancy.tenant_cache import Lease, TenantCache
+from multitenant.tenancy.tenant_cache import TenantCache
 
 
 class FakeClient:
+    """An OpenedClient without a server."""
+
+    limit = 5
+
     def __init__(self) -> None:
         self.closed = 0
 
@@ -52,14 +57,24 @@ class Platform:
         self.clients.append(client)
         return Connection(cast(Any, f"database of {tenant.name}"), cast(Any, client))
 
-    def cache(self, size: int = 10, seconds: float = 100, stale_seconds: float = 1) -> TenantCache:
+    def sockets(self, _: Tenant) -> int:
+        return FakeClient.limit
+
+    def cache(
+        self,
+        size: int = 10,
+        seconds: float = 100,
+        stale_seconds: float = 1,
+        **options: Any,
+    ) -> TenantCache:
         return TenantCache(
             self.load,
-            self.connect,
+            self,
             size=size,
             seconds=seconds,
             stale_seconds=stale_seconds,
             clock=lambda: self.now,
+            **options,
         )
 
 
@@ -326,7 +341,7 @@ def test_hammering_a_small_cache_leaves_no_lease_and_no_client_behind(platform: 
             with cache.lease(tenants[(seed * 7 + step * 3) % 8]) as lease:
                 entry = lease._entry
                 assert entry is not None
-                client = cast(Any, entry.connection.own_client)
+                client = cast(Any, entry.connection.own)
                 used_closed += client.closed
                 if step % 50 == 0:
                     cache.forget(tenants[step % 8])

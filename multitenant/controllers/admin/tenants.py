@@ -10,9 +10,10 @@ from multitenant.errors import ValidationFailed
 from multitenant.extensions import platform
 from multitenant.middleware.access import operator_only
 from multitenant.middleware.envelope import answer
-from multitenant.middleware.request_context import current_actor, current_user
+from multitenant.middleware.request_context import current_actor, current_claims, current_user
 from multitenant.repositories.model import MongoDatabase
 from multitenant.schemas.admin.tenants import (
+    Impersonation,
     NewTenant,
     Purge,
     TenantAnswer,
@@ -90,6 +91,33 @@ def suspend_tenant(path: IdPath) -> Response:
 def activate_tenant(path: IdPath) -> Response:
     """Activate a suspended tenant."""
     return _move(path, "activate", "Tenant activated")
+
+
+@blueprint.post("/tenants/<id>/rotate-credentials")
+@operator_only
+def rotate_credentials(path: IdPath) -> Response:
+    """Give a dedicated tenant a new MongoDB user, while it works."""
+    changed = platform().lifecycle.rotate_credentials(path.id, current_actor())
+    return answer(
+        TenantAnswer.of(changed), "Credentials rotated; the old ones are on their way out"
+    )
+
+
+@blueprint.post("/tenants/<id>/impersonate")
+@operator_only
+def impersonate(path: IdPath, body: Impersonation) -> Response:
+    """Get a short token of a tenant's user, to see what they see; the audit log keeps why."""
+    built = platform()
+    token = built.authenticator.impersonate(
+        current_claims(), path.id, body.user_id, body.reason, current_actor()
+    )
+    result = {
+        "accessToken": token,
+        "expiresIn": built.tokens.impersonation_seconds,
+        "userId": str(body.user_id),
+        "tenantId": str(path.id),
+    }
+    return answer(result, "Acting as the user; every request is logged under your name")
 
 
 @blueprint.post("/tenants/<id>/purge")

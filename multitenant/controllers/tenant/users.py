@@ -6,6 +6,7 @@ from flask_openapi3 import APIBlueprint, Tag
 from multitenant.extensions import platform
 from multitenant.middleware.envelope import answer
 from multitenant.middleware.request_context import (
+    current_actor,
     current_claims,
     current_db,
     current_tenant,
@@ -30,6 +31,7 @@ def change_password(body: PasswordChange) -> Response:
         current_tenant(),
         current_db(),
         current_claims(),
+        current_actor(),
         current=body.current_password.get_secret_value(),
         new=body.new_password.get_secret_value(),
     )

@@ -3,6 +3,7 @@
 from multitenant.repositories.model import Model, MongoDatabase
 from multitenant.schemas.admin.audit import AuditDocument
 from multitenant.schemas.admin.idempotency_keys import IdempotencyKeyDocument
+from multitenant.schemas.admin.provisionings import ProvisioningDocument
 from multitenant.schemas.admin.revocations import RevocationDocument
 from multitenant.schemas.admin.tenant_users import TenantUserDocument
 from multitenant.schemas.admin.tenants import TenantDocument
@@ -13,6 +14,7 @@ def up(db: MongoDatabase) -> None:
     for document in (
         TenantDocument,
         TenantUserDocument,
+        ProvisioningDocument,
         RevocationDocument,
         IdempotencyKeyDocument,
         AuditDocument,

@@ -1,6 +1,7 @@
 """Tenant records in the admin database."""
 
 import re
+from datetime import datetime
 from typing import Any
 
 from bson import ObjectId
@@ -46,10 +47,15 @@ def find_tenant_id_by_domain(db: MongoDatabase, domain: str) -> ObjectId | None:
     return _id_of(_tenants(db).collection.find_one({"domains": domain}, {"_id": 1}))
 
 
-def find_db_names(db: MongoDatabase, db_names: list[str]) -> set[str]:
-    """Return those of the names that are some tenant's database."""
-    found = _tenants(db).collection.find({"dbName": {"$in": db_names}}, {"dbName": 1})
-    return {tenant["dbName"] for tenant in found}
+def find_tenants_deleted_before(db: MongoDatabase, moment: datetime) -> list[MongoDocument]:
+    """Return the tenants that were deleted before that time, longest ago first."""
+    query = {"status": "deleted", "deletedAt": {"$lt": moment}}
+    return list(_tenants(db).collection.find(query).sort("deletedAt", 1))
+
+
+def find_tenants_by_db_names(db: MongoDatabase, db_names: list[str]) -> list[MongoDocument]:
+    """Return the tenants whose databases have these names."""
+    return list(_tenants(db).collection.find({"dbName": {"$in": db_names}}))
 
 
 def list_tenants(db: MongoDatabase, query: TenantQuery) -> Page:
@@ -63,12 +69,11 @@ def list_tenants(db: MongoDatabase, query: TenantQuery) -> Page:
     return _tenants(db).find_page(wanted, query)
 
 
-def update_tenant(
-    db: MongoDatabase, tenant_id: ObjectId, *, status: str, changes: dict[str, Any]
-) -> MongoDocument | None:
-    """Change fields of a tenant (None removes one), if it still has that status; return the
-    record, None otherwise."""
-    return _tenants(db).update({"_id": tenant_id, "status": status}, **changes)
+def update_tenant(db: MongoDatabase, record: MongoDocument, **changes: Any) -> MongoDocument | None:
+    """Change fields of a tenant (None removes one), if what decides about the change is still as
+    `record` says; return the new record, None otherwise."""
+    same = {name: record.get(name) for name in ("status", "isolation", "credentials", "dbUri")}
+    return _tenants(db).update({"_id": record["_id"], **same}, **changes)
 
 
 def delete_tenant(db: MongoDatabase, tenant_id: ObjectId, *, status: str) -> bool:

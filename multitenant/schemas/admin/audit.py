@@ -1,6 +1,6 @@
 """Who did what, when, from where: the stored record, the query and the answer."""
 
-from typing import Any
+from typing import Any, Literal
 
 from mongoengine import DateTimeField, DictField, Document, ObjectIdField, StringField
 from pydantic import Field
@@ -10,18 +10,26 @@ from multitenant.schemas.payload import Answer, Id, Line, Time
 
 
 class AuditDocument(Document):  # type: ignore[misc]  # MongoEngine has no type hints
-    """One action that took effect. Written in the transaction of that effect."""
+    """One event. Written in the transaction of what it tells, or before it is answered.
+
+    `actor` is a user; None where nobody had proved who they are, and on the command line, which
+    leaves the system's user in `osUser`. With impersonation `actor` is the operator, and
+    `actingAs` the user whose token it was.
+    """
 
     meta = {
         "collection": "audit",
         "auto_create_index": False,
-        "indexes": [["at", "_id"], ["tenant_id", "at", "_id"]],
+        "indexes": [["at", "_id"], ["tenant_id", "at", "_id"], ["actor", "at", "_id"]],
     }
 
     at = DateTimeField(required=True)
-    actor = ObjectIdField(required=True)
+    actor = ObjectIdField()
+    acting_as = ObjectIdField(db_field="actingAs")
+    os_user = StringField(db_field="osUser", max_length=64)
     action = StringField(required=True, max_length=64)
-    tenant_id = ObjectIdField(db_field="tenantId", required=True)
+    outcome = StringField(required=True, choices=("success", "failure"))
+    tenant_id = ObjectIdField(db_field="tenantId")
     request_id = StringField(db_field="requestId", required=True, max_length=128)
     ip = StringField(max_length=64)
     details = DictField()
@@ -34,7 +42,8 @@ class AuditQuery(PageQuery):
 
     tenant_id: Id | None = Field(None, description="The tenant that was acted on")
     actor: Id | None = Field(None, description="The user who acted")
-    action: Line | None = Field(None, description="Such as `tenant.suspend`")
+    action: Line | None = Field(None, description="Such as `tenant.suspend`, or `tenant.*`")
+    outcome: Literal["success", "failure"] | None = None
     since: Time | None = None
     until: Time | None = None
 
@@ -44,9 +53,12 @@ class AuditAnswer(Answer):
 
     id: Id
     at: Time
-    actor: Id
+    actor: Id | None = None
+    acting_as: Id | None = None
+    os_user: str | None = None
     action: str
-    tenant_id: Id
+    outcome: str
+    tenant_id: Id | None = None
     request_id: str
     ip: str | None = None
     details: dict[str, Any] = {}

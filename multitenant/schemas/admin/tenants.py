@@ -6,12 +6,20 @@ from typing import Annotated, Literal
 from mongoengine import (
     BooleanField,
     DateTimeField,
+    DictField,
     Document,
     IntField,
     ListField,
     StringField,
 )
-from pydantic import AfterValidator, Field
+from pydantic import (
+    AfterValidator,
+    Field,
+    SecretStr,
+    ValidationInfo,
+    WithJsonSchema,
+    field_validator,
+)
 
 from multitenant.schemas.paging import PageQuery
 from multitenant.schemas.payload import (
@@ -53,6 +61,10 @@ class TenantDocument(Document):  # type: ignore[misc]  # MongoEngine has no type
     # None rather than an empty list: the sparse unique index would take two empty ones for equal
     domains = ListField(StringField(max_length=253), default=None)
     db_name = StringField(db_field="dbName", required=True, max_length=63)
+    # Encrypted; see security/field_encryption.py. The URI is there only where the tenant brought a
+    # server of its own, the credentials where the platform made it a MongoDB user.
+    db_uri = DictField(db_field="dbUri", default=None)
+    credentials = DictField(default=None)
     cluster = StringField(required=True)
     isolation = StringField(required=True, choices=("shared", "dedicated"))
     status = StringField(required=True, choices=STATUSES)
@@ -102,6 +114,14 @@ Modules = Annotated[list[Literal["todos", "employees", "posts", "orders"]], Afte
 UserLimit = Annotated[int, Field(strict=True, ge=1, le=1_000_000)]
 
 
+Isolation = Literal["shared", "dedicated"]
+DbUri = Annotated[
+    SecretStr,
+    Field(min_length=1, max_length=2000),
+    WithJsonSchema({"type": "string", "format": "password", "minLength": 1, "maxLength": 2000}),
+]
+
+
 class NewTenant(Payload):
     """What an operator sends to add a tenant. Without a password its first user is invited."""
 
@@ -109,9 +129,26 @@ class NewTenant(Payload):
     email: Email = Field(description="The first user, who owns the tenant")
     password: NewPassword | None = None
     subdomain: Subdomain | None = None
-    isolation: Literal["shared"] = "shared"
+    isolation: Isolation | None = Field(
+        None, description="`shared` without it; with `dbUri` a tenant is always `dedicated`"
+    )
+    db_uri: DbUri | None = Field(
+        None,
+        description="A MongoDB replica set of the tenant's own, with user and password; the path"
+        " may name the (empty) database to use",
+        examples=[None],
+    )
     modules: Modules | None = Field(None, description="Without it the tenant has all modules")
     user_limit: UserLimit | None = None
+
+    @field_validator("db_uri")
+    @classmethod
+    def _own_servers_are_dedicated(
+        cls, value: SecretStr | None, info: ValidationInfo
+    ) -> SecretStr | None:
+        if value is not None and info.data.get("isolation") == "shared":
+            raise ValueError("makes a tenant dedicated: leave isolation out")
+        return value
 
 
 class TenantChanges(Changes):
@@ -122,6 +159,17 @@ class TenantChanges(Changes):
     domains: Annotated[list[Domain], Field(max_length=20), AfterValidator(_unique)] | None = None
     modules: Modules | None = None
     user_limit: UserLimit | None = None
+    isolation: Isolation = UNSET
+    db_uri: DbUri = UNSET
+
+
+class Impersonation(Payload):
+    """What an operator sends to act as a tenant's user for a short time."""
+
+    user_id: Id
+    reason: Annotated[Line, Field(min_length=3, max_length=200)] = Field(
+        description="Why; it is kept in the audit log", examples=["Ticket 4711: cannot see orders"]
+    )
 
 
 class Purge(Payload):

@@ -1,5 +1,6 @@
 """Reading the audit log."""
 
+import re
 from typing import Any
 
 from multitenant.repositories.admin import audit as repository
@@ -15,7 +16,8 @@ def list_audit(admin_db: MongoDatabase, query: AuditQuery) -> Page:
         for field, value in (
             ("tenantId", query.tenant_id),
             ("actor", query.actor),
-            ("action", query.action),
+            ("action", _action(query.action)),
+            ("outcome", query.outcome),
         )
         if value is not None
     }
@@ -23,3 +25,10 @@ def list_audit(admin_db: MongoDatabase, query: AuditQuery) -> Page:
     if period := {operator: value for operator, value in period.items() if value is not None}:
         wanted["at"] = period
     return repository.list_audit(admin_db, wanted, query)
+
+
+def _action(wanted: str | None) -> Any:
+    """The condition for an action; `tenant.*` stands for all of its kind."""
+    if wanted is None or not wanted.endswith(".*"):
+        return wanted
+    return {"$regex": f"^{re.escape(wanted.removesuffix('*'))}"}

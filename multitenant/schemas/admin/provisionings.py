@@ -1,0 +1,23 @@
+"""Databases on their way to a tenant, or away from one."""
+
+from mongoengine import BooleanField, DateTimeField, DictField, Document, ObjectIdField, StringField
+
+
+class ProvisioningDocument(Document):  # type: ignore[misc]  # MongoEngine has no type hints
+    """Says that a database is this platform's and no tenant's (yet, or any more).
+
+    It is written before the database, and removed in the transaction that inserts the tenant;
+    it comes back, with `purged`, in the one that removes the tenant. `droppingSince` claims the
+    database for dropping. `_id` is that of the tenant.
+    """
+
+    meta = {"collection": "provisionings", "auto_create_index": False, "indexes": ["started_at"]}
+
+    id = ObjectIdField(primary_key=True)
+    db_name = StringField(db_field="dbName", required=True, max_length=63)
+    cluster = StringField(required=True)
+    db_uri = DictField(db_field="dbUri", default=None)
+    has_users = BooleanField(db_field="hasUsers", required=True, default=False)
+    started_at = DateTimeField(db_field="startedAt", required=True)
+    purged = BooleanField(required=True, default=False)
+    dropping_since = DateTimeField(db_field="droppingSince")

@@ -1,0 +1,89 @@
+"""Encrypting single fields of stored records: AES-256-GCM, with several keys.
+
+What is encrypted is bound to the record and the field that it belongs to: copied to another
+record, or to another field, it does not decrypt. Each value names the key that it was encrypted
+with, so keys are replaced one record at a time (`multitenant keys rotate`).
+"""
+
+import hashlib
+import hmac
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from multitenant.errors import DecryptionFailed
+
+NONCE_BYTES = 12
+EncryptedField = dict[str, Any]
+"""`keyId`, `nonce` and `ciphertext`, as MongoDB keeps them."""
+
+
+class FieldCipher:
+    """Encrypts with the first of its keys and decrypts with any."""
+
+    def __init__(self, secrets: Sequence[str]) -> None:
+        self._keys = {
+            _key_id(secret): AESGCM(_derive(secret, b"multitenant field encryption"))
+            for secret in secrets
+        }
+        self._current = next(iter(self._keys))
+        self._digest_key = _derive(secrets[0], b"multitenant digest")
+
+    @property
+    def current_key_id(self) -> str:
+        """The id of the key that encrypts."""
+        return self._current
+
+    def encrypt(self, text: str, *, record_id: object, field: str) -> EncryptedField:
+        """Encrypt the text for this field of this record."""
+        nonce = os.urandom(NONCE_BYTES)
+        ciphertext = self._keys[self._current].encrypt(
+            nonce, text.encode(), _binding(record_id, field)
+        )
+        return {"keyId": self._current, "nonce": nonce, "ciphertext": ciphertext}
+
+    def decrypt(self, encrypted: EncryptedField, *, record_id: object, field: str) -> str:
+        """Return the text that was encrypted for this field of this record.
+
+        Raises DecryptionFailed when the key is not among CREDENTIAL_KEYS, or the value was
+        changed, or made for another record or field.
+        """
+        key = self._keys.get(encrypted["keyId"])
+        if key is None:
+            raise DecryptionFailed(
+                f"{field} of {record_id} is encrypted with the key {encrypted['keyId']}, which is"
+                " not in CREDENTIAL_KEYS"
+            )
+        try:
+            text = key.decrypt(
+                encrypted["nonce"], encrypted["ciphertext"], _binding(record_id, field)
+            )
+        except InvalidTag as error:
+            raise DecryptionFailed(
+                f"{field} of {record_id} was altered, or belongs to another record"
+            ) from error
+        return text.decode()
+
+    def digest(self, text: str) -> str:
+        """A fingerprint of the text that says nothing about it without the key."""
+        return hmac.new(self._digest_key, text.encode(), hashlib.sha256).hexdigest()
+
+
+def _binding(record_id: object, field: str) -> bytes:
+    """What a value is bound to (the "associated data" of GCM)."""
+    return f"{record_id}/{field}".encode()
+
+
+def _derive(secret: str, purpose: bytes) -> bytes:
+    """The key of 256 bits that a secret of any length stands for, for one purpose."""
+    return HKDF(SHA256(), 32, salt=None, info=purpose).derive(secret.encode())
+
+
+def _key_id(secret: str) -> str:
+    """A name for a key that says nothing about it."""
+    return hmac.new(secret.encode(), b"credential key id", hashlib.sha256).hexdigest()[:16]

@@ -1,0 +1,51 @@
+"""The right to use a tenant's database for a while."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from multitenant.repositories.model import MongoDatabase
+from multitenant.tenancy.placement import Connection
+from multitenant.tenancy.tenant import Tenant
+
+
+@dataclass(slots=True, eq=False)
+class Entry:
+    """A tenant that is being served; `leases` counts who holds one at this moment."""
+
+    tenant: Tenant
+    connection: Connection
+    loaded_at: float
+    checked_at: float
+    used_at: float
+    leases: int = 0
+    cached: bool = False
+
+
+class Lease:
+    """The right to use a tenant's database until `release()`; also a context manager."""
+
+    __slots__ = ("_entry", "_give_back", "tenant")
+
+    def __init__(self, entry: Entry, tenant: Tenant, give_back: Callable[[Entry], None]) -> None:
+        self._entry: Entry | None = entry
+        self._give_back = give_back
+        self.tenant = tenant
+
+    @property
+    def database(self) -> MongoDatabase:
+        """The tenant's database; raises RuntimeError once the lease was given back."""
+        if self._entry is None:
+            raise RuntimeError("This lease was given back")
+        return self._entry.connection.database
+
+    def release(self) -> None:
+        """Give the lease back. Doing it again does nothing."""
+        entry, self._entry = self._entry, None
+        if entry is not None:
+            self._give_back(entry)
+
+    def __enter__(self) -> "Lease":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
