@@ -60,8 +60,15 @@ def build_platform(
     watcher = Watcher(lambda: connections.admin_db, stale_seconds=stale_seconds)
     vouches = watcher.vouches_for
     cipher = FieldCipher([key.get_secret_value() for key in settings.credential_keys])
-    connections = ConnectionManager(settings, factory, cipher, placement=placement, vouches=vouches)
-    credentials = TenantCredentials(connections, cipher)
+    connections = ConnectionManager(
+        settings,
+        factory,
+        cipher,
+        placement=placement,
+        vouches=vouches,
+        on_dedicated=watcher.ensure_running,
+    )
+    credentials = TenantCredentials(connections, cipher, on_retiring=watcher.ensure_running)
     tokens = Tokens(settings)
     hasher = PasswordHasher(
         rounds=settings.bcrypt_rounds,

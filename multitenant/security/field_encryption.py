@@ -8,8 +8,8 @@ with, so keys are replaced one record at a time (`multitenant keys rotate`).
 import hashlib
 import hmac
 import os
+from base64 import b64decode, b64encode
 from collections.abc import Sequence
-from typing import Any
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -19,8 +19,8 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from multitenant.errors import DecryptionFailed
 
 NONCE_BYTES = 12
-EncryptedField = dict[str, Any]
-"""`keyId`, `nonce` and `ciphertext`, as MongoDB keeps them."""
+EncryptedField = dict[str, str]
+"""`keyId`, and in base 64 `nonce` and `ciphertext`: as the stored record has them."""
 
 
 class FieldCipher:
@@ -45,7 +45,11 @@ class FieldCipher:
         ciphertext = self._keys[self._current].encrypt(
             nonce, text.encode(), _binding(record_id, field)
         )
-        return {"keyId": self._current, "nonce": nonce, "ciphertext": ciphertext}
+        return {
+            "keyId": self._current,
+            "nonce": b64encode(nonce).decode(),
+            "ciphertext": b64encode(ciphertext).decode(),
+        }
 
     def decrypt(self, encrypted: EncryptedField, *, record_id: object, field: str) -> str:
         """Return the text that was encrypted for this field of this record.
@@ -61,7 +65,9 @@ class FieldCipher:
             )
         try:
             text = key.decrypt(
-                encrypted["nonce"], encrypted["ciphertext"], _binding(record_id, field)
+                b64decode(encrypted["nonce"]),
+                b64decode(encrypted["ciphertext"]),
+                _binding(record_id, field),
             )
         except InvalidTag as error:
             raise DecryptionFailed(

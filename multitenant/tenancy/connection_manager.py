@@ -1,6 +1,6 @@
 """Every way to a database in this process: the admin database, and tenants by lease."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pymongo
@@ -31,12 +31,15 @@ class ConnectionManager:
         *,
         placement: Placement | None = None,
         vouches: Vouches = nobody_vouches,
+        on_dedicated: Callable[[], None] = lambda: None,
     ) -> None:
         """`placement` decides how tenants are reached; by default as their records say.
-        `vouches` tells what the tenant cache need not read again."""
+        `vouches` tells what the tenant cache need not read again. `on_dedicated` is called when
+        a tenant is leased whose client close_idle() will have to look after."""
         self._admin_db_name = settings.admin_db_name
         self._budget = settings.connection_budget
         self._factory = factory
+        self._on_dedicated = on_dedicated
         self._clusters = Clusters(
             {DEFAULT_CLUSTER: settings.admin_db_uri.get_secret_value()}, factory
         )
@@ -81,7 +84,10 @@ class ConnectionManager:
 
     def lease(self, tenant_id: ObjectId) -> Lease:
         """Lease the tenant's database; see TenantCache.lease()."""
-        return self._tenants.lease(tenant_id)
+        lease = self._tenants.lease(tenant_id)
+        if lease.tenant.isolation == "dedicated":
+            self._on_dedicated()
+        return lease
 
     def forget(self, tenant_id: ObjectId) -> None:
         """Make this process read the tenant's record again before its next use."""

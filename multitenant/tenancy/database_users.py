@@ -3,7 +3,7 @@
 import secrets
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Self
+from typing import Any, Self
 
 import orjson
 from bson import ObjectId
@@ -13,6 +13,7 @@ from multitenant.errors import Conflict
 from multitenant.repositories.model import MongoDatabase, utc_now
 from multitenant.security.field_encryption import EncryptedField, FieldCipher
 from multitenant.tenancy.clients import Client
+from multitenant.tenancy.isolation import widened_scope
 
 FIELD = "credentials"
 MADE_AT = "multitenantMadeAt"
@@ -74,7 +75,12 @@ def list_made_users(client: Client) -> dict[str, dict[str, datetime]]:
     """Return, for each database of the cluster, the users that create_user() has made there and
     since when each exists. Empty where the platform may not look at users: it has made none."""
     try:
-        found = client.admin.command("usersInfo", {"forAllDBs": True}, showCustomData=True)
+        found = client.admin.command(
+            "usersInfo",
+            {"forAllDBs": True},
+            showCustomData=True,
+            codec_options=client.codec_options,
+        )
     except OperationFailure as error:
         if error.code != UNAUTHORIZED:
             raise
@@ -89,13 +95,13 @@ def list_made_users(client: Client) -> dict[str, dict[str, datetime]]:
 def connected_users(db: MongoDatabase) -> set[str]:
     """Return the names of the database's users who have a connection open, from whatever process
     and machine."""
-    operations = db.client.admin.aggregate(
-        [
-            {"$currentOp": {"allUsers": True, "idleConnections": True, "idleSessions": False}},
-            {"$match": {"effectiveUsers.db": db.name}},
-            {"$project": {"effectiveUsers": 1}},
-        ]
-    )
+    stages: list[dict[str, Any]] = [
+        {"$currentOp": {"allUsers": True, "idleConnections": True, "idleSessions": False}},
+        {"$match": {"effectiveUsers.db": db.name}},
+        {"$project": {"effectiveUsers": 1}},
+    ]
+    with widened_scope("admin"):
+        operations = list(db.client.admin.aggregate(stages))
     return {
         user["user"]
         for operation in operations

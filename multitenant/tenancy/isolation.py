@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 _scope: ContextVar[frozenset[str] | None] = ContextVar("isolation_scope", default=None)
 
-# Sent to the database `admin` on behalf of sessions and connections; they read no data.
+# Sent on behalf of sessions and connections; they read no data.
 HOUSEKEEPING = frozenset(
     {"hello", "ismaster", "ping", "endSessions", "commitTransaction", "abortTransaction"}
     | {"saslStart", "saslContinue", "killSessions"}
@@ -62,7 +62,7 @@ class IsolationListener(CommandListener):
     def started(self, event: CommandStartedEvent) -> None:
         """Check one command."""
         scope = _scope.get()
-        if scope is None or (event.database_name == "admin" and event.command_name in HOUSEKEEPING):
+        if scope is None or event.command_name in HOUSEKEEPING:
             return
         self.commands += 1
         if event.database_name not in scope:

@@ -9,7 +9,7 @@ connects just after, is refused by MongoDB and reads it again (`TenantCache`).
 
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
@@ -43,9 +43,17 @@ RETIRE_SECONDS = 2.0
 class TenantCredentials:
     """Makes and retires the MongoDB users of dedicated tenants."""
 
-    def __init__(self, connections: ConnectionManager, cipher: FieldCipher) -> None:
+    def __init__(
+        self,
+        connections: ConnectionManager,
+        cipher: FieldCipher,
+        *,
+        on_retiring: Callable[[], None],
+    ) -> None:
+        """`on_retiring` is called when retire_unused() will have something to do."""
         self._connections = connections
         self._cipher = cipher
+        self._on_retiring = on_retiring
         self._retiring: dict[ObjectId, tuple[MongoDatabase, set[str]]] = {}
         """Users whose last connection this process waits for, by tenant."""
         self._lock = threading.Lock()
@@ -112,3 +120,4 @@ class TenantCredentials:
         with self._lock:
             _, names = self._retiring.setdefault(tenant_id, (db, set()))
             names.add(name)
+        self._on_retiring()

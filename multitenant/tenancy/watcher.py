@@ -76,14 +76,18 @@ class Watcher:
 
     def vouches_for(self, moment: float) -> bool:
         """Whether no change since `moment` (of time.monotonic()) can have been missed."""
-        if self._thread is None or self._process != os.getpid():
-            self._start()
+        self.ensure_running()
         covered_since = self._covered_since
         return (
             covered_since is not None
             and moment >= covered_since
             and time.monotonic() - self._heard_at <= self._stale_seconds
         )
+
+    def ensure_running(self) -> None:
+        """Start the thread, if this process has not done so."""
+        if self._thread is None or self._process != os.getpid():
+            self._start()
 
     def stop(self) -> None:
         """End the thread, for good. May be called again."""

@@ -12,7 +12,7 @@ from bson import ObjectId
 
 from multitenant.errors import DatabaseUnavailable, TokenRevoked
 from multitenant.tenancy.leases import Lease
-from multitenant.tenancy.placement import Connection
+from multitenant.tenancy.placement import Connection, CredentialsRefused
 from multitenant.tenancy.tenant import Tenant
 from multitenant.tenancy.tenant_cache import TenantCache
 
@@ -410,3 +410,149 @@ def test_closing_waits_for_a_look_up_under_way(platform: Platform) -> None:
         lease.release()
         assert closing[0].result() is True
     assert platform.clients[0].closed == 1
+
+
+class TestBudget:
+    """Clients of single tenants share a number of sockets; each takes five here."""
+
+    def test_the_least_recently_used_idle_client_makes_room(self, platform: Platform) -> None:
+        cache = platform.cache(room=lambda: 10)
+        acme, globex, initech = (platform.add(name) for name in ("acme", "globex", "initech"))
+        for tenant in (acme, globex, acme, initech):
+            cache.lease(tenant).release()
+        assert [client.closed for client in platform.clients] == [0, 1, 0]
+        assert cache.stats()["clients"] == 2
+        assert cache.stats()["evictions"] == 1
+
+    def test_a_leased_client_is_not_closed_and_the_next_one_is_refused(
+        self, platform: Platform
+    ) -> None:
+        cache = platform.cache(room=lambda: 10)
+        acme, globex, initech = (platform.add(name) for name in ("acme", "globex", "initech"))
+        with cache.lease(acme), cache.lease(globex):
+            with pytest.raises(DatabaseUnavailable, match="in use"):
+                cache.lease(initech)
+            assert len(platform.clients) == 2
+            cache.lease(acme).release()
+        cache.lease(initech).release()
+        assert [client.closed for client in platform.clients] == [0, 1, 0]
+
+    def test_a_client_that_left_the_cache_counts_until_it_is_closed(
+        self, platform: Platform
+    ) -> None:
+        cache = platform.cache(room=lambda: 10)
+        acme, globex, initech = (platform.add(name) for name in ("acme", "globex", "initech"))
+        with cache.lease(acme):
+            cache.forget(acme)
+            cache.lease(globex).release()
+            cache.lease(initech).release()  # globex makes room, acme's client is in use
+            assert [client.closed for client in platform.clients] == [0, 1, 0]
+        assert [client.closed for client in platform.clients] == [1, 1, 0]
+
+    def test_many_at_once_never_exceed_it_and_none_is_refused_for_idle_ones(
+        self, platform: Platform
+    ) -> None:
+        cache = platform.cache(room=lambda: 30, size=100)
+        tenants = [platform.add(str(number)) for number in range(12)]
+        most = []
+
+        def work(seed: int) -> int:
+            refused = 0
+            for step in range(200):
+                try:
+                    with cache.lease(tenants[(seed * 5 + step) % 12]):
+                        most.append(cache.stats()["clients"])
+                except DatabaseUnavailable:
+                    refused += 1
+            return refused
+
+        with ThreadPoolExecutor(4) as pool:  # at most 4 in use, and 2 more on their way out
+            assert sum(pool.map(work, range(4))) == 0
+        assert max(most) <= 6
+        assert sum(client.closed == 0 for client in platform.clients) == cache.stats()["clients"]
+
+    def test_what_fails_to_connect_leaves_its_room(
+        self, platform: Platform, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        cache = platform.cache(room=lambda: 5)
+        acme = platform.add()
+
+        def fail(_: Tenant) -> Connection:
+            raise DatabaseUnavailable("no")
+
+        connect = platform.connect
+        monkeypatch.setattr(platform, "connect", fail)
+        for _ in range(3):
+            with pytest.raises(DatabaseUnavailable, match="no"):
+                cache.lease(acme)
+        monkeypatch.setattr(platform, "connect", connect)
+        cache.lease(acme).release()
+
+    def test_a_changed_tenant_takes_the_room_of_its_old_client(self, platform: Platform) -> None:
+        """There is room for one client only, and it is replaced."""
+        cache = platform.cache(room=lambda: 5, stale_seconds=1)
+        acme = platform.add()
+        cache.lease(acme).release()
+        platform.tenants[acme] = replace(platform.tenants[acme], credentials={"nonce": "new"})
+        platform.now = 2
+        cache.lease(acme).release()
+        assert [client.closed for client in platform.clients] == [1, 0]
+
+
+def test_a_client_that_nobody_uses_is_closed_after_a_while(platform: Platform) -> None:
+    cache = platform.cache(idle_seconds=60, stale_seconds=1000, seconds=1000)
+    acme, globex = platform.add("acme"), platform.add("globex")
+    cache.lease(acme).release()
+    lease = cache.lease(globex)
+    platform.now = 59
+    cache.close_idle()
+    assert [client.closed for client in platform.clients] == [0, 0]
+    platform.now = 61
+    cache.close_idle()
+    assert [client.closed for client in platform.clients] == [1, 0], "one is leased"
+    lease.release()
+    cache.lease(acme).release()
+    assert len(platform.clients) == 3, "it is opened again when it is needed"
+
+
+def test_a_changed_tenants_client_closes_with_its_last_lease(platform: Platform) -> None:
+    """Its credentials may be on their way out, and the server sees who is still connected."""
+    cache, acme = platform.cache(), platform.add()
+    first, second = cache.lease(acme), cache.lease(acme)
+    cache.forget(acme)
+    first.release()
+    assert platform.clients[0].closed == 0
+    second.release()
+    assert platform.clients[0].closed == 1
+
+
+def test_credentials_that_were_replaced_just_now_are_read_again(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache, acme = platform.cache(), platform.add()
+    connect = platform.connect
+
+    def refuse_old(tenant: Tenant) -> Connection:
+        if tenant.credentials is None:
+            platform.tenants[acme] = replace(tenant, credentials={"nonce": "new"})
+            raise CredentialsRefused
+        return connect(tenant)
+
+    monkeypatch.setattr(platform, "connect", refuse_old)
+    with cache.lease(acme) as lease:
+        assert lease.tenant.credentials == {"nonce": "new"}
+    assert len(platform.looked_up) == 2
+
+
+def test_credentials_that_stay_wrong_make_the_tenant_unavailable(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: Tenant) -> Connection:
+        raise CredentialsRefused
+
+    monkeypatch.setattr(platform, "connect", refuse)
+    cache, acme = platform.cache(), platform.add()
+    with pytest.raises(DatabaseUnavailable, match="credentials"):
+        cache.lease(acme)
+    assert len(platform.looked_up) == 3
+    assert cache.stats()["leases"] == 0
