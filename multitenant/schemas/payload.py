@@ -50,6 +50,10 @@ class Changes(Payload):
         """The fields that were sent, `None` included, by their Python names."""
         return {name: getattr(self, name) for name in self.model_fields_set}
 
+    def names(self) -> list[str]:
+        """The names of the fields that were sent, as the caller knows them."""
+        return sorted(to_camel(name) for name in self.model_fields_set)
+
 
 class Answer(BaseModel):
     """A response object: camelCase names; built from a stored document, and holding only the

@@ -49,23 +49,26 @@ def drop_orphan(
         widened_scope(note["dbName"]),
     ):
         db = client[note["dbName"]]
-        if not _is_ours_to_drop(db, tenant_id, note):
+        if _is_in_use(db, note):
             logger.error("%s is noted as a left-over, but is in use; look at it", db.name)
             return False
         if note["hasUsers"]:
             _drop_users(db)
-        _drop(db)
+        # A server of somebody else's must say itself that this is ours: the mark is our first
+        # write there.
+        if note["cluster"] != EXTERNAL_CLUSTER or is_claimed_by(db, tenant_id):
+            _drop(db)
     provisionings.delete_provisioning(admin_db, tenant_id)
     return True
 
 
-def _is_ours_to_drop(db: MongoDatabase, tenant_id: ObjectId, note: MongoDocument) -> bool:
-    """Whether the database is what the note says. A server of somebody else's must say so itself.
-    On ours, what never became a tenant has no user: if it has, the admin database is older than
-    the data (restored from a backup, say), and the data is a tenant's."""
-    if note["cluster"] == EXTERNAL_CLUSTER:
-        return not db.list_collection_names() or is_claimed_by(db, tenant_id)
-    return note["purged"] or db["users"].find_one({}, {"_id": 1}) is None
+def _is_in_use(db: MongoDatabase, note: MongoDocument) -> bool:
+    """Whether a tenant was made of it all the same. On our clusters, what never became a tenant
+    has no user: if it has, the admin database is older than the data (it was restored from a
+    backup, say)."""
+    if note["purged"] or note["cluster"] == EXTERNAL_CLUSTER:
+        return False
+    return db["users"].find_one({}, {"_id": 1}) is not None
 
 
 def _drop_users(db: MongoDatabase) -> None:

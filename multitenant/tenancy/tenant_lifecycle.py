@@ -71,7 +71,7 @@ class TenantLifecycle:
         """
         record = self._changeable(tenant_id)
         fields = changes.changes()
-        named = sorted(fields)
+        named = changes.names()
         if not fields.get("domains", True):
             fields["domains"] = None
         if changes.db_uri is not None:

@@ -258,8 +258,9 @@ class TestConnections:
         world = make_world()
         shared = [world.tenant(name) for name in ("Acme", "Globex")]
         dedicated = [world.tenant(name, isolation="dedicated") for name in ("Initech", "Umbrella")]
-        with load(*shared, *dedicated, threads=2):
-            pass
+        with load(*shared, *dedicated, threads=2) as failures:
+            time.sleep(0.5)
+        assert failures == []
 
         def agrees() -> bool:
             sockets = self.report(world)["sockets"]

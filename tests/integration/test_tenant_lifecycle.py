@@ -254,4 +254,4 @@ class TestAudit:
         owner = world.tenant("Acme")
         world.operator.patch(f"/api/tenants/{owner.tenant_id}", {"name": "New", "userLimit": 3})
         entry = answer(world.operator.get("/api/audit?action=tenant.change"))["items"][0]
-        assert entry["details"] == {"fields": ["name", "user_limit"]}
+        assert entry["details"] == {"fields": ["name", "userLimit"]}
