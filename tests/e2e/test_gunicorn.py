@@ -5,7 +5,6 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -16,14 +15,6 @@ from pymongo import MongoClient
 
 from tests.e2e.server import GUNICORN, MULTITENANT_RUN, Server
 from tests.support import PASSWORD
-
-
-@pytest.fixture
-def served(environment: dict[str, str], tmp_path: Path) -> Iterator[Server]:
-    """Three workers."""
-    changed = environment | {"WORKERS": "3", "THREADS": "8"}
-    with Server(MULTITENANT_RUN, changed, tmp_path) as server:
-        yield server.wait_until_ready()
 
 
 def test_several_workers_serve_several_tenants_and_mix_nothing_up(served: Server) -> None:
@@ -264,30 +255,3 @@ def test_no_header_moves_the_request_elsewhere(served: Server, header: bytes) ->
     request = b"GET /readyz HTTP/1.1\r\nHost: x\r\n" + header + b"\r\n\r\n"
     assert _raw(served, request).split()[1] in (b"200", b"400")
     assert '"path":"/healthz"' not in served.log
-
-
-def test_within_a_second_of_the_answer_every_worker_refuses_a_suspended_tenant(
-    served: Server,
-) -> None:
-    email = served.add_tenant("Acme")
-    with served.login(email, PASSWORD) as owner, served.login() as operator:
-        token = {"jwt": owner.headers["Authorization"].removeprefix("Bearer ")}
-
-        def statuses() -> set[int]:
-            """What the workers answer: a new connection each time reaches all of the three."""
-            with ThreadPoolExecutor(6) as pool:
-                asked = [
-                    pool.submit(httpx.get, f"{served.url}/api/users/me", headers=token)
-                    for _ in range(60)
-                ]
-            return {request.result().status_code for request in asked}
-
-        tenant_id = operator.get("/api/tenants?q=Acme").json()["responseObject"]["items"][0]["id"]
-        assert statuses() == {200}
-        for _ in range(3):
-            assert operator.post(f"/api/tenants/{tenant_id}/suspend").status_code == 200
-            time.sleep(1)
-            assert statuses() == {403}
-            assert operator.post(f"/api/tenants/{tenant_id}/activate").status_code == 200
-            time.sleep(1)
-            assert statuses() == {200}

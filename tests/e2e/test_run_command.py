@@ -39,6 +39,7 @@ def test_from_nothing_to_a_tenant_and_back_again(tmp_path: Path) -> None:
         secrets = list((tmp_path / "instance").glob("*"))
         assert {path.name for path in secrets} == {
             "jwt_secret_keys",
+            "credential_keys",
             "operator-password",
             "mongodb",
         }
