@@ -17,7 +17,6 @@ from multitenant.middleware import (
     cors,
     database_resolver,
     error_handlers,
-    login_limits,
     request_log,
     security_headers,
     trusted_proxies,
@@ -35,7 +34,6 @@ MIDDLEWARE = (
     security_headers,
     cors,
     database_resolver,
-    login_limits,
     error_handlers,
 )
 BLUEPRINTS = (

@@ -12,6 +12,7 @@ from multitenant.tenancy.authentication import Authenticator
 from multitenant.tenancy.clients import ClientFactory
 from multitenant.tenancy.connection_manager import ConnectionManager
 from multitenant.tenancy.host_names import CACHED_HOSTS, HostNames
+from multitenant.tenancy.login_limits import LoginLimits
 from multitenant.tenancy.membership import Membership
 from multitenant.tenancy.placement import Placement
 from multitenant.tenancy.provisioning import Provisioner
@@ -42,6 +43,7 @@ class Platform:
     credentials: TenantCredentials
     cipher: FieldCipher
     concurrency: TenantConcurrency
+    login_limits: LoginLimits
 
     def close(self, timeout: float) -> bool:
         """Stop listening, wait up to `timeout` seconds for leases, close every client.
@@ -124,6 +126,7 @@ def build_platform(
         credentials=credentials,
         cipher=cipher,
         concurrency=TenantConcurrency(settings.max_requests_of_a_tenant),
+        login_limits=LoginLimits(settings.login_rate_limit, lambda: connections.admin_db),
     )
 
 

@@ -10,7 +10,6 @@ from multitenant.extensions import platform
 from multitenant.middleware.access import public, with_refresh_token
 from multitenant.middleware.database_resolver import TENANT_HEADER, read_token
 from multitenant.middleware.envelope import answer
-from multitenant.middleware.login_limits import limit_login
 from multitenant.middleware.request_context import (
     current_actor,
     current_claims,
@@ -28,8 +27,9 @@ blueprint = APIBlueprint("auth", __name__, url_prefix="/api", abp_tags=[Tag(name
 @public
 def login(body: Login) -> Response:
     """Log in with email and password."""
-    limit_login(body.email)
-    session = platform().authenticator.login(
+    built = platform()
+    built.login_limits.count(request.remote_addr, body.email)
+    session = built.authenticator.login(
         body.email, body.password.get_secret_value(), _hints(body.tenant), unknown_actor()
     )
     return _answer_session(session, "Logged In Successfully", in_cookies=body.use_cookies)
