@@ -17,14 +17,23 @@ from multitenant.middleware.request_context import (
     current_tenant,
     unknown_actor,
 )
-from multitenant.schemas.auth import InvitationAcceptance, Login
+from multitenant.openapi import refuses
+from multitenant.schemas.answers import Nothing, ok
+from multitenant.schemas.auth import AcceptedAnswer, InvitationAcceptance, Login, SessionAnswer
 from multitenant.tenancy.authentication import Session, TenantHints
 
 blueprint = APIBlueprint("auth", __name__, url_prefix="/api", abp_tags=[Tag(name="Sessions")])
 
 
-@blueprint.post("/login")
+@blueprint.post("/login", responses=ok(SessionAnswer))
 @public
+@refuses(
+    "credentials_invalid",
+    "tenant_suspended",
+    "tenant_maintenance",
+    "tenant_required",
+    "rate_limited",
+)
 def login(body: Login) -> Response:
     """Log in with email and password."""
     built = platform()
@@ -35,7 +44,7 @@ def login(body: Login) -> Response:
     return _answer_session(session, "Logged In Successfully", in_cookies=body.use_cookies)
 
 
-@blueprint.post("/refresh")
+@blueprint.post("/refresh", responses=ok(SessionAnswer))
 @with_refresh_token
 def refresh() -> Response:
     """Exchange a refresh token for a new pair; each works once."""
@@ -46,7 +55,7 @@ def refresh() -> Response:
     return _answer_session(session, "Refreshed Successfully", in_cookies=from_cookie)
 
 
-@blueprint.post("/logout")
+@blueprint.post("/logout", responses=ok(Nothing))
 def logout() -> Response:
     """End this session: its access and refresh tokens are refused from now on."""
     platform().authenticator.logout(current_claims(), current_actor())
@@ -55,8 +64,17 @@ def logout() -> Response:
     return response
 
 
-@blueprint.post("/invitations/accept")
+@blueprint.post("/invitations/accept", responses=ok(AcceptedAnswer))
 @public
+@refuses(
+    "token_invalid",
+    "token_expired",
+    "token_revoked",
+    "tenant_mismatch",
+    "tenant_suspended",
+    "tenant_maintenance",
+    "rate_limited",
+)
 def accept_invitation(body: InvitationAcceptance) -> Response:
     """Set the first password of an invited user."""
     user = platform().membership.accept_invitation(

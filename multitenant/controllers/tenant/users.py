@@ -12,19 +12,22 @@ from multitenant.middleware.request_context import (
     current_tenant,
     current_user,
 )
+from multitenant.openapi import refuses
+from multitenant.schemas.answers import ok
 from multitenant.schemas.tenant.users import PasswordChange, UserAnswer
 from multitenant.services.tenant import users as service
 
 blueprint = APIBlueprint("users", __name__, url_prefix="/api/users", abp_tags=[Tag(name="Users")])
 
 
-@blueprint.get("/me")
+@blueprint.get("/me", responses=ok(UserAnswer))
 def me() -> Response:
     """Show the user who is logged in."""
     return answer(UserAnswer.of(service.get_user(current_db(), current_user().id)), "User")
 
 
-@blueprint.put("/me/password")
+@blueprint.put("/me/password", responses=ok(UserAnswer))
+@refuses("credentials_invalid", "role_required", "conflict", "rate_limited")
 def change_password(body: PasswordChange) -> Response:
     """Change one's own password; every other session of the user ends."""
     user = platform().membership.change_password(
