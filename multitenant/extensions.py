@@ -70,14 +70,20 @@ def build_platform(
         vouches=vouches,
         on_dedicated=watcher.ensure_running,
     )
-    credentials = TenantCredentials(connections, cipher, on_retiring=watcher.ensure_running)
+    transaction_seconds = settings.operation_timeout_ms / 1000
+    credentials = TenantCredentials(
+        connections,
+        cipher,
+        on_retiring=watcher.ensure_running,
+        settle_seconds=transaction_seconds,
+    )
     tokens = Tokens(settings)
     hasher = PasswordHasher(
         rounds=settings.bcrypt_rounds,
         parallel=settings.password_hash_concurrency,
         waiting=settings.max_waiting_hashes,
     )
-    transaction_seconds = settings.operation_timeout_ms / 1000
+    concurrency = TenantConcurrency(settings.max_requests_of_a_tenant)
     revocations = Revocations(
         lambda: connections.admin_db,
         RecentAnswers(CACHED_CHECKS, stale_seconds=stale_seconds, vouches=vouches),
@@ -102,10 +108,20 @@ def build_platform(
         revocations=revocations,
         host_names=host_names,
         authenticator=Authenticator(
-            connections, hasher, tokens, revocations, transaction_seconds=transaction_seconds
+            connections,
+            hasher,
+            tokens,
+            revocations,
+            concurrency,
+            transaction_seconds=transaction_seconds,
         ),
         membership=Membership(
-            connections, hasher, tokens, revocations, transaction_seconds=transaction_seconds
+            connections,
+            hasher,
+            tokens,
+            revocations,
+            concurrency,
+            transaction_seconds=transaction_seconds,
         ),
         lifecycle=TenantLifecycle(
             connections,
@@ -125,7 +141,7 @@ def build_platform(
         ),
         credentials=credentials,
         cipher=cipher,
-        concurrency=TenantConcurrency(settings.max_requests_of_a_tenant),
+        concurrency=concurrency,
         login_limits=LoginLimits(settings.login_rate_limit, lambda: connections.admin_db),
     )
 

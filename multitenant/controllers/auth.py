@@ -30,6 +30,7 @@ blueprint = APIBlueprint("auth", __name__, url_prefix="/api", abp_tags=[Tag(name
 @refuses(
     "credentials_invalid",
     "tenant_suspended",
+    "tenant_busy",
     "tenant_maintenance",
     "tenant_required",
     "rate_limited",
@@ -72,12 +73,15 @@ def logout() -> Response:
     "token_revoked",
     "tenant_mismatch",
     "tenant_suspended",
+    "tenant_busy",
     "tenant_maintenance",
     "rate_limited",
 )
 def accept_invitation(body: InvitationAcceptance) -> Response:
     """Set the first password of an invited user."""
-    user = platform().membership.accept_invitation(
+    built = platform()
+    built.login_limits.count(request.remote_addr, None)
+    user = built.membership.accept_invitation(
         body.token.get_secret_value(),
         body.password.get_secret_value(),
         _hints(None),

@@ -1,6 +1,7 @@
 """What request bodies and answers are made of: the strict base models and field types."""
 
 import re
+import unicodedata
 from datetime import UTC, datetime
 from typing import Annotated, Any, Self
 
@@ -100,6 +101,8 @@ def _normalise_email(value: Any) -> Any:
 def _single_line(value: str) -> str:
     if CONTROL_CHARACTERS.search(value):
         raise ValueError("must not contain control characters")
+    if not any(unicodedata.category(character)[0] in "LNPS" for character in value):
+        raise ValueError("must have a character that can be seen")
     return value
 
 

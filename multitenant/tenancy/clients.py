@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+import pymongo
 from pymongo import MongoClient
 from pymongo.monitoring import CommandListener
 
@@ -13,6 +14,7 @@ Client = MongoClient[MongoDocument]
 
 SHARED_IDLE_MS = 60_000
 DEDICATED_IDLE_MS = 30_000
+CLOSE_SECONDS = 1.0
 
 
 class OpenedClient:
@@ -23,6 +25,7 @@ class OpenedClient:
         self, uri: str, *, pool_size: int, monitoring_per_server: int, **options: Any
     ) -> None:
         self.pool_size = pool_size
+        self._min_pool_size: int = options.get("minPoolSize", 0)
         self._monitoring_per_server = monitoring_per_server
         self.client: Client = MongoClient(uri, maxPoolSize=pool_size, **options)
 
@@ -44,13 +47,15 @@ class OpenedClient:
 
     @property
     def limit(self) -> int:
-        """The most sockets that it may open; the pool is that of the primary."""
-        servers = len(self.client.topology_description.server_descriptions())
-        return self.pool_size + self._monitoring_per_server * max(1, servers)
+        """The most sockets that it may open: the primary's pool, what is kept ready for each other
+        server, and what watches all of them."""
+        servers = max(1, len(self.client.topology_description.server_descriptions()))
+        return _limit(self.pool_size, self._monitoring_per_server, self._min_pool_size, servers)
 
     def close(self) -> None:
-        """Close it, for good."""
-        self.client.close()
+        """Close it, for good. The farewell to a server that hangs takes a second at most."""
+        with pymongo.timeout(CLOSE_SECONDS):
+            self.client.close()
 
     def _pools(self) -> list[Any]:
         """The pool of each server. PyMongo would tell of them by events as well, which cost every
@@ -102,4 +107,8 @@ class ClientFactory:
 
     def dedicated_limit(self, servers: int) -> int:
         """The most sockets that such a client may open to a deployment of so many servers."""
-        return self.dedicated_pool_size + servers
+        return _limit(self.dedicated_pool_size, 1, 1, servers)
+
+
+def _limit(pool_size: int, monitoring_per_server: int, min_pool_size: int, servers: int) -> int:
+    return pool_size + min_pool_size * (servers - 1) + monitoring_per_server * servers

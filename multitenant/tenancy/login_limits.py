@@ -37,10 +37,11 @@ class LoginLimits:
         self._own: MovingWindowRateLimiter | None = None
         self._lock = threading.Lock()
 
-    def count(self, address: str | None, email: str) -> None:
+    def count(self, address: str | None, email: str | None) -> None:
         """Count one login; raise RateLimited when there were more than the limits allow, from
-        this address (of IPv6, this network) or for this email."""
-        for key in (_address_key(address), _email_key(email)):
+        this address (of IPv6, this network) or for this email. Accepting an invitation counts
+        for the address, too, and has no email."""
+        for key in (_address_key(address), *([_email_key(email)] if email else ())):
             for limit in self._limits:
                 try:
                     _count(self._shared, limit, key)
@@ -94,7 +95,9 @@ def _address_key(address: str | None) -> str:
         ip = ipaddress.ip_address(text)
     except ValueError:
         return text
-    if isinstance(ip, ipaddress.IPv6Address) and not ip.ipv4_mapped:
+    if isinstance(ip, ipaddress.IPv6Address):
+        if ip.ipv4_mapped:
+            return str(ip.ipv4_mapped)
         return str(ipaddress.ip_network((ip, IPV6_PREFIX), strict=False))
     return text
 

@@ -200,8 +200,8 @@ class TestRefusals:
     ) -> None:
         owner = add(world, their_uri)
         response = world.add(name="Globex", email="g@globex.example", dbUri=their_uri)
-        assert refusal(response, 422, "validation_failed")["incorrectField"] == "dbUri"
-        # and when both find it empty:
+        assert refusal(response, 409, "already_exists")["incorrectField"] == "dbUri"
+        # and when it has nothing but the mark:
         theirs["acme"].drop_collection("users")
         for name in set(theirs["acme"].list_collection_names()) - {"owner"}:
             theirs["acme"].drop_collection(name)
