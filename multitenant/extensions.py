@@ -20,6 +20,8 @@ from multitenant.tenancy.revocations import CACHED_CHECKS, Revocations
 from multitenant.tenancy.tenant_concurrency import TenantConcurrency
 from multitenant.tenancy.tenant_credentials import TenantCredentials
 from multitenant.tenancy.tenant_lifecycle import TenantLifecycle
+from multitenant.tenancy.usage import Usage
+from multitenant.tenancy.user_administration import UserAdministration
 from multitenant.tenancy.watcher import Watcher
 
 NAME = "multitenant"
@@ -37,11 +39,13 @@ class Platform:
     host_names: HostNames
     authenticator: Authenticator
     membership: Membership
+    user_administration: UserAdministration
     provisioner: Provisioner
     lifecycle: TenantLifecycle
     credentials: TenantCredentials
     cipher: FieldCipher
     concurrency: TenantConcurrency
+    usage: Usage
 
     def close(self, timeout: float) -> bool:
         """Stop listening, wait up to `timeout` seconds for leases, close every client.
@@ -105,10 +109,14 @@ def build_platform(
         membership=Membership(
             connections, hasher, tokens, revocations, transaction_seconds=transaction_seconds
         ),
+        user_administration=UserAdministration(
+            connections, hasher, tokens, revocations, transaction_seconds=transaction_seconds
+        ),
         lifecycle=TenantLifecycle(
             connections,
             credentials,
             cipher,
+            host_names,
             allowed_hosts=settings.tenant_uri_allowed_hosts,
             transaction_seconds=transaction_seconds,
         ),
@@ -124,6 +132,7 @@ def build_platform(
         credentials=credentials,
         cipher=cipher,
         concurrency=TenantConcurrency(settings.max_requests_of_a_tenant),
+        usage=Usage(connections, pool_size=settings.max_pool_size),
     )
 
 
