@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -511,10 +512,8 @@ class TestLastOwner:
 
         def check_and_wait(*args: Any) -> bool:
             found = has_other_owner(*args)
-            try:
+            with suppress(threading.BrokenBarrierError):
                 both.wait(0.5)
-            except threading.BrokenBarrierError:
-                pass
             return found
 
         monkeypatch.setattr(users, "has_other_owner", check_and_wait)
