@@ -659,6 +659,35 @@ class TestBothOrNeither:
 
         assert do("cleo").status_code in (200, 201)
 
+    def test_a_purge_meanwhile_leaves_no_membership_behind(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        owner, operator = world.tenant("Acme"), world.operator
+        path = f"/api/tenants/{owner.tenant_id}"
+        insert = tenant_users.insert_tenant_user
+        purged: list[Any] = []
+
+        def purge() -> None:
+            operator.delete(path)
+            purged.append(operator.post(f"{path}/purge", {"confirm": "Acme"}))
+
+        thread = threading.Thread(target=purge)
+
+        def purge_meanwhile(*args: Any, **kwargs: Any) -> Any:
+            if not thread.ident:
+                thread.start()
+                thread.join(0.7)
+            return insert(*args, **kwargs)
+
+        monkeypatch.setattr(tenant_users, "insert_tenant_user", purge_meanwhile)
+        owner.post(USERS, {"email": "ben@acme.example"})
+        thread.join()
+
+        assert all(answer(purged[0])["gone"].values())
+        tenant_id = ObjectId(owner.tenant_id)
+        assert world.admin_db["tenantusers"].count_documents({"tenantId": tenant_id}) == 0
+        assert world.admin_db["turns"].count_documents({"_id": tenant_id}) == 0
+
     def test_a_transient_error_is_not_seen(self, world: World, mongo: Client) -> None:
         owner = world.tenant("Acme")
         labels = {"errorCode": 112, "errorLabels": ["TransientTransactionError"]}
