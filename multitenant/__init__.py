@@ -8,7 +8,7 @@ from pymongo.monitoring import CommandListener
 
 from multitenant.config import Settings, load_settings
 from multitenant.controllers import auth, docs, health
-from multitenant.controllers.admin import audit, connections, tenants
+from multitenant.controllers.admin import audit, connections, tenants, usage
 from multitenant.controllers.tenant import todos, users
 from multitenant.errors import ConfigurationError
 from multitenant.extensions import NAME, build_platform
@@ -43,6 +43,7 @@ BLUEPRINTS = (
     tenants.blueprint,
     audit.blueprint,
     connections.blueprint,
+    usage.blueprint,
     users.blueprint,
     todos.blueprint,
 )

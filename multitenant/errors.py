@@ -127,6 +127,13 @@ class TenantRequired(DomainError):
     default_message = "This account exists in several tenants: say which in 'tenant'"
 
 
+class UserLimitReached(DomainError):
+    """Raised when a tenant has as many users as it may have."""
+
+    code = "user_limit_reached"
+    default_message = "This tenant has as many users as it may have; remove one first"
+
+
 class Conflict(DomainError):
     """Raised when the state of things does not allow the change."""
 

@@ -21,6 +21,8 @@ from multitenant.tenancy.revocations import CACHED_CHECKS, Revocations
 from multitenant.tenancy.tenant_concurrency import TenantConcurrency
 from multitenant.tenancy.tenant_credentials import TenantCredentials
 from multitenant.tenancy.tenant_lifecycle import TenantLifecycle
+from multitenant.tenancy.usage import Usage
+from multitenant.tenancy.user_administration import UserAdministration
 from multitenant.tenancy.watcher import Watcher
 
 NAME = "multitenant"
@@ -38,12 +40,14 @@ class Platform:
     host_names: HostNames
     authenticator: Authenticator
     membership: Membership
+    user_administration: UserAdministration
     provisioner: Provisioner
     lifecycle: TenantLifecycle
     credentials: TenantCredentials
     cipher: FieldCipher
     concurrency: TenantConcurrency
     login_limits: LoginLimits
+    usage: Usage
 
     def close(self, timeout: float) -> bool:
         """Stop listening, wait up to `timeout` seconds for leases, close every client.
@@ -123,10 +127,14 @@ def build_platform(
             concurrency,
             transaction_seconds=transaction_seconds,
         ),
+        user_administration=UserAdministration(
+            connections, hasher, tokens, revocations, transaction_seconds=transaction_seconds
+        ),
         lifecycle=TenantLifecycle(
             connections,
             credentials,
             cipher,
+            host_names,
             allowed_hosts=settings.tenant_uri_allowed_hosts,
             transaction_seconds=transaction_seconds,
         ),
@@ -143,6 +151,7 @@ def build_platform(
         cipher=cipher,
         concurrency=concurrency,
         login_limits=LoginLimits(settings.login_rate_limit, lambda: connections.admin_db),
+        usage=Usage(connections, pool_size=settings.max_pool_size),
     )
 
 

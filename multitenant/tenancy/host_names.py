@@ -51,6 +51,10 @@ class HostNames:
             return NOBODY
         return self._recent.get(name, lambda: self._look_up(name))
 
+    def is_own(self, name: str) -> bool:
+        """Whether the (lower-case) name is the base domain or below it."""
+        return bool(self._base_domain) and f".{name}".endswith(f".{self._base_domain}")
+
     def forget(self) -> None:
         """Make the next use of every host read the admin database again."""
         self._recent.forget()

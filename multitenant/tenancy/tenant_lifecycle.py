@@ -20,6 +20,7 @@ from multitenant.repositories.admin import (
     tenants,
 )
 from multitenant.repositories.model import MongoDocument, utc_now
+from multitenant.repositories.turns import delete_turns, take_turn
 from multitenant.schemas.admin.tenants import TenantChanges
 from multitenant.security.field_encryption import EncryptedField, FieldCipher
 from multitenant.tenancy.actor import Actor
@@ -27,6 +28,7 @@ from multitenant.tenancy.clusters import EXTERNAL_CLUSTER
 from multitenant.tenancy.connection_manager import ConnectionManager
 from multitenant.tenancy.database_users import list_users
 from multitenant.tenancy.external import check_uri, ensure_usable, is_claimed_by
+from multitenant.tenancy.host_names import HostNames
 from multitenant.tenancy.isolation import widened_scope
 from multitenant.tenancy.orphans import drop_orphan
 from multitenant.tenancy.tenant_credentials import TenantCredentials
@@ -51,6 +53,7 @@ class TenantLifecycle:
         connections: ConnectionManager,
         credentials: TenantCredentials,
         cipher: FieldCipher,
+        host_names: HostNames,
         *,
         allowed_hosts: Sequence[str],
         transaction_seconds: float,
@@ -59,6 +62,7 @@ class TenantLifecycle:
         self._connections = connections
         self._credentials = credentials
         self._cipher = cipher
+        self._host_names = host_names
         self._allowed_hosts = allowed_hosts
         self._transaction_seconds = transaction_seconds
 
@@ -66,12 +70,13 @@ class TenantLifecycle:
         """Change what `changes` names and return the record.
 
         Raises NotFound, AlreadyExists with the field that is taken, Conflict for the operators'
-        own tenant, which the platform needs as it is, and ValidationFailed for a `dbUri` that
-        does not lead to the tenant's database.
+        own tenant, which the platform needs as it is, and ValidationFailed for a domain that is
+        the platform's own, and for a `dbUri` that does not lead to the tenant's database.
         """
         record = self._changeable(tenant_id)
         fields = changes.changes()
         named = changes.names()
+        self._ensure_foreign(changes.domains or [])
         if not fields.get("domains", True):
             fields["domains"] = None
         if changes.db_uri is not None:
@@ -83,7 +88,7 @@ class TenantLifecycle:
             with self._credentials.replaced(record, isolation) as replaced:
                 fields |= replaced
                 changed = self._update(record, actor, "tenant.change", fields, fields=named)
-        self._connections.forget(tenant_id)
+        self._forget(tenant_id)
         return changed
 
     def rotate_credentials(self, tenant_id: ObjectId, actor: Actor) -> MongoDocument:
@@ -97,7 +102,7 @@ class TenantLifecycle:
             raise Conflict("A shared tenant has no credentials of its own")
         with self._credentials.replaced(record, "dedicated") as replaced:
             changed = self._update(record, actor, "tenant.rotate_credentials", replaced)
-        self._connections.forget(tenant_id)
+        self._forget(tenant_id)
         return changed
 
     def move(self, tenant_id: ObjectId, action: str, actor: Actor) -> MongoDocument:
@@ -116,7 +121,7 @@ class TenantLifecycle:
             raise Conflict(f"A tenant that is {record['status']} cannot do this: {action}")
         fields = {"status": target, **_moments(action, utc_now())}
         changed = self._update(record, actor, f"tenant.{action}", fields)
-        self._connections.forget(tenant_id)
+        self._forget(tenant_id)
         return changed
 
     def purge(self, tenant_id: ObjectId, confirm: str, actor: Actor) -> dict[str, bool]:
@@ -135,10 +140,12 @@ class TenantLifecycle:
         admin_db = self._connections.admin_db
 
         def remove_records() -> MongoDocument:
+            take_turn(admin_db, tenant_id)
             if not tenants.delete_tenant(admin_db, tenant_id, status="deleted"):
                 raise Conflict("The tenant was changed meanwhile; look at it again")
             tenant_users.delete_tenant_users(admin_db, tenant_id)
             revocations.delete_user_revocations(admin_db, tenant_id)
+            delete_turns(admin_db, tenant_id)
             idempotency_keys.delete_idempotency_keys(admin_db, tenant_id)
             note = provisionings.insert_provisioning(
                 admin_db,
@@ -180,6 +187,11 @@ class TenantLifecycle:
                 gone["databaseUsers"] = not users
         return gone
 
+    def _forget(self, tenant_id: ObjectId) -> None:
+        """Make this process read what it knows of the tenant again; others hear of the change."""
+        self._connections.forget(tenant_id)
+        self._host_names.forget()
+
     def _moved_uri(self, record: MongoDocument, uri: str) -> EncryptedField:
         """The encrypted URI, after checking that it leads to the tenant's own database: another
         password, or other host names, but not other data."""
@@ -196,6 +208,18 @@ class TenantLifecycle:
                 message = "does not lead to this tenant's database"
                 raise ValidationFailed(errors=[{"field": "dbUri", "message": message}])
         return self._cipher.encrypt(uri, record_id=record["_id"], field="dbUri")
+
+    def _ensure_foreign(self, domains: list[str]) -> None:
+        """Return if none of them is a name that the platform gives out itself: those are found by
+        subdomain, so it would lead nowhere, or to another tenant."""
+        message = "belongs to the platform: use `subdomain` for a name below its own"
+        errors = [
+            {"field": f"domains.{index}", "message": message}
+            for index, domain in enumerate(domains)
+            if self._host_names.is_own(domain)
+        ]
+        if errors:
+            raise ValidationFailed(errors=errors)
 
     def _uri_of(self, record: MongoDocument) -> str | None:
         if not record.get("dbUri"):
@@ -222,6 +246,8 @@ class TenantLifecycle:
         admin_db = self._connections.admin_db
 
         def write() -> MongoDocument:
+            if "user_limit" in changes:
+                take_turn(admin_db, record["_id"])  # whoever adds a user does so, too
             changed = tenants.update_tenant(admin_db, record, **changes)
             if changed is None:
                 raise Conflict("The tenant was changed meanwhile; look at it again")

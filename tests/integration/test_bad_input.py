@@ -44,6 +44,12 @@ VALID_BODIES: dict[tuple[str, str], dict[str, Any]] = {
         "reason": "Ticket 4711",
     },
     ("PUT", "/api/users/me/password"): {"currentPassword": "wrong", "newPassword": PASSWORD},
+    ("POST", "/api/users"): {
+        "email": "ben@acme.example",
+        "password": PASSWORD,
+        "role": "member",
+    },
+    ("PATCH", "/api/users/<id>"): {"role": "admin", "status": "disabled"},
     ("POST", "/api/to-do-list"): {"title": "x", "done": False, "dueAt": "2030-01-31T12:00:00Z"},
     ("PATCH", "/api/to-do-list/<id>"): {"title": "y", "done": True, "dueAt": None},
 }
@@ -67,11 +73,19 @@ WITHOUT_BODY = {
     ("POST", "/api/tenants/<id>/rotate-credentials"),
     ("GET", "/api/connections"),
     ("GET", "/api/audit"),
+    ("GET", "/api/usage"),
+    ("GET", "/api/tenants/<id>/usage"),
     ("GET", "/api/users/me"),
+    ("GET", "/api/users"),
+    ("GET", "/api/users/<id>"),
+    ("DELETE", "/api/users/<id>"),
+    ("POST", "/api/users/<id>/invitation"),
     ("GET", "/api/to-do-list"),
     ("GET", "/api/to-do-list/<id>"),
     ("DELETE", "/api/to-do-list/<id>"),
 }
+# `me` is no id: these are 422, as for any other that is none.
+TAKEN_FOR_AN_ID = {("PATCH", "/api/users/me"), ("DELETE", "/api/users/me")}
 # What no field of any body is.
 WRONG_VALUES: list[Any] = [
     {"$ne": None},
@@ -147,7 +161,9 @@ def contents(world: World) -> dict[str, Any]:
 def send(world: World, method: str, rule: str, **kwargs: Any) -> Any:
     """Send a request with a token that the route takes."""
     owner = world.login("owner@acme.example")
-    operators = rule.startswith(("/api/add", "/api/tenants", "/api/audit", "/api/connections"))
+    operators = rule.startswith(
+        ("/api/add", "/api/tenants", "/api/audit", "/api/connections", "/api/usage")
+    )
     user = world.operator if operators else owner
     path = kwargs.pop("path", rule.replace("<id>", str(ObjectId())))
     return user.send(method, path, **kwargs)
@@ -262,7 +278,7 @@ def test_strange_queries_and_methods_never_give_a_5xx(
         response = send(patient_world, method, rule, path=path, data=b"{}")
         assert response.status_code < 500, response.text
     for other in ("TRACE", "PROPFIND", "DELETE", "PUT", "PATCH"):
-        if (other, rule) not in WITHOUT_BODY | set(VALID_BODIES):
+        if (other, rule) not in WITHOUT_BODY | set(VALID_BODIES) | TAKEN_FOR_AN_ID:
             response = send(patient_world, other, rule)
             refusal(response, 405, "method_not_allowed")
             assert response.headers["Allow"]

@@ -23,31 +23,6 @@ Client = MongoClient[dict[str, Any]]
 pytestmark = pytest.mark.xdist_group("second mongod")
 
 
-@pytest.fixture(scope="session")
-def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]:
-    """Somebody else's MongoDB."""
-    parameters = {"enableTestCommands": "1", "transactionLifetimeLimitSeconds": "2"}
-    with EmbeddedServer(tmp_path_factory.mktemp("elsewhere"), parameters=parameters) as server:
-        yield server
-
-
-@pytest.fixture(scope="session")
-def theirs(elsewhere: EmbeddedServer) -> Iterator[Client]:
-    """A client with all rights there."""
-    with Client(elsewhere.uri, tz_aware=True, serverMonitoringMode="poll") as client:
-        yield client
-
-
-@pytest.fixture
-def their_uri(theirs: Client, elsewhere: EmbeddedServer) -> Iterator[str]:
-    """The URI of a user who may read and write one empty database, `acme`, and nothing else."""
-    roles = [{"role": "readWrite", "db": "acme"}]
-    theirs["acme"].command("createUser", "theirs", pwd="their-password", roles=roles)
-    yield f"mongodb://theirs:their-password@127.0.0.1:{elsewhere._port}/acme?authSource=acme"
-    theirs["acme"].command("dropUser", "theirs")
-    theirs.drop_database("acme")
-
-
 @pytest.fixture
 def world(make_world: MakeWorld, elsewhere: EmbeddedServer) -> World:
     """An application that takes that server."""
@@ -379,4 +354,66 @@ def test_a_password_that_its_owner_has_changed_makes_the_tenant_unavailable_and_
     assert other.get("/api/users/me").status_code == 200
     theirs["acme"].command("updateUser", "theirs", pwd="their-password")
     assert owner.get("/api/users/me").status_code == 200
+    purge(world, owner)
+
+
+def test_its_users_are_added_changed_and_removed_on_both_servers(
+    world: World, theirs: Client, their_uri: str
+) -> None:
+    owner = add(world, their_uri, userLimit=2)
+    body = {"email": "ben@acme.example", "password": PASSWORD}
+    assert owner.post("/api/users", body).status_code == 201
+    refusal(owner.post("/api/users", {"email": "x@acme.example"}), 409, "user_limit_reached")
+    ben = world.login("ben@acme.example")
+    path = f"/api/users/{ben.user_id}"
+
+    assert answer(owner.patch(path, {"role": "admin"}))["role"] == "admin"
+    refusal(ben.get("/api/users/me"), 401, "token_revoked")
+    assert owner.delete(path).status_code == 200
+
+    assert theirs["acme"]["users"].count_documents({}) == 1
+    tenant_id = ObjectId(owner.tenant_id)
+    assert world.admin_db["tenantusers"].count_documents({"tenantId": tenant_id}) == 1
+    usage = answer(world.operator.get(f"/api/tenants/{owner.tenant_id}/usage"))
+    assert usage["documents"] == sum(
+        theirs["acme"][name].count_documents({}) for name in theirs["acme"].list_collection_names()
+    )
+    purge(world, owner)
+
+
+def test_a_user_who_was_half_added_is_added_by_doing_it_again(
+    world: World, theirs: Client, their_uri: str
+) -> None:
+    """The membership is written first; without its user it opens nothing."""
+    owner = add(world, their_uri, userLimit=2)
+    body = {"email": "ben@acme.example", "password": PASSWORD}
+    with failing(theirs, "alwaysOn", "insert", errorCode=2):
+        assert owner.post("/api/users", body).status_code == 500
+    refused = world.client.post("/api/login", json=body)
+    refusal(refused, 401, "credentials_invalid")
+
+    assert owner.post("/api/users", body).status_code == 201
+
+    assert world.login("ben@acme.example").tenant_id == owner.tenant_id
+    tenant_id = ObjectId(owner.tenant_id)
+    assert world.admin_db["tenantusers"].count_documents({"tenantId": tenant_id}) == 2
+    purge(world, owner)
+
+
+def test_a_user_who_was_half_removed_refreshes_no_more_and_can_be_added_again(
+    world: World, mongo: Client, their_uri: str
+) -> None:
+    """The user is removed first; then the process ends."""
+    owner = add(world, their_uri)
+    body = {"email": "ben@acme.example", "password": PASSWORD}
+    owner.post("/api/users", body)
+    ben = world.login("ben@acme.example")
+    with failing(mongo, "alwaysOn", "delete", errorCode=2):
+        assert owner.delete(f"/api/users/{ben.user_id}").status_code == 500
+    refresh = world.client.post("/api/refresh", headers={"jwt": ben.refresh})
+    refusal(refresh, 401, "token_revoked")
+    refusal(world.client.post("/api/login", json=body), 401, "credentials_invalid")
+
+    assert owner.post("/api/users", body).status_code == 201
+    assert world.login("ben@acme.example").user_id != ben.user_id
     purge(world, owner)

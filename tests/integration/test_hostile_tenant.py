@@ -8,28 +8,21 @@ from bson import ObjectId
 
 from multitenant.embedded import EmbeddedServer
 from tests.conftest import MakeWorld
-from tests.integration.test_external_tenants import (
-    Client,
-    add,
-    elsewhere,  # noqa: F401  # fixtures
-    purge,
-    their_uri,  # noqa: F401
-    theirs,  # noqa: F401
-)
+from tests.integration.test_external_tenants import Client, add, purge
 from tests.support import PASSWORD, World, answer, refusal
 
 pytestmark = pytest.mark.xdist_group("second mongod")
 
 
 @pytest.fixture
-def world(make_world: MakeWorld, elsewhere: EmbeddedServer) -> World:  # noqa: F811
+def world(make_world: MakeWorld, elsewhere: EmbeddedServer) -> World:
     return make_world(tenant_uri_allowed_hosts=f"127.0.0.1:{elsewhere._port}")
 
 
 def test_a_user_with_the_id_of_another_tenants_user_is_nobody(
     world: World,
     theirs: Client,
-    their_uri: str,  # noqa: F811
+    their_uri: str,
 ) -> None:
     victim = world.tenant("Globex")
     owner = add(world, their_uri)
@@ -100,7 +93,7 @@ def test_a_server_that_is_down_keeps_nobody_from_logging_in_elsewhere(
     make_world: MakeWorld,
     their_uri: str,
     theirs: Client,
-    elsewhere: EmbeddedServer,  # noqa: F811
+    elsewhere: EmbeddedServer,
 ) -> None:
     """The email belongs to both tenants, and the request names none."""
     world = make_world(tenant_uri_allowed_hosts=f"127.0.0.1:{elsewhere._port}")

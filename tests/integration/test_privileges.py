@@ -6,7 +6,7 @@ from pymongo import MongoClient
 
 from multitenant.embedded import EmbeddedServer
 from tests.conftest import MakeWorld
-from tests.support import PASSWORD
+from tests.support import PASSWORD, answer
 
 
 def test_two_roles_are_enough_for_everything(
@@ -21,6 +21,8 @@ def test_two_roles_are_enough_for_everything(
         assert owner.post("/api/to-do-list", {"title": "x"}).status_code == 201
         body = {"currentPassword": PASSWORD, "newPassword": "another one"}
         assert owner.put("/api/users/me/password", body).status_code == 200
+        assert owner.post("/api/users", {"email": "ben@acme.example"}).status_code == 201
+        assert len(answer(world.operator.get("/api/usage"))["items"]) == 2
         before = world.databases()
         again = world.operator.post("/api/add", {"name": "acme", "email": "x@acme.example"})
         assert again.status_code == 409

@@ -40,6 +40,8 @@ OPERATOR = {
     ("POST", "/api/tenants/<id>/impersonate"),
     ("GET", "/api/connections"),
     ("GET", "/api/audit"),
+    ("GET", "/api/usage"),
+    ("GET", "/api/tenants/<id>/usage"),
 }
 REFRESH = {("POST", "/api/refresh")}
 

@@ -8,6 +8,7 @@ from bson import ObjectId
 
 from multitenant.errors import AlreadyExists
 from multitenant.repositories.admin.tenant_users import insert_tenant_user
+from tests.conftest import MakeWorld
 from tests.support import PASSWORD, World, answer, refusal
 
 FIELDS = {
@@ -80,6 +81,29 @@ def test_domains_are_set_and_removed_and_two_tenants_may_have_none(world: World)
     for owner, none in ((acme, []), (globex, None)):
         path = f"/api/tenants/{owner.tenant_id}"
         assert answer(world.operator.patch(path, {"domains": none}))["domains"] == []
+
+
+@pytest.mark.parametrize(
+    ("domain", "taken"),
+    [
+        ("saas.example", False),
+        ("acme.saas.example", False),
+        ("A.B.SaaS.Example.", False),
+        ("notsaas.example", True),
+        ("saas.example.acme.example", True),
+    ],
+)
+def test_the_platforms_own_names_are_nobodys_domains(
+    make_world: MakeWorld, domain: str, taken: bool
+) -> None:
+    world = make_world(base_domain="saas.example")
+    path = f"/api/tenants/{world.tenant('Acme').tenant_id}"
+    response = world.operator.patch(path, {"domains": ["app.acme.example", domain]})
+    if taken:
+        assert answer(response)["domains"] == ["app.acme.example", domain]
+    else:
+        assert refusal(response, 422, "validation_failed")["incorrectField"] == "domains.1"
+        assert answer(world.operator.get(path))["domains"] == []
 
 
 @pytest.mark.parametrize(

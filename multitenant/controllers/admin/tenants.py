@@ -69,7 +69,6 @@ def get_tenant(path: IdPath) -> Response:
 def change_tenant(path: IdPath, body: TenantChanges) -> Response:
     """Change a tenant."""
     changed = platform().lifecycle.change(path.id, body, current_actor())
-    platform().host_names.forget()
     return answer(TenantAnswer.of(changed), "Tenant changed successfully")
 
 

@@ -35,16 +35,17 @@ def upsert_user_revocation(
     user_id: ObjectId,
     *,
     version: int,
-    except_family: str | None = None,
     expires_at: datetime,
+    except_family: str | None = None,
 ) -> None:
-    """Withdraw the user's tokens of versions below `version`, but those of one family."""
+    """Withdraw the user's tokens of versions below `version`, but those of `except_family`. What
+    an earlier withdrawal has spared is spared no more."""
+    exception = {"$set": {"exceptFamily": except_family}}
+    if except_family is None:
+        exception = {"$unset": {"exceptFamily": ""}}
     Model(db, RevocationDocument).collection.update_one(
         {"_id": user_key(tenant_id, user_id)},
-        {
-            "$set": {"exceptFamily": except_family},
-            "$max": {"version": version, "expiresAt": expires_at},
-        },
+        {"$max": {"version": version, "expiresAt": expires_at}, **exception},
         upsert=True,
     )
 

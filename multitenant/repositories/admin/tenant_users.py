@@ -19,6 +19,25 @@ def find_memberships(db: MongoDatabase, email: str) -> dict[ObjectId, ObjectId]:
     return {membership["tenantId"]: membership["_id"] for membership in memberships}
 
 
+def find_user_id(db: MongoDatabase, tenant_id: ObjectId, email: str) -> ObjectId | None:
+    """Return the id of the tenant's user of that (normalised) email."""
+    query = {"email": email, "tenantId": tenant_id}
+    membership = Model(db, TenantUserDocument).collection.find_one(query, {"_id": 1})
+    return membership["_id"] if membership else None
+
+
+def count_tenant_users(db: MongoDatabase, tenant_id: ObjectId, *, at_most: int) -> int:
+    """Return how many users the tenant has, counting no further than `at_most`."""
+    query = {"tenantId": tenant_id}
+    return Model(db, TenantUserDocument).collection.count_documents(query, limit=at_most)
+
+
+def delete_tenant_user(db: MongoDatabase, tenant_id: ObjectId, email: str) -> None:
+    """Remove the membership of that (normalised) email."""
+    query = {"email": email, "tenantId": tenant_id}
+    Model(db, TenantUserDocument).collection.delete_one(query)
+
+
 def delete_tenant_users(db: MongoDatabase, tenant_id: ObjectId) -> None:
     """Remove every membership of the tenant."""
     Model(db, TenantUserDocument).collection.delete_many({"tenantId": tenant_id})

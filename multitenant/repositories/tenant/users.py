@@ -5,6 +5,7 @@ from typing import Any
 from bson import ObjectId
 
 from multitenant.repositories.model import Model, MongoDatabase, MongoDocument, utc_now
+from multitenant.schemas.paging import Page, PageQuery
 from multitenant.schemas.tenant.users import UserDocument
 
 
@@ -48,6 +49,33 @@ def find_sound_user(db: MongoDatabase, user_id: ObjectId) -> MongoDocument | Non
     return user if user is not None and _users(db).fits(user) else None
 
 
+def find_user_by_email(db: MongoDatabase, email: str) -> MongoDocument | None:
+    """Return the user of the (normalised) email, password hash included."""
+    return _users(db).collection.find_one({"email": email})
+
+
+def list_users(db: MongoDatabase, query: PageQuery) -> Page:
+    """Return a page of users, oldest first, password hashes included."""
+    return _users(db).find_page({}, query)
+
+
+def has_other_owner(db: MongoDatabase, user_id: ObjectId) -> bool:
+    """Whether somebody else is an owner, and active."""
+    query = {"role": "owner", "status": "active", "_id": {"$ne": user_id}}
+    return _users(db).collection.find_one(query, {"_id": 1}) is not None
+
+
+def update_user(db: MongoDatabase, user: MongoDocument, **changes: Any) -> MongoDocument | None:
+    """Change fields of a user (None removes one), if they are as `user` says; return the new
+    record, None otherwise."""
+    return _users(db).update(_as_known(user), **changes)
+
+
+def delete_user(db: MongoDatabase, user: MongoDocument) -> MongoDocument | None:
+    """Remove a user, if they are as `user` says; return the record, None otherwise."""
+    return _users(db).collection.find_one_and_delete(_as_known(user))
+
+
 def replace_password(
     db: MongoDatabase, user_id: ObjectId, *, current: str, new: str, token_version: int
 ) -> MongoDocument | None:
@@ -63,3 +91,9 @@ def accept_invitation(
     not open (any more)."""
     query: dict[str, Any] = {"_id": user_id, "status": "invited", "invitationId": invitation_id}
     return _users(db).update(query, password=password, status="active", invitation_id=None)
+
+
+def _as_known(user: MongoDocument) -> dict[str, Any]:
+    """The query for this user, as long as nobody has changed what decides about a change."""
+    decisive = ("role", "status", "tokenVersion", "invitationId")
+    return {"_id": user["_id"], **{name: user.get(name) for name in decisive}}

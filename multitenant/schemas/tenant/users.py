@@ -1,8 +1,21 @@
 """Users of a tenant: the stored document, payloads and answers."""
 
-from mongoengine import DateTimeField, Document, IntField, ObjectIdField, StringField
+from typing import Literal
 
-from multitenant.schemas.payload import Answer, GivenPassword, Id, NewPassword, Payload, Time
+from mongoengine import DateTimeField, Document, IntField, ObjectIdField, StringField
+from pydantic import Field
+
+from multitenant.schemas.payload import (
+    UNSET,
+    Answer,
+    Changes,
+    Email,
+    GivenPassword,
+    Id,
+    NewPassword,
+    Payload,
+    Time,
+)
 
 ROLES = ("owner", "admin", "member")
 STATUSES = ("active", "invited", "disabled")
@@ -18,7 +31,11 @@ class UserDocument(Document):  # type: ignore[misc]  # MongoEngine has no type h
     meta = {
         "collection": "users",
         "auto_create_index": False,
-        "indexes": [{"fields": ["email"], "unique": True}],
+        "indexes": [
+            {"fields": ["email"], "unique": True},
+            ["created_at", "_id"],
+            ["role", "status"],
+        ],
     }
 
     id = ObjectIdField(primary_key=True)
@@ -30,6 +47,24 @@ class UserDocument(Document):  # type: ignore[misc]  # MongoEngine has no type h
     invitation_id = StringField(db_field="invitationId")
     created_at = DateTimeField(db_field="createdAt", required=True)
     updated_at = DateTimeField(db_field="updatedAt", required=True)
+
+
+Role = Literal["owner", "admin", "member"]
+
+
+class NewUser(Payload):
+    """A user to add. Without a password they are invited."""
+
+    email: Email = Field(examples=["ben@acme.example"])
+    password: NewPassword | None = None
+    role: Role = "member"
+
+
+class UserChanges(Changes):
+    """What may change about a user; the password is theirs alone."""
+
+    role: Role = UNSET
+    status: Literal["active", "disabled"] = UNSET
 
 
 class PasswordChange(Payload):
@@ -48,3 +83,9 @@ class UserAnswer(Answer):
     status: str
     created_at: Time
     updated_at: Time
+
+
+class InvitedUserAnswer(UserAnswer):
+    """A user, and while they are invited the token that sets their first password."""
+
+    invitation_token: str = ""

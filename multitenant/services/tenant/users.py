@@ -5,6 +5,12 @@ from bson import ObjectId
 from multitenant.errors import NotFound
 from multitenant.repositories.model import MongoDatabase, MongoDocument
 from multitenant.repositories.tenant import users as repository
+from multitenant.schemas.paging import Page, PageQuery
+
+
+def list_users(db: MongoDatabase, query: PageQuery) -> Page:
+    """Return a page of users, oldest first."""
+    return repository.list_users(db, query)
 
 
 def get_user(db: MongoDatabase, user_id: ObjectId) -> MongoDocument:

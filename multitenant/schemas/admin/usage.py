@@ -1,0 +1,42 @@
+"""What tenants use: answers."""
+
+from multitenant.schemas.payload import Answer, Id
+
+
+class CollectionUsage(Answer):
+    """One collection: its documents, the bytes of their data, and what they and the indexes take
+    on disk."""
+
+    name: str
+    documents: int
+    bytes: int
+    disk_bytes: int
+
+
+class UsageAnswer(Answer):
+    """One tenant: its collections, and their sums."""
+
+    tenant_id: Id
+    name: str
+    status: str
+    documents: int
+    bytes: int
+    disk_bytes: int
+    collections: list[CollectionUsage]
+
+
+class UsageFailure(Answer):
+    """One tenant of the page whose database did not tell, and why."""
+
+    tenant_id: Id
+    name: str
+    code: str
+    message: str
+
+
+class UsagePageAnswer(Answer):
+    """The usage of a page of tenants, and those of the page whose databases did not tell."""
+
+    items: list[UsageAnswer]
+    errors: list[UsageFailure]
+    next_cursor: str | None
