@@ -7,9 +7,8 @@ from flask_openapi3 import Info, OpenAPI
 from pymongo.monitoring import CommandListener
 
 from multitenant.config import Settings, load_settings
-from multitenant.controllers import auth, health
+from multitenant.controllers import auth, health, tenant
 from multitenant.controllers.admin import audit, connections, tenants
-from multitenant.controllers.tenant import todos, users
 from multitenant.errors import ConfigurationError
 from multitenant.extensions import NAME, build_platform
 from multitenant.logs import logging_config
@@ -42,8 +41,7 @@ BLUEPRINTS = (
     tenants.blueprint,
     audit.blueprint,
     connections.blueprint,
-    users.blueprint,
-    todos.blueprint,
+    *tenant.BLUEPRINTS,
 )
 
 
