@@ -7,9 +7,8 @@ from flask_openapi3 import Info, OpenAPI
 from pymongo.monitoring import CommandListener
 
 from multitenant.config import Settings, load_settings
-from multitenant.controllers import auth, docs, health
+from multitenant.controllers import auth, docs, health, tenant
 from multitenant.controllers.admin import audit, connections, tenants, usage
-from multitenant.controllers.tenant import todos, users
 from multitenant.errors import ConfigurationError
 from multitenant.extensions import NAME, build_platform
 from multitenant.logs import logging_config
@@ -44,8 +43,7 @@ BLUEPRINTS = (
     audit.blueprint,
     connections.blueprint,
     usage.blueprint,
-    users.blueprint,
-    todos.blueprint,
+    *tenant.BLUEPRINTS,
 )
 
 

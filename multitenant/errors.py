@@ -99,6 +99,13 @@ class TenantSuspended(DomainError):
     default_message = "This tenant is suspended"
 
 
+class ModuleDisabled(DomainError):
+    """Raised when the tenant has not bought the module that a route belongs to."""
+
+    code = "module_disabled"
+    default_message = "This tenant does not have this module"
+
+
 class CsrfFailed(DomainError):
     """Raised when a cookie carries the token and the CSRF header does not match it."""
 

@@ -13,7 +13,7 @@ from flask_openapi3 import OpenAPI
 from pydantic.alias_generators import to_camel
 
 from multitenant.errors import DomainError
-from multitenant.middleware.access import Access, access_of, roles_of
+from multitenant.middleware.access import Access, access_of, module_of, roles_of
 from multitenant.middleware.error_handlers import CODE_OF_HTTP_STATUS, STATUS_OF_CODE
 
 View = TypeVar("View", bound=Callable[..., Any])
@@ -52,14 +52,16 @@ def refuses(*codes: str) -> Callable[[View], View]:
 def build_document(app: OpenAPI) -> dict[str, Any]:
     """Return the document of the application's routes, JSON-ready."""
     document: dict[str, Any] = app.api_doc
-    views = {
-        (_path(rule.rule), method.lower()): app.view_functions[rule.endpoint]
+    endpoints = {
+        (_path(rule.rule), method.lower()): rule.endpoint
         for rule in app.url_map.iter_rules()
         for method in rule.methods or ()
     }
     for path, item in document["paths"].items():
         for method, operation in item.items():
-            _complete(operation, method, views[path, method])
+            endpoint = endpoints[path, method]
+            module = module_of(app.blueprints.get(endpoint.rpartition(".")[0]))
+            _complete(operation, method, app.view_functions[endpoint], module)
     schemas = document["components"]["schemas"]
     schemas.pop("ValidationErrorModel", None)
     schemas["Error"] = _error_schema()
@@ -71,16 +73,19 @@ def _path(rule: str) -> str:
     return rule.replace("<", "{").replace(">", "}")
 
 
-def _complete(operation: dict[str, Any], method: str, view: Callable[..., Any]) -> None:
+def _complete(
+    operation: dict[str, Any], method: str, view: Callable[..., Any], module: str | None
+) -> None:
     operation["operationId"] = to_camel(view.__name__)
     operation["security"] = _security(access_of(view))
     responses = operation["responses"]
     responses.pop("422", None)  # flask-openapi3's own form, which we do not answer
     by_status: dict[int, list[str]] = {}
-    for code in dict.fromkeys(_refusals(operation, method, view)):
+    codes = [*_refusals(operation, method, view), *(["module_disabled"] if module else [])]
+    for code in dict.fromkeys(codes):
         by_status.setdefault(STATUS_OF_CODE[code], []).append(code)
-    for status, codes in sorted(by_status.items()):
-        responses[str(status)] = _refusal(status, codes)
+    for status, of_status in sorted(by_status.items()):
+        responses[str(status)] = _refusal(status, of_status)
 
 
 def _security(access: Access) -> list[dict[str, list[str]]]:

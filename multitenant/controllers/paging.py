@@ -1,7 +1,5 @@
 """Answering lists."""
 
-from typing import Any
-
 from flask import Response
 
 from multitenant.middleware.envelope import answer
@@ -11,8 +9,5 @@ from multitenant.schemas.payload import Answer
 
 def answer_page(page: Page, item: type[Answer], message: str) -> Response:
     """Answer a page, each item in the shape of `item`."""
-    body: dict[str, Any] = {
-        "items": [item.of(document) for document in page.items],
-        "nextCursor": page.next_cursor,
-    }
+    body = {**page.as_document(), "items": [item.of(document) for document in page.items]}
     return answer(body, message)

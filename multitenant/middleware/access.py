@@ -4,10 +4,14 @@ from collections.abc import Callable
 from enum import Enum
 from typing import Any, TypeVar
 
+from flask.sansio.blueprints import Blueprint
+
 View = TypeVar("View", bound=Callable[..., Any])
+AnyBlueprint = TypeVar("AnyBlueprint", bound=Blueprint)
 
 _ATTRIBUTE = "__access__"
 _ROLES = "__roles__"
+_MODULE = "__tenant_module__"
 
 
 class Access(Enum):
@@ -48,6 +52,12 @@ def requires_role(*roles: str) -> Callable[[View], View]:
     return mark
 
 
+def in_module(module: str, blueprint: AnyBlueprint) -> AnyBlueprint:
+    """Mark a blueprint whose views are only for tenants that have bought the module."""
+    setattr(blueprint, _MODULE, module)
+    return blueprint
+
+
 def access_of(view: Callable[..., Any]) -> Access:
     """Return how the view is marked; TENANT when it is not."""
     access: Access = getattr(view, _ATTRIBUTE, Access.TENANT)
@@ -58,3 +68,9 @@ def roles_of(view: Callable[..., Any]) -> frozenset[str] | None:
     """Return the roles that the view is marked with; None when any will do."""
     roles: frozenset[str] | None = getattr(view, _ROLES, None)
     return roles
+
+
+def module_of(blueprint: Blueprint | None) -> str | None:
+    """Return the module that the blueprint is marked with; None when every tenant has it."""
+    module: str | None = getattr(blueprint, _MODULE, None)
+    return module

@@ -14,7 +14,7 @@ from flask import Flask, Request, g, request
 from multitenant.errors import CsrfFailed, RoleRequired, TenantMismatch, TokenInvalid, TokenMissing
 from multitenant.extensions import platform
 from multitenant.logs import add_log_context
-from multitenant.middleware.access import Access, access_of, roles_of
+from multitenant.middleware.access import Access, access_of, module_of, roles_of
 from multitenant.middleware.request_context import CurrentUser
 from multitenant.security.tokens import Claims, TokenType
 from multitenant.tenancy.isolation import clear_scope, set_scope
@@ -38,7 +38,8 @@ def init_app(app: Flask) -> None:
         set_scope(platform().settings.admin_db_name)
         view = _view(app)
         if view is not None and access_of(view) is not Access.PUBLIC:
-            _resolve(access_of(view), roles_of(view))
+            module = module_of(app.blueprints.get(request.blueprint or ""))
+            _resolve(access_of(view), roles_of(view), module)
 
     @app.teardown_request
     def give_lease_back(_: BaseException | None) -> None:
@@ -62,8 +63,8 @@ def _view(app: Flask) -> View | None:
     return app.view_functions[request.endpoint]
 
 
-def _resolve(access: Access, roles: frozenset[str] | None) -> None:
-    """Check, in this order: token, tenant hints, load, lease, tenant status, user, role."""
+def _resolve(access: Access, roles: frozenset[str] | None, module: str | None) -> None:
+    """Check, in this order: token, tenant hints, load, lease, tenant status, user, module, role."""
     built = platform()
     token_type: TokenType = "refresh" if access is Access.REFRESH else "access"
     token, from_cookie = read_token(request, token_type)
@@ -82,6 +83,8 @@ def _resolve(access: Access, roles: frozenset[str] | None) -> None:
     built.revocations.ensure_valid(claims)
     if (claims.role == "operator") != tenant.system:
         raise TokenInvalid()
+    if module is not None:
+        tenant.ensure_has_module(module)
     if access is Access.OPERATOR and claims.role != "operator":
         raise RoleRequired("Only operators may do this")
     if roles is not None and claims.role != "operator" and claims.role not in roles:

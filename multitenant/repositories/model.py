@@ -6,19 +6,19 @@ the given `Database`, so no global MongoEngine state exists that could point at 
 Reads answer plain dicts, as stored.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from bson import ObjectId
 from mongoengine import Document
 from mongoengine import ValidationError as SchemaError
-from pymongo import ReturnDocument
+from pymongo import IndexModel, ReturnDocument
 from pymongo.database import Database
 from pymongo.errors import DuplicateKeyError
 
 from multitenant.errors import AlreadyExists, ValidationFailed
-from multitenant.schemas.paging import Page, PageQuery, Position
+from multitenant.schemas.paging import Page, PageQuery
 
 MongoDocument = dict[str, Any]
 MongoDatabase = Database[MongoDocument]
@@ -43,17 +43,39 @@ class Model:
 
         Raises AlreadyExists (with the field) and ValidationFailed.
         """
-        instance = self._document(**fields)
-        try:
-            instance.validate()
-        except SchemaError as error:
-            raise self._refusal(error.errors) from error
-        stored: MongoDocument = {"_id": ObjectId(), **instance.to_mongo()}
+        stored = {"_id": ObjectId(), **self._validated(fields)}
         try:
             self.collection.insert_one(stored)
         except DuplicateKeyError as error:
             raise _already_exists(error) from error
         return stored
+
+    def insert_all(self, documents: Iterable[Mapping[str, Any]]) -> list[MongoDocument]:
+        """Validate and insert new documents with one command; return them as stored, in order.
+
+        Raises ValidationFailed before any is inserted.
+        """
+        stored = [{"_id": ObjectId(), **self._validated(fields)} for fields in documents]
+        self.collection.insert_many(stored)
+        return stored
+
+    def upsert(self, query: Mapping[str, Any], **fields: Any) -> MongoDocument:
+        """Validate `fields` and write them to the one document that fits `query`, which is made
+        if there is none; return it as stored. A unique index must keep it the only one.
+
+        Raises ValidationFailed.
+        """
+        now = utc_now()
+        values = self._validated({**fields, "created_at": now, "updated_at": now})
+        made_at = {"createdAt": values.pop("createdAt")}
+        upserted = self.collection.find_one_and_update(
+            query,
+            {"$set": values, "$setOnInsert": made_at},
+            upsert=True,
+            return_document=ReturnDocument.AFTER,
+        )
+        assert upserted is not None
+        return upserted
 
     def update(self, query: Mapping[str, Any], **changes: Any) -> MongoDocument | None:
         """Validate `changes` and write them to the one document that fits `query`; None removes
@@ -98,10 +120,7 @@ class Model:
             query = {"$and": [query, {by: {f"{beyond}e": after.time}, "$or": behind}]}
         order = [(by, direction), ("_id", direction)]
         found = list(self.collection.find(query).sort(order).limit(page.limit + 1))
-        items = found[: page.limit]
-        more = len(found) > len(items)
-        last = items[-1] if more else None
-        return Page(items, Position(last[by], last["_id"]).cursor() if last else None)
+        return Page.of(found, page.limit, by)
 
     def fits(self, document: MongoDocument) -> bool:
         """Whether the fields that the schema knows are as it says, in a document as stored."""
@@ -115,9 +134,21 @@ class Model:
 
     def ensure_indexes(self) -> None:
         """Create every index that the schema declares. May be run again."""
+        indexes = []
         for spec in map(dict, self._meta["index_specs"]):
             spec.pop("cls", None)
-            self.collection.create_index(spec.pop("fields"), **spec)
+            indexes.append(IndexModel(spec.pop("fields"), **spec))
+        if indexes:
+            self.collection.create_indexes(indexes)
+
+    def _validated(self, fields: Mapping[str, Any]) -> MongoDocument:
+        """A whole document in the form in which it is stored; raises ValidationFailed."""
+        instance = self._document(**fields)
+        try:
+            instance.validate()
+        except SchemaError as error:
+            raise self._refusal(error.errors) from error
+        return dict(instance.to_mongo())
 
     def _refusal(self, errors: Mapping[str, Any]) -> ValidationFailed:
         return ValidationFailed(

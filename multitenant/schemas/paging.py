@@ -47,6 +47,19 @@ class Page:
     items: list[dict[str, Any]]
     next_cursor: str | None
 
+    @classmethod
+    def of(cls, found: list[dict[str, Any]], limit: int, order_by: str) -> Self:
+        """The page of the first `limit` documents. Whoever looks for one more than that learns
+        whether others follow."""
+        items = found[:limit]
+        if len(found) == len(items):
+            return cls(items, None)
+        return cls(items, Position(items[-1][order_by], items[-1]["_id"]).cursor())
+
+    def as_document(self) -> dict[str, Any]:
+        """The page as an answer's object has it: `items` and `nextCursor`."""
+        return {"items": self.items, "nextCursor": self.next_cursor}
+
 
 class PageQuery(Payload):
     """The query of a list."""

@@ -29,6 +29,7 @@ MIN_PASSWORD_LENGTH = 8
 MAX_PASSWORD_BYTES = 72  # bcrypt reads no more; longer ones would be cut silently
 CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f]")
 _SCHEMAS: dict[Any, dict[str, Any]] = {}
+NO_TEXT = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
 
 class Payload(BaseModel):
@@ -80,8 +81,12 @@ class Answer(BaseModel):
     @classmethod
     def of(cls, document: dict[str, Any]) -> dict[str, Any]:
         """Return `document` (as stored, `_id` included) as a JSON-ready answer."""
-        fields = {("id" if name == "_id" else name): value for name, value in document.items()}
-        return cls.model_validate(fields).model_dump(by_alias=True)
+        return cls.model_validate(document).model_dump(by_alias=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _id_is_stored_as__id(cls, document: dict[str, Any]) -> dict[str, Any]:
+        return {("id" if name == "_id" else name): value for name, value in document.items()}
 
 
 def _normalise_email(value: Any) -> Any:
@@ -103,6 +108,14 @@ def _single_line(value: str) -> str:
         raise ValueError("must not contain control characters")
     if not any(unicodedata.category(character)[0] in "LNPS" for character in value):
         raise ValueError("must have a character that can be seen")
+    return value
+
+
+def _text(value: str) -> str:
+    if NO_TEXT.search(value):
+        raise ValueError("must not contain control characters other than tabs and line ends")
+    if not value.strip():
+        raise ValueError("must not be empty")
     return value
 
 
@@ -162,6 +175,8 @@ Line = Annotated[
     StringConstraints(strip_whitespace=True, min_length=1, max_length=200),
     AfterValidator(_single_line),
 ]
+Text = Annotated[str, AfterValidator(_text)]
+"""Several lines, kept as they were written."""
 Time = Annotated[
     datetime,
     BeforeValidator(_iso_datetime),

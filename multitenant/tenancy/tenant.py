@@ -5,7 +5,7 @@ from typing import Self
 
 from bson import ObjectId
 
-from multitenant.errors import TenantMaintenance, TenantSuspended, TokenRevoked
+from multitenant.errors import ModuleDisabled, TenantMaintenance, TenantSuspended, TokenRevoked
 from multitenant.repositories.model import MongoDocument
 from multitenant.security.field_encryption import EncryptedField
 
@@ -25,6 +25,8 @@ class Tenant:
     isolation: str
     status: str
     system: bool
+    modules: frozenset[str] | None = None
+    """The modules it has bought; None stands for all."""
     db_uri: EncryptedField | None = field(default=None, repr=False)
     credentials: EncryptedField | None = field(default=None, repr=False)
 
@@ -41,6 +43,7 @@ class Tenant:
             isolation=record["isolation"],
             status=record["status"],
             system=record["system"],
+            modules=frozenset(record["modules"]) if "modules" in record else None,
             db_uri=record.get("dbUri"),
             credentials=record.get("credentials"),
         )
@@ -60,6 +63,11 @@ class Tenant:
         if self.status == "deleted":
             raise TokenRevoked("The tenant of this token no longer exists")
         raise TenantSuspended()
+
+    def ensure_has_module(self, module: str) -> None:
+        """Return if the tenant has bought the module; otherwise raise ModuleDisabled."""
+        if self.modules is not None and module not in self.modules:
+            raise ModuleDisabled(f"This tenant does not have the module '{module}'")
 
     def role_of(self, user: MongoDocument) -> str:
         """The role of the tenant's user in tokens: everyone in a system tenant operates."""

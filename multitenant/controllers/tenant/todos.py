@@ -4,6 +4,7 @@ from flask import Response
 from flask_openapi3 import APIBlueprint, Tag
 
 from multitenant.controllers.paging import answer_page
+from multitenant.middleware.access import in_module
 from multitenant.middleware.envelope import answer
 from multitenant.middleware.request_context import current_db
 from multitenant.schemas.answers import created, ok, page_of
@@ -12,8 +13,11 @@ from multitenant.schemas.payload import IdPath
 from multitenant.schemas.tenant.todos import NewTodo, TodoAnswer, TodoChanges
 from multitenant.services.tenant import todos as service
 
-blueprint = APIBlueprint(
-    "todos", __name__, url_prefix="/api/to-do-list", abp_tags=[Tag(name="To-do list")]
+blueprint = in_module(
+    "todos",
+    APIBlueprint(
+        "todos", __name__, url_prefix="/api/to-do-list", abp_tags=[Tag(name="To-do list")]
+    ),
 )
 
 

@@ -1,25 +1,20 @@
 """To-do items: the stored document, payloads and answers."""
 
-from mongoengine import BooleanField, DateTimeField, Document, StringField
+from mongoengine import BooleanField, DateTimeField, StringField
 from pydantic import Field, StrictBool
 
+from multitenant.schemas.document import DatedDocument
 from multitenant.schemas.payload import UNSET, Answer, Changes, Id, Line, Payload, Time
 
 
-class TodoDocument(Document):  # type: ignore[misc]  # MongoEngine has no type hints
+class TodoDocument(DatedDocument):
     """A to-do item as the tenant's database keeps it."""
 
-    meta = {
-        "collection": "todos",
-        "auto_create_index": False,
-        "indexes": [["created_at", "_id"]],
-    }
+    meta = {"collection": "todos", "indexes": [["created_at", "_id"]]}
 
     title = StringField(required=True, min_length=1, max_length=200)
     done = BooleanField(required=True, default=False)
     due_at = DateTimeField(db_field="dueAt")
-    created_at = DateTimeField(db_field="createdAt", required=True)
-    updated_at = DateTimeField(db_field="updatedAt", required=True)
 
 
 class NewTodo(Payload):
