@@ -7,7 +7,7 @@ from flask_openapi3 import Info, OpenAPI
 from pymongo.monitoring import CommandListener
 
 from multitenant.config import Settings, load_settings
-from multitenant.controllers import auth, health
+from multitenant.controllers import auth, docs, health
 from multitenant.controllers.admin import audit, connections, tenants, usage
 from multitenant.controllers.tenant import todos, users
 from multitenant.errors import ConfigurationError
@@ -17,12 +17,12 @@ from multitenant.middleware import (
     cors,
     database_resolver,
     error_handlers,
-    login_limits,
     request_log,
     security_headers,
     trusted_proxies,
 )
 from multitenant.middleware.strict_json import StrictRequest
+from multitenant.openapi import DESCRIPTION, SECURITY_SCHEMES
 from multitenant.tenancy.clients import ClientFactory
 from multitenant.tenancy.isolation import IsolationListener
 from multitenant.tenancy.placement import Placement
@@ -35,7 +35,6 @@ MIDDLEWARE = (
     security_headers,
     cors,
     database_resolver,
-    login_limits,
     error_handlers,
 )
 BLUEPRINTS = (
@@ -74,7 +73,8 @@ def create_app(
 
     app = OpenAPI(
         __name__,
-        info=Info(title="Multitenant", version=__version__),
+        info=Info(title="Multitenant", version=__version__, description=DESCRIPTION),
+        security_schemes=SECURITY_SCHEMES,
         validation_error_callback=error_handlers.refuse_invalid_input,
         static_folder=None,
         doc_ui=False,
@@ -87,4 +87,5 @@ def create_app(
         middleware.init_app(app)
     for blueprint in BLUEPRINTS:
         app.register_api(blueprint)
+    app.register_blueprint(docs.blueprint)
     return app

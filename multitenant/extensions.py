@@ -12,6 +12,7 @@ from multitenant.tenancy.authentication import Authenticator
 from multitenant.tenancy.clients import ClientFactory
 from multitenant.tenancy.connection_manager import ConnectionManager
 from multitenant.tenancy.host_names import CACHED_HOSTS, HostNames
+from multitenant.tenancy.login_limits import LoginLimits
 from multitenant.tenancy.membership import Membership
 from multitenant.tenancy.placement import Placement
 from multitenant.tenancy.provisioning import Provisioner
@@ -45,6 +46,7 @@ class Platform:
     credentials: TenantCredentials
     cipher: FieldCipher
     concurrency: TenantConcurrency
+    login_limits: LoginLimits
     usage: Usage
 
     def close(self, timeout: float) -> bool:
@@ -72,14 +74,20 @@ def build_platform(
         vouches=vouches,
         on_dedicated=watcher.ensure_running,
     )
-    credentials = TenantCredentials(connections, cipher, on_retiring=watcher.ensure_running)
+    transaction_seconds = settings.operation_timeout_ms / 1000
+    credentials = TenantCredentials(
+        connections,
+        cipher,
+        on_retiring=watcher.ensure_running,
+        settle_seconds=transaction_seconds,
+    )
     tokens = Tokens(settings)
     hasher = PasswordHasher(
         rounds=settings.bcrypt_rounds,
         parallel=settings.password_hash_concurrency,
         waiting=settings.max_waiting_hashes,
     )
-    transaction_seconds = settings.operation_timeout_ms / 1000
+    concurrency = TenantConcurrency(settings.max_requests_of_a_tenant)
     revocations = Revocations(
         lambda: connections.admin_db,
         RecentAnswers(CACHED_CHECKS, stale_seconds=stale_seconds, vouches=vouches),
@@ -104,10 +112,20 @@ def build_platform(
         revocations=revocations,
         host_names=host_names,
         authenticator=Authenticator(
-            connections, hasher, tokens, revocations, transaction_seconds=transaction_seconds
+            connections,
+            hasher,
+            tokens,
+            revocations,
+            concurrency,
+            transaction_seconds=transaction_seconds,
         ),
         membership=Membership(
-            connections, hasher, tokens, revocations, transaction_seconds=transaction_seconds
+            connections,
+            hasher,
+            tokens,
+            revocations,
+            concurrency,
+            transaction_seconds=transaction_seconds,
         ),
         user_administration=UserAdministration(
             connections, hasher, tokens, revocations, transaction_seconds=transaction_seconds
@@ -131,7 +149,8 @@ def build_platform(
         ),
         credentials=credentials,
         cipher=cipher,
-        concurrency=TenantConcurrency(settings.max_requests_of_a_tenant),
+        concurrency=concurrency,
+        login_limits=LoginLimits(settings.login_rate_limit, lambda: connections.admin_db),
         usage=Usage(connections, pool_size=settings.max_pool_size),
     )
 

@@ -99,7 +99,9 @@ class World:
 
     @property
     def client(self) -> FlaskClient:
-        return self.app.test_client(use_cookies=False)
+        from tests.contract import CheckedClient  # it needs this module
+
+        return CheckedClient(self.app, use_cookies=False)
 
     @property
     def operator(self) -> User:

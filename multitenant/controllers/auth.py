@@ -10,7 +10,6 @@ from multitenant.extensions import platform
 from multitenant.middleware.access import public, with_refresh_token
 from multitenant.middleware.database_resolver import TENANT_HEADER, read_token
 from multitenant.middleware.envelope import answer
-from multitenant.middleware.login_limits import limit_login
 from multitenant.middleware.request_context import (
     current_actor,
     current_claims,
@@ -18,24 +17,35 @@ from multitenant.middleware.request_context import (
     current_tenant,
     unknown_actor,
 )
-from multitenant.schemas.auth import InvitationAcceptance, Login
+from multitenant.openapi import refuses
+from multitenant.schemas.answers import Nothing, ok
+from multitenant.schemas.auth import AcceptedAnswer, InvitationAcceptance, Login, SessionAnswer
 from multitenant.tenancy.authentication import Session, TenantHints
 
 blueprint = APIBlueprint("auth", __name__, url_prefix="/api", abp_tags=[Tag(name="Sessions")])
 
 
-@blueprint.post("/login")
+@blueprint.post("/login", responses=ok(SessionAnswer))
 @public
+@refuses(
+    "credentials_invalid",
+    "tenant_suspended",
+    "tenant_busy",
+    "tenant_maintenance",
+    "tenant_required",
+    "rate_limited",
+)
 def login(body: Login) -> Response:
     """Log in with email and password."""
-    limit_login(body.email)
-    session = platform().authenticator.login(
+    built = platform()
+    built.login_limits.count(request.remote_addr, body.email)
+    session = built.authenticator.login(
         body.email, body.password.get_secret_value(), _hints(body.tenant), unknown_actor()
     )
     return _answer_session(session, "Logged In Successfully", in_cookies=body.use_cookies)
 
 
-@blueprint.post("/refresh")
+@blueprint.post("/refresh", responses=ok(SessionAnswer))
 @with_refresh_token
 def refresh() -> Response:
     """Exchange a refresh token for a new pair; each works once."""
@@ -46,7 +56,7 @@ def refresh() -> Response:
     return _answer_session(session, "Refreshed Successfully", in_cookies=from_cookie)
 
 
-@blueprint.post("/logout")
+@blueprint.post("/logout", responses=ok(Nothing))
 def logout() -> Response:
     """End this session: its access and refresh tokens are refused from now on."""
     platform().authenticator.logout(current_claims(), current_actor())
@@ -55,11 +65,23 @@ def logout() -> Response:
     return response
 
 
-@blueprint.post("/invitations/accept")
+@blueprint.post("/invitations/accept", responses=ok(AcceptedAnswer))
 @public
+@refuses(
+    "token_invalid",
+    "token_expired",
+    "token_revoked",
+    "tenant_mismatch",
+    "tenant_suspended",
+    "tenant_busy",
+    "tenant_maintenance",
+    "rate_limited",
+)
 def accept_invitation(body: InvitationAcceptance) -> Response:
     """Set the first password of an invited user."""
-    user = platform().membership.accept_invitation(
+    built = platform()
+    built.login_limits.count(request.remote_addr, None)
+    user = built.membership.accept_invitation(
         body.token.get_secret_value(),
         body.password.get_secret_value(),
         _hints(None),

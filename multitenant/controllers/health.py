@@ -7,6 +7,8 @@ from multitenant.errors import DatabaseUnavailable
 from multitenant.extensions import platform
 from multitenant.middleware.access import public
 from multitenant.middleware.envelope import answer
+from multitenant.schemas.answers import ok
+from multitenant.schemas.health import HealthAnswer
 from multitenant.tenancy.connection_manager import ping
 from multitenant.tenancy.initialisation import is_initialised
 
@@ -15,14 +17,14 @@ READY_SECONDS = 2.0
 blueprint = APIBlueprint("health", __name__, abp_tags=[Tag(name="Operations")])
 
 
-@blueprint.get("/healthz")
+@blueprint.get("/healthz", responses=ok(HealthAnswer))
 @public
 def healthz() -> Response:
     """The process answers."""
     return answer({"status": "ok"}, "Healthy")
 
 
-@blueprint.get("/readyz")
+@blueprint.get("/readyz", responses=ok(HealthAnswer))
 @public
 def readyz() -> Response:
     """The admin database answers, and has its migrations."""

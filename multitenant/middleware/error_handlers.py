@@ -7,10 +7,11 @@ from typing import NoReturn
 
 from flask import Flask, Response, g
 from pydantic import ValidationError
-from pymongo.errors import ConnectionFailure, PyMongoError
+from pymongo.errors import ConnectionFailure, OperationFailure, PyMongoError
 from werkzeug.exceptions import HTTPException
 
 from multitenant.errors import DatabaseUnavailable, DomainError, ValidationFailed
+from multitenant.extensions import platform
 from multitenant.middleware.envelope import failure
 
 logger = logging.getLogger(__name__)
@@ -52,6 +53,7 @@ CODE_OF_HTTP_STATUS = {
     415: ("unsupported_media_type", "Send the body as application/json"),
 }
 DEFAULT_RETRY_SECONDS = 1
+AUTHENTICATION_FAILED = 18  # MongoDB's code
 # How many errors an answer lists, and how much of a field's name, which may be the caller's.
 MAX_ERRORS = 20
 MAX_SHOWN = 60
@@ -98,6 +100,12 @@ def refuse_invalid_input(error: ValidationError) -> NoReturn:
 
 
 def _answer_database_error(error: PyMongoError) -> Response:
+    if isinstance(error, OperationFailure) and error.code == AUTHENTICATION_FAILED:
+        # The owner of the tenant's server has changed the password.
+        if "tenant" in g:
+            platform().connections.forget(g.tenant.id)
+        logger.error("The tenant's database refuses the credentials")
+        return answer_domain_error(DatabaseUnavailable())
     if (
         error.timeout
         or isinstance(error, ConnectionFailure)

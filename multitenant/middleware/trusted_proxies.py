@@ -5,7 +5,7 @@ the right, past every address that is a trusted proxy's, the first other one is 
 """
 
 from collections.abc import Iterable, Sequence
-from ipaddress import IPv4Network, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Any
 
 from flask import Flask
@@ -44,20 +44,23 @@ class TrustedProxies:
     def _client(self, peer: str, forwarded: str) -> str:
         client = peer
         for hop in reversed(forwarded.split(",")):
-            if not _is_address(hop.strip()):
+            address = _address(hop.strip())
+            if address is None:
                 break  # nobody of ours wrote that; what stands before it is worth nothing
-            client = hop.strip()
+            client = str(address)
             if not self._is_trusted(client):
                 break
         return client
 
     def _is_trusted(self, text: str) -> bool:
-        return _is_address(text) and any(ip_address(text) in network for network in self._trusted)
+        address = _address(text)
+        return address is not None and any(address in network for network in self._trusted)
 
 
-def _is_address(text: str) -> bool:
+def _address(text: str) -> IPv4Address | IPv6Address | None:
+    """The address; an IPv4 address that a socket for both kinds shows as IPv6 is that of IPv4."""
     try:
-        ip_address(text)
+        address = ip_address(text)
     except ValueError:
-        return False
-    return True
+        return None
+    return getattr(address, "ipv4_mapped", None) or address

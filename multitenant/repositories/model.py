@@ -103,6 +103,16 @@ class Model:
         last = items[-1] if more else None
         return Page(items, Position(last[by], last["_id"]).cursor() if last else None)
 
+    def fits(self, document: MongoDocument) -> bool:
+        """Whether the fields that the schema knows are as it says, in a document as stored."""
+        names = {field.db_field: name for name, field in self._document._fields.items()}
+        fields = {names[stored]: value for stored, value in document.items() if stored in names}
+        try:
+            self._document(**fields).validate()
+        except (SchemaError, TypeError, ValueError):
+            return False
+        return True
+
     def ensure_indexes(self) -> None:
         """Create every index that the schema declares. May be run again."""
         for spec in map(dict, self._meta["index_specs"]):

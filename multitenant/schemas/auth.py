@@ -4,7 +4,15 @@ from typing import Annotated
 
 from pydantic import Field, SecretStr, StrictBool
 
-from multitenant.schemas.payload import Email, GivenPassword, Line, NewPassword, Payload
+from multitenant.schemas.payload import (
+    Answer,
+    Email,
+    GivenPassword,
+    Id,
+    Line,
+    NewPassword,
+    Payload,
+)
 
 
 class Login(Payload):
@@ -21,3 +29,19 @@ class InvitationAcceptance(Payload):
 
     token: Annotated[SecretStr, Field(min_length=1, max_length=4096)]
     password: NewPassword
+
+
+class SessionAnswer(Answer):
+    """Who has logged in; with `useCookies` the tokens are in cookies, and not here."""
+
+    access_token: str = ""
+    refresh_token: str = ""
+    user_id: Id
+    tenant_id: Id
+    role: str
+
+
+class AcceptedAnswer(Answer):
+    """Who has accepted an invitation."""
+
+    user_id: Id

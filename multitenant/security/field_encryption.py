@@ -32,7 +32,7 @@ class FieldCipher:
             for secret in secrets
         }
         self._current = next(iter(self._keys))
-        self._digest_key = _derive(secrets[0], b"multitenant digest")
+        self._digest_keys = [_derive(secret, b"multitenant digest") for secret in secrets]
 
     @property
     def current_key_id(self) -> str:
@@ -75,9 +75,11 @@ class FieldCipher:
             ) from error
         return text.decode()
 
-    def digest(self, text: str) -> str:
-        """A fingerprint of the text that says nothing about it without the key."""
-        return hmac.new(self._digest_key, text.encode(), hashlib.sha256).hexdigest()
+    def digests(self, text: str) -> list[str]:
+        """Fingerprints of the text, one under each key, which say nothing about it without."""
+        return [
+            hmac.new(key, text.encode(), hashlib.sha256).hexdigest() for key in self._digest_keys
+        ]
 
 
 def _binding(record_id: object, field: str) -> bytes:

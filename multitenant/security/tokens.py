@@ -39,6 +39,7 @@ class Impersonator:
     """The operator who acts as a user (the `act` claim of RFC 8693), and their own session."""
 
     user_id: ObjectId
+    tenant_id: ObjectId
     family: str
     version: int
 
@@ -143,6 +144,7 @@ class Tokens:
                 "fam": uuid4().hex,
                 "act": {
                     "sub": str(operator.user_id),
+                    "tenantId": str(operator.tenant_id),
                     "fam": operator.family,
                     "ver": operator.version,
                 },
@@ -242,7 +244,9 @@ def _claims(decoded: dict[str, Any]) -> Claims:
 def _impersonator(act: dict[str, Any] | None) -> Impersonator | None:
     if act is None:
         return None
-    return Impersonator(ObjectId(act["sub"]), str(act["fam"]), int(act["ver"]))
+    return Impersonator(
+        ObjectId(act["sub"]), ObjectId(act["tenantId"]), str(act["fam"]), int(act["ver"])
+    )
 
 
 def expiry(claims: Claims) -> datetime:

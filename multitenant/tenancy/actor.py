@@ -2,13 +2,14 @@
 
 import getpass
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import Any, Literal, Self
 from uuid import uuid4
 
 from bson import ObjectId
 
 from multitenant.repositories.admin import audit
-from multitenant.repositories.model import MongoDatabase
+from multitenant.repositories.model import MongoDatabase, utc_now
 
 Outcome = Literal["success", "failure"]
 
@@ -41,10 +42,11 @@ class Actor:
         tenant_id: ObjectId | None,
         *,
         outcome: Outcome = "success",
+        kept_for: timedelta | None = None,
         **details: Any,
     ) -> None:
         """Write to the audit log what this actor did, or tried. Call it in the transaction of the
-        deed: then neither exists without the other."""
+        deed: then neither exists without the other. It is kept for ever, unless told otherwise."""
         audit.insert_audit(
             admin_db,
             actor=self.user_id,
@@ -56,4 +58,5 @@ class Actor:
             request_id=self.request_id,
             ip=self.ip,
             details=details,
+            expires_at=utc_now() + kept_for if kept_for else None,
         )

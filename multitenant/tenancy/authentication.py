@@ -1,15 +1,19 @@
 """Logging in: from an email and a password to a user of one tenant, and on by refresh."""
 
 from dataclasses import dataclass
+from datetime import timedelta
 
 from bson import ObjectId
+from pymongo.errors import PyMongoError
 
 from multitenant.errors import (
     AlreadyExists,
     Conflict,
     CredentialsInvalid,
+    DatabaseUnavailable,
     DomainError,
     NotFound,
+    TenantBusy,
     TenantRequired,
     TokenRevoked,
 )
@@ -24,10 +28,12 @@ from multitenant.tenancy.host_names import NOBODY, NamedTenant
 from multitenant.tenancy.isolation import widened_scope
 from multitenant.tenancy.revocations import Revocations
 from multitenant.tenancy.tenant import Tenant
+from multitenant.tenancy.tenant_concurrency import TenantConcurrency
 from multitenant.tenancy.transactions import run_transaction
 
 # An email in more tenants than this must name one: each costs a hash.
 MAX_CANDIDATES = 5
+REFUSED_LOGINS_KEPT = timedelta(days=90)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +76,7 @@ class Authenticator:
         hasher: PasswordHasher,
         tokens: Tokens,
         revoked: Revocations,
+        concurrency: TenantConcurrency,
         *,
         transaction_seconds: float,
     ) -> None:
@@ -77,6 +84,7 @@ class Authenticator:
         self._hasher = hasher
         self._tokens = tokens
         self._revoked = revoked
+        self._concurrency = concurrency
         self._transaction_seconds = transaction_seconds
 
     def login(self, email: str, password: str, hints: TenantHints, actor: Actor) -> Session:
@@ -88,21 +96,24 @@ class Authenticator:
         audit log has it before anybody is answered.
         """
         admin_db = self._connections.admin_db
-        records = tenants.find_tenants_by_ids(
-            admin_db, tenant_users.find_tenant_ids(admin_db, email)
-        )
+        memberships = tenant_users.find_memberships(admin_db, email)
         candidates = [
             tenant
-            for tenant in map(Tenant.of, records)
+            for tenant in map(Tenant.of, tenants.find_tenants_by_ids(admin_db, [*memberships]))
             if tenant.status != "deleted" and hints.fit(tenant)
         ][:MAX_CANDIDATES]
-        fitting = [
-            (tenant, user)
-            for tenant in candidates
-            if (user := self._verified_user(tenant, email, password))
-        ]
+        fitting, unreachable = [], None
+        for candidate in candidates:
+            try:
+                found = self._find_user(candidate, memberships[candidate.id])
+            except (PyMongoError, DatabaseUnavailable, TenantBusy) as error:
+                found, unreachable = None, error
+            if self._opens(found, password):
+                fitting.append((candidate, found))
         if not candidates:
-            self._hasher.verify(password, None)
+            self._opens(None, password)
+        if unreachable and not fitting:
+            raise unreachable
         tenant, user = fitting[0] if len(fitting) == 1 else (None, None)
         try:
             if not fitting:
@@ -117,6 +128,7 @@ class Authenticator:
                 "auth.login",
                 tried.id if tried else None,
                 outcome="failure",
+                kept_for=REFUSED_LOGINS_KEPT,
                 email=email,
                 code=error.code,
             )
@@ -130,7 +142,7 @@ class Authenticator:
         A second use of the same token means that somebody else has it: the whole family is
         withdrawn. Raises TokenRevoked.
         """
-        user = users.find_user(db, claims.user_id)
+        user = users.find_sound_user(db, claims.user_id)
         if user is None or user["status"] != "active":
             raise TokenRevoked()
         # After the user was read: a password change before that is seen here, and one after it
@@ -168,7 +180,7 @@ class Authenticator:
             if tenant.status == "deleted":
                 raise Conflict("The tenant is deleted")
             tenant.ensure_usable()
-            user = users.find_user(lease.database, user_id)
+            user = users.find_sound_user(lease.database, user_id)
             if user is None:
                 raise NotFound("There is no such user in this tenant")
             if user["status"] != "active":
@@ -199,11 +211,20 @@ class Authenticator:
         run_transaction(self._connections.admin_client, end, seconds=self._transaction_seconds)
         self._revoked.forget()
 
-    def _verified_user(self, tenant: Tenant, email: str, password: str) -> MongoDocument | None:
-        with self._connections.lease(tenant.id) as lease, widened_scope(tenant.db_name):
-            user = users.find_user_by_email(lease.database, email)
+    def _find_user(self, tenant: Tenant, user_id: ObjectId) -> MongoDocument | None:
+        """The user whom the membership means; another one of the same email is nobody, and so is
+        one that the owner of the database has made up wrongly."""
+        with (
+            self._concurrency.entered(tenant.id),
+            self._connections.lease(tenant.id) as lease,
+            widened_scope(tenant.db_name),
+        ):
+            return users.find_sound_user(lease.database, user_id)
+
+    def _opens(self, user: MongoDocument | None, password: str) -> bool:
+        """Whether the password is that of an active user, at the cost of one hash in any case."""
         fits = self._hasher.verify(password, user.get("password") if user else None)
-        return user if fits and user and user["status"] == "active" else None
+        return fits and user is not None and user["status"] == "active"
 
     def _session(self, tenant: Tenant, user: MongoDocument, *, family: str | None) -> Session:
         role = tenant.role_of(user)

@@ -86,7 +86,11 @@ class ConnectionManager:
         """Lease the tenant's database; see TenantCache.lease()."""
         lease = self._tenants.lease(tenant_id)
         if lease.tenant.isolation == "dedicated":
-            self._on_dedicated()
+            try:
+                self._on_dedicated()
+            except BaseException:
+                lease.release()
+                raise
         return lease
 
     def forget(self, tenant_id: ObjectId) -> None:

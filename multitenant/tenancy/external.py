@@ -6,8 +6,9 @@ identity, only replica sets, and only an empty database, which is then marked as
 """
 
 import contextlib
-from collections.abc import Iterator, Sequence
-from urllib.parse import parse_qsl, urlsplit
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import pymongo
 from bson import ObjectId
@@ -24,15 +25,17 @@ from pymongo.uri_parser import parse_uri
 from multitenant.config import RESERVED_DATABASES
 from multitenant.errors import AlreadyExists, ValidationFailed
 from multitenant.repositories.model import MongoDatabase
-from multitenant.tenancy.clients import Client
 
 FIELD = "dbUri"
 OWNER_COLLECTION = "owner"
 OWNER_ID = "tenant"
 CHECK_SECONDS = 5.0
-MAX_DB_NAME_BYTES = 63
-SCHEMES = ("mongodb", "mongodb+srv")
-OPTIONS = ("replicaset", "authsource", "authmechanism", "tls", "ssl", "retrywrites", "w")
+DB_NAME = re.compile(r"[A-Za-z0-9_-]{1,63}")
+SRV_SCHEME = "mongodb+srv://"
+SCHEMES = ("mongodb://", SRV_SCHEME)
+AMBIGUOUS = re.compile(r"[;#\\\s\x00-\x1f\x7f]")
+"""What URI parsers understand differently, or do not expect."""
+OPTIONS = ("replicaset", "authsource", "authmechanism", "tls", "ssl", "retrywrites")
 MECHANISMS = ("SCRAM-SHA-256", "SCRAM-SHA-1")
 REFUSED = {13, 18}
 """MongoDB's codes for Unauthorized and AuthenticationFailed."""
@@ -46,25 +49,26 @@ def check_uri(uri: str, allowed: Sequence[str]) -> str | None:
     """
     if not allowed:
         raise _refusal("is not offered here: TENANT_URI_ALLOWED_HOSTS lists no host")
-    try:
-        parts = urlsplit(uri)
-    except ValueError as error:
-        raise _refusal("is not a MongoDB URI") from error
-    if parts.scheme not in SCHEMES:
+    if not uri.startswith(SCHEMES):
         raise _refusal("must begin with mongodb:// or mongodb+srv://")
-    _ensure_allowed(parts.netloc.rpartition("@")[2].split(","), allowed)
-    _ensure_harmless(parse_qsl(parts.query, keep_blank_values=True))
+    if AMBIGUOUS.search(uri):
+        raise _refusal("has a character that must be written as %XX")
+    if uri.startswith(SRV_SCHEME):  # before its servers are looked up
+        _ensure_allowed([(_srv_name(uri), None)], allowed)
     try:
         parsed = parse_uri(uri, warn=False)
     except (InvalidURI, ConfigurationError, ValueError) as error:
         raise _refusal("is not a MongoDB URI, or its name cannot be looked up") from error
+    # What counts is what the driver has understood.
+    _ensure_allowed(parsed["nodelist"], allowed)
+    _ensure_harmless(parsed["options"])
     if not parsed["username"] or not parsed["password"]:
         raise _refusal("needs a user and a password")
     name: str | None = parsed["database"]
     if parsed["collection"] or name in RESERVED_DATABASES:
         raise _refusal("must name no collection and none of MongoDB's own databases")
-    if name and len(name.encode()) > MAX_DB_NAME_BYTES:
-        raise _refusal(f"names a database of more than {MAX_DB_NAME_BYTES} bytes")
+    if name and not DB_NAME.fullmatch(name):
+        raise _refusal("names a database otherwise than by 1 to 63 letters, digits, '_' and '-'")
     return name
 
 
@@ -76,7 +80,7 @@ def ensure_usable(db: MongoDatabase, allowed: Sequence[str]) -> None:
         db.command("ping")
     if "setName" not in hello and hello.get("msg") != "isdbgrid":
         raise _refusal("is not a replica set, which transactions need")
-    _ensure_allowed([f"{host}:{port}" for host, port in _members(db.client)], allowed)
+    _ensure_allowed([*db.client.topology_description.server_descriptions()], allowed)
 
 
 def claim(db: MongoDatabase, tenant_id: ObjectId, admin_db_name: str) -> None:
@@ -87,15 +91,15 @@ def claim(db: MongoDatabase, tenant_id: ObjectId, admin_db_name: str) -> None:
     """
     owner = {"_id": OWNER_ID, "tenantId": tenant_id, "adminDb": admin_db_name}
     with _explained(), pymongo.timeout(CHECK_SECONDS):
-        others = set(db.list_collection_names()) - {OWNER_COLLECTION}
-        if others:
+        taken = AlreadyExists("This database belongs to another tenant", incorrect_field=FIELD)
+        if db[OWNER_COLLECTION].find_one({"_id": OWNER_ID}):
+            raise taken
+        if db.list_collection_names():
             raise _refusal(f"leads to the database {db.name}, which is not empty")
         try:
             db[OWNER_COLLECTION].insert_one(owner)
         except DuplicateKeyError as error:
-            raise AlreadyExists(
-                "This database belongs to another tenant", incorrect_field=FIELD
-            ) from error
+            raise taken from error
 
 
 def is_claimed_by(db: MongoDatabase, tenant_id: ObjectId) -> bool:
@@ -118,37 +122,39 @@ def _explained() -> Iterator[None]:
         if error.timeout:
             raise _refusal("leads to no server that answers in time") from error
         raise
+    except ValueError as error:  # a password that SCRAM cannot take
+        raise _refusal("has a user or password that no server can take") from error
 
 
-def _ensure_harmless(options: Sequence[tuple[str, str]]) -> None:
+def _srv_name(uri: str) -> str:
+    """The name of which a `mongodb+srv` URI asks the DNS."""
+    return re.split("[/?]", uri.removeprefix(SRV_SCHEME), maxsplit=1)[0].rpartition("@")[2]
+
+
+def _ensure_harmless(options: Mapping[str, Any]) -> None:
     """Refuse options that would read this machine's files, use its identity or weaken TLS."""
-    for option, value in options:
+    for option, value in options.items():
         if option.lower() not in OPTIONS:
             raise _refusal(f"has an option that is not taken; taken are {', '.join(OPTIONS)}")
         if option.lower() == "authmechanism" and value not in MECHANISMS:
             raise _refusal(f"has an authMechanism other than {' and '.join(MECHANISMS)}")
 
 
-def _members(client: Client) -> list[tuple[str, int | None]]:
-    return list(client.topology_description.server_descriptions())
-
-
-def _ensure_allowed(hosts: Sequence[str], allowed: Sequence[str]) -> None:
-    for host in hosts:
-        if not any(_fits(host.lower(), pattern) for pattern in allowed):
+def _ensure_allowed(hosts: Sequence[tuple[str, int | None]], allowed: Sequence[str]) -> None:
+    for host, port in hosts:
+        if not any(_fits(host.lower(), port, pattern) for pattern in allowed):
             raise _refusal("leads to a host that TENANT_URI_ALLOWED_HOSTS does not list")
 
 
-def _fits(host: str, pattern: str) -> bool:
-    """Whether `host`, with or without a port, is what the pattern allows: one host or, with
-    `*.`, every host below a domain; on any port, or the one that it names."""
-    name, _, port = host.partition(":")
-    wanted_name, _, wanted_port = pattern.partition(":")
-    if wanted_port and (port or "27017") != wanted_port:
+def _fits(host: str, port: int | None, pattern: str) -> bool:
+    """Whether the server is what the pattern allows: one host or, with `*.`, every host below a
+    domain; on any port, or the one that it names."""
+    wanted, _, wanted_port = pattern.partition(":")
+    if wanted_port and str(port) != wanted_port:
         return False
-    if wanted_name.startswith("*."):
-        return name.endswith(wanted_name[1:]) and len(name) >= len(wanted_name)
-    return name == wanted_name
+    if wanted.startswith("*."):
+        return re.fullmatch(rf"[a-z0-9.-]+{re.escape(wanted[1:])}", host) is not None
+    return host == wanted
 
 
 def _refusal(message: str) -> ValidationFailed:

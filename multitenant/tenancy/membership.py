@@ -20,6 +20,7 @@ from multitenant.tenancy.connection_manager import ConnectionManager
 from multitenant.tenancy.isolation import widened_scope
 from multitenant.tenancy.revocations import Revocations
 from multitenant.tenancy.tenant import Tenant
+from multitenant.tenancy.tenant_concurrency import TenantConcurrency
 
 
 class Membership:
@@ -31,6 +32,7 @@ class Membership:
         hasher: PasswordHasher,
         tokens: Tokens,
         revoked: Revocations,
+        concurrency: TenantConcurrency,
         *,
         transaction_seconds: float,
     ) -> None:
@@ -38,6 +40,7 @@ class Membership:
         self._hasher = hasher
         self._tokens = tokens
         self._revoked = revoked
+        self._concurrency = concurrency
         self._transaction_seconds = transaction_seconds
 
     def change_password(
@@ -80,6 +83,7 @@ class Membership:
         def end_other_sessions() -> None:
             revocations.upsert_user_revocation(
                 self._connections.admin_db,
+                tenant.id,
                 claims.user_id,
                 version=version,
                 except_family=claims.family,
@@ -107,7 +111,10 @@ class Membership:
         before.
         """
         claims = self._tokens.verify(token, "invitation")
-        with self._connections.lease(claims.tenant_id) as lease:
+        with (
+            self._concurrency.entered(claims.tenant_id),
+            self._connections.lease(claims.tenant_id) as lease,
+        ):
             if not hints.fit(lease.tenant):
                 raise TenantMismatch
             lease.tenant.ensure_usable()

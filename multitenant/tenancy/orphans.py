@@ -17,7 +17,7 @@ from multitenant.security.field_encryption import FieldCipher
 from multitenant.tenancy.clusters import EXTERNAL_CLUSTER
 from multitenant.tenancy.connection_manager import ConnectionManager
 from multitenant.tenancy.database_users import UNAUTHORIZED, drop_all_users
-from multitenant.tenancy.external import is_claimed_by
+from multitenant.tenancy.external import OWNER_COLLECTION, is_claimed_by
 from multitenant.tenancy.isolation import widened_scope
 
 logger = logging.getLogger(__name__)
@@ -34,10 +34,19 @@ def find_orphans(admin_db: MongoDatabase, *, older_than: timedelta) -> list[Mong
 
 
 def drop_orphan(
-    connections: ConnectionManager, cipher: FieldCipher, tenant_id: ObjectId, note: MongoDocument
+    connections: ConnectionManager,
+    cipher: FieldCipher,
+    tenant_id: ObjectId,
+    note: MongoDocument,
+    *,
+    keep_note: bool = False,
 ) -> bool:
     """Drop the database that the note tells of, with its users; return whether it was dropped,
-    which it is not when it turns out to be a tenant's."""
+    which it is not when it turns out to be a tenant's.
+
+    With `keep_note` it will be dropped once more, later: a request that is still under way may
+    write to it, and so make it again.
+    """
     admin_db = connections.admin_db
     if not provisionings.claim_provisioning(admin_db, tenant_id):
         return False
@@ -52,13 +61,14 @@ def drop_orphan(
         if _is_in_use(db, note):
             logger.error("%s is noted as a left-over, but is in use; look at it", db.name)
             return False
-        if note["hasUsers"]:
-            _drop_users(db)
         # A server of somebody else's must say itself that this is ours: the mark is our first
         # write there.
         if note["cluster"] != EXTERNAL_CLUSTER or is_claimed_by(db, tenant_id):
             _drop(db)
-    provisionings.delete_provisioning(admin_db, tenant_id)
+        if note["cluster"] != EXTERNAL_CLUSTER:
+            _drop_users(db, expected=note["hasUsers"])
+    if not keep_note:
+        provisionings.delete_provisioning(admin_db, tenant_id)
     return True
 
 
@@ -71,14 +81,15 @@ def _is_in_use(db: MongoDatabase, note: MongoDocument) -> bool:
     return db["users"].find_one({}, {"_id": 1}) is not None
 
 
-def _drop_users(db: MongoDatabase) -> None:
+def _drop_users(db: MongoDatabase, *, expected: bool) -> None:
     try:
         drop_all_users(db)
     except OperationFailure as error:
         if error.code != UNAUTHORIZED:
             raise
         # Who may not drop users could not make any, either, unless the right was taken away.
-        logger.warning("The platform's MongoDB user may not drop the users of %s", db.name)
+        if expected:
+            logger.warning("The platform's MongoDB user may not drop the users of %s", db.name)
 
 
 def _drop(db: MongoDatabase) -> None:
@@ -88,5 +99,6 @@ def _drop(db: MongoDatabase) -> None:
     except OperationFailure as error:
         if error.code != UNAUTHORIZED:
             raise
-        for name in db.list_collection_names():
+        names = [name for name in db.list_collection_names() if not name.startswith("system.")]
+        for name in sorted(names, key=lambda name: name == OWNER_COLLECTION):  # the mark last
             db.drop_collection(name)

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from pymongo.errors import OperationFailure
-from pymongo.uri_parser import parse_uri
 
 from multitenant.repositories.model import MongoDatabase
 from multitenant.security.field_encryption import FieldCipher
@@ -14,8 +13,8 @@ from multitenant.tenancy.database_users import DatabaseUser
 from multitenant.tenancy.tenant import Tenant
 
 AUTHENTICATION_FAILED = 18
-SRV_SERVERS = 3
-"""How many servers to expect behind a `mongodb+srv` name that was not looked up yet."""
+EXTERNAL_SERVERS = 3
+"""How many servers to expect behind a URI before they are known: what most replica sets have."""
 
 
 class CredentialsRefused(Exception):
@@ -71,10 +70,7 @@ class TenantPlacement:
             return 0
         if tenant.db_uri is None:
             return self._factory.dedicated_limit(self._clusters.servers(tenant.cluster))
-        uri = self._uri(tenant)
-        if uri.startswith("mongodb+srv:"):
-            return self._factory.dedicated_limit(SRV_SERVERS)
-        return self._factory.dedicated_limit(len(parse_uri(uri)["nodelist"]))
+        return self._factory.dedicated_limit(EXTERNAL_SERVERS)
 
     def _open(self, tenant: Tenant) -> OpenedClient:
         if tenant.db_uri is not None:

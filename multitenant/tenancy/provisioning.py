@@ -173,7 +173,7 @@ class Provisioner:
             try:
                 self._prepare_and_commit(plan, db, note)
             except Exception as error:
-                if not may_be_committed(error):
+                if not may_be_committed(error) and not _may_still_arrive(error):
                     self._discard(plan.tenant_id, note)
                 raise
 
@@ -223,7 +223,7 @@ class Provisioner:
             idempotency_keys.insert_idempotency_key(
                 admin_db,
                 plan.idempotency_key,
-                fingerprint=self._fingerprint(plan.new),
+                fingerprint=self._fingerprints(plan.new)[0],
                 tenant_id=plan.tenant_id,
                 user_id=plan.user_id,
                 invitation_id=plan.invitation_id,
@@ -269,7 +269,7 @@ class Provisioner:
         kept = idempotency_keys.find_idempotency_key(self._connections.admin_db, key)
         if kept is None:
             return None
-        if kept["fingerprint"] != self._fingerprint(new):
+        if kept["fingerprint"] not in self._fingerprints(new):
             message = "was used for another request before"
             raise ValidationFailed(
                 f"This Idempotency-Key {message}",
@@ -298,10 +298,19 @@ class Provisioner:
             )
         return ProvisionedTenant(tenant_id, user_id, token)
 
-    def _fingerprint(self, new: NewTenant) -> str:
-        """Tells one request from another. The password is not part of it: a hash of it here
-        could be guessed at. The URI is, under a key."""
+    def _fingerprints(self, new: NewTenant) -> list[str]:
+        """What tells one request from another, the first to be kept. The password is not part of
+        it: a hash of it here could be guessed at. The URI is, under each key."""
         body = new.model_dump(mode="json", exclude={"password", "db_uri"})
         body["invited"] = new.password is None
-        body["uri"] = self._cipher.digest(new.db_uri.get_secret_value()) if new.db_uri else None
-        return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+        uris = self._cipher.digests(new.db_uri.get_secret_value()) if new.db_uri else [None]
+        return [
+            hashlib.sha256(json.dumps({**body, "uri": uri}, sort_keys=True).encode()).hexdigest()
+            for uri in uris
+        ]
+
+
+def _may_still_arrive(error: BaseException) -> bool:
+    """Whether a write to a server of somebody else's was given up, and may yet be done."""
+    cause = error.__cause__
+    return isinstance(cause, PyMongoError) and cause.timeout

@@ -2,10 +2,8 @@
 
 from collections.abc import Callable
 
-from bson import ObjectId
-
 from multitenant.errors import TokenRevoked
-from multitenant.repositories.admin.revocations import find_revocations
+from multitenant.repositories.admin.revocations import find_revocations, user_key
 from multitenant.repositories.model import MongoDatabase, MongoDocument
 from multitenant.security.tokens import Claims
 from multitenant.tenancy.recent_answers import RecentAnswers
@@ -34,11 +32,11 @@ class Revocations:
         """The same, read at this moment. `token_version` is what the user's own record says: a
         token below it needs a revocation that excepts its family, since the process that was to
         write one may have ended before it did."""
-        ids: list[str | ObjectId] = [claims.family, claims.user_id]
+        ids = [claims.family, user_key(claims.tenant_id, claims.user_id)]
         if claims.type != "refresh":
             ids.append(claims.id)
-        if claims.impersonator:
-            ids += [claims.impersonator.family, claims.impersonator.user_id]
+        if operator := claims.impersonator:
+            ids += [operator.family, user_key(operator.tenant_id, operator.user_id)]
         found = find_revocations(self._admin_db(), ids)
         if any(_withdraws(record, claims) for record in found):
             raise TokenRevoked()
@@ -55,7 +53,7 @@ def _withdraws(record: MongoDocument, claims: Claims) -> bool:
     """Whether the record, which is about this token, says that it is void. A record of a user
     is about the tokens of older versions only."""
     for session in (claims, claims.impersonator):
-        if session is not None and record["_id"] == session.user_id:
+        if session and record["_id"] == user_key(session.tenant_id, session.user_id):
             return session.version < record["version"] and session.family != record.get(
                 "exceptFamily"
             )

@@ -16,6 +16,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from bson import ObjectId
@@ -31,6 +32,9 @@ from multitenant.tenancy.tenant import Tenant
 LoadTenant = Callable[[ObjectId], Tenant | None]
 
 NEVER = float("-inf")
+CLOSERS = 16
+ROOM_SECONDS = 1.0
+"""How long a new client waits for room that leases under way will leave."""
 ATTEMPTS = 3
 """To connect with credentials that may be replaced between reading and using them."""
 
@@ -125,18 +129,12 @@ class TenantCache:
         return self._await(flight) if joined else self._fly(tenant_id, flight)
 
     def forget(self, tenant_id: ObjectId) -> None:
-        """Make the next lease read the tenant's record, because it has changed. A client of the
-        tenant's own is closed as soon as nobody leases it: its credentials may be on their way
-        out."""
+        """Make the next lease read the tenant's record, because it has changed."""
         with self._lock:
             self._flights.pop(tenant_id, None)  # what it reads may be from before the change
             entry = self._entries.get(tenant_id)
             if entry is not None:
                 entry.checked_at = NEVER
-                if entry.connection.own is not None:
-                    self._drop(tenant_id)
-            unused = self._take_unused()
-        _close(unused)
 
     def forget_all(self) -> None:
         """Make the next lease of every tenant read its record."""
@@ -146,11 +144,13 @@ class TenantCache:
                 entry.checked_at = NEVER
 
     def close_idle(self) -> None:
-        """Close the clients of single tenants that nobody has used for `idle_seconds`."""
+        """Close the clients of single tenants that nobody has used for `idle_seconds`, or whose
+        tenant has changed since: their credentials may be on their way out."""
         with self._lock:
             oldest = self._clock() - self._idle_seconds
             for entry in [*self._own.values()]:
-                if self._is_idle(entry) and entry.used_at < oldest:
+                out_of_date = entry.used_at < oldest or entry.checked_at == NEVER
+                if self._is_idle(entry) and out_of_date:
                     self._drop(entry.tenant.id)
             unused = self._take_unused()
         _close(unused)
@@ -297,22 +297,27 @@ class TenantCache:
 
     def _reserve(self, sockets: int) -> None:
         """Make room for a new client, by closing idle ones; raise DatabaseUnavailable when there
-        are too few of those."""
+        are too few of those, and none is given back soon."""
         if not sockets:
             return
         room = self._room() - sockets
         unused: list[OpenedClient] = []
-        with self._lock:
+
+        def fits() -> bool:
             while (full := self._opened_sockets() + self._reserved > room) and (
                 idle := next(filter(self._is_idle, self._own.values()), None)
             ):
                 self._drop(idle.tenant.id)
                 self._evictions += 1
-                unused += self._take_unused()
-            if not full:
+                unused.extend(self._take_unused())
+            return not full
+
+        with self._lock:
+            fitted = self._lock.wait_for(fits, ROOM_SECONDS)
+            if fitted:
                 self._reserved += sockets
         _close(unused)
-        if full:
+        if not fitted:
             raise DatabaseUnavailable(
                 "All connections for dedicated tenants are in use; try again shortly"
             )
@@ -387,5 +392,9 @@ class TenantCache:
 
 
 def _close(clients: list[OpenedClient]) -> None:
-    for client in clients:
-        client.close()
+    """Close them, several at a time: each may take a second."""
+    if len(clients) == 1:
+        clients[0].close()
+    elif clients:
+        with ThreadPoolExecutor(min(len(clients), CLOSERS)) as pool:
+            list(pool.map(lambda client: client.close(), clients))

@@ -1,6 +1,8 @@
 """How many requests of one tenant a process serves at a time."""
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from bson import ObjectId
 
@@ -23,6 +25,15 @@ class TenantConcurrency:
             if count >= self._limit:
                 raise TenantBusy(retry_after=1)
             self._in_flight[tenant_id] = count + 1
+
+    @contextmanager
+    def entered(self, tenant_id: ObjectId) -> Iterator[None]:
+        """enter(), and leave() at the end of the block."""
+        self.enter(tenant_id)
+        try:
+            yield
+        finally:
+            self.leave(tenant_id)
 
     def leave(self, tenant_id: ObjectId) -> None:
         """Count one request less."""

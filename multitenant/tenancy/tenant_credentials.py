@@ -8,17 +8,17 @@ connects just after, is refused by MongoDB and reads it again (`TenantCache`).
 """
 
 import logging
-import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import pymongo
-from bson import ObjectId
 from pymongo.errors import PyMongoError
 
-from multitenant.errors import Conflict
+from multitenant.errors import Conflict, DecryptionFailed
 from multitenant.repositories.admin import tenants
 from multitenant.repositories.model import MongoDatabase, MongoDocument
 from multitenant.security.field_encryption import FieldCipher
@@ -26,8 +26,8 @@ from multitenant.tenancy.clusters import DEFAULT_CLUSTER, EXTERNAL_CLUSTER
 from multitenant.tenancy.connection_manager import ConnectionManager
 from multitenant.tenancy.database_users import (
     DatabaseUser,
+    connected_users,
     create_user,
-    drop_unused_users,
     drop_user,
     list_made_users,
 )
@@ -40,6 +40,16 @@ RETIRE_SECONDS = 2.0
 """How long one attempt to drop an old user may take."""
 
 
+@dataclass(slots=True, eq=False)
+class _Retiring:
+    """A user whose last connection this process waits for."""
+
+    db: MongoDatabase
+    name: str
+    settled_at: float
+    seen_gone: bool = False
+
+
 class TenantCredentials:
     """Makes and retires the MongoDB users of dedicated tenants."""
 
@@ -49,14 +59,15 @@ class TenantCredentials:
         cipher: FieldCipher,
         *,
         on_retiring: Callable[[], None],
+        settle_seconds: float,
     ) -> None:
-        """`on_retiring` is called when retire_unused() will have something to do."""
+        """`on_retiring` is called when retire_unused() will have something to do. After
+        `settle_seconds` nobody connects any more with credentials read before a change."""
         self._connections = connections
         self._cipher = cipher
         self._on_retiring = on_retiring
-        self._retiring: dict[ObjectId, tuple[MongoDatabase, set[str]]] = {}
-        """Users whose last connection this process waits for, by tenant."""
-        self._lock = threading.Lock()
+        self._settle_seconds = settle_seconds
+        self._retiring: list[_Retiring] = []
 
     @contextmanager
     def replaced(self, record: MongoDocument, isolation: str) -> Iterator[dict[str, Any]]:
@@ -86,38 +97,51 @@ class TenantCredentials:
                         drop_user(db, user.name)
                     raise
             if old := record.get("credentials"):
-                self._retire(tenant_id, db, DatabaseUser.of(tenant_id, old, self._cipher).name)
+                self._retire(db, DatabaseUser.of(tenant_id, old, self._cipher).name)
 
     def retire_unused(self) -> None:
-        """Drop the users whose last connection is gone. Called about once a second; what a
+        """Drop the users whose last connection is gone. Called about twice a second; what a
         process that ends has not dropped, `multitenant tenants gc` drops."""
-        for tenant_id, (db, names) in [*self._retiring.items()]:
+        for retiring in [*self._retiring]:
+            if time.monotonic() < retiring.settled_at:
+                continue
             try:
                 with pymongo.timeout(RETIRE_SECONDS):
-                    left = drop_unused_users(db, set(names))
+                    self._retire_one(retiring)
             except PyMongoError as error:
-                logger.warning("Old users of %s are still there: %s", db.name, type(error).__name__)
-                continue
-            with self._lock:
-                names -= names - left
-                if not names:
-                    self._retiring.pop(tenant_id, None)
+                name = retiring.db.name
+                logger.warning("An old user of %s is still there: %s", name, type(error).__name__)
+
+    def _retire_one(self, retiring: "_Retiring") -> None:
+        """Drop the user once nobody was connected twice in a row: a pool may be between two
+        connections when it is looked at."""
+        if retiring.name in connected_users(retiring.db):
+            retiring.seen_gone = False
+        elif not retiring.seen_gone:
+            retiring.seen_gone = True
+        else:
+            drop_user(retiring.db, retiring.name)
+            self._retiring.remove(retiring)
 
     def find_leftover_users(self, *, before: datetime) -> Iterator[tuple[MongoDatabase, set[str]]]:
         """Go through the tenant databases that have users, made before that time, whom no
         tenant's record names."""
         client = self._connections.cluster_client(DEFAULT_CLUSTER)
         made = list_made_users(client)
-        records = tenants.find_tenants_by_db_names(self._connections.admin_db, [*made])
+        records = tenants.find_tenants_by_db_names(
+            self._connections.admin_db, DEFAULT_CLUSTER, [*made]
+        )
         for record in records:
             names = {name for name, made_at in made[record["dbName"]].items() if made_at < before}
-            if credentials := record.get("credentials"):
-                names.discard(DatabaseUser.of(record["_id"], credentials, self._cipher).name)
+            try:
+                if credentials := record.get("credentials"):
+                    names.discard(DatabaseUser.of(record["_id"], credentials, self._cipher).name)
+            except DecryptionFailed:
+                logger.exception("The users of %s are left alone", record["dbName"])
+                continue
             if names:
                 yield client[record["dbName"]], names
 
-    def _retire(self, tenant_id: ObjectId, db: MongoDatabase, name: str) -> None:
-        with self._lock:
-            _, names = self._retiring.setdefault(tenant_id, (db, set()))
-            names.add(name)
+    def _retire(self, db: MongoDatabase, name: str) -> None:
+        self._retiring.append(_Retiring(db, name, time.monotonic() + self._settle_seconds))
         self._on_retiring()

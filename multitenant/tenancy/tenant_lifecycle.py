@@ -83,10 +83,13 @@ class TenantLifecycle:
             fields["db_uri"] = self._moved_uri(record, changes.db_uri.get_secret_value())
         isolation = fields.pop("isolation", record["isolation"])
         if isolation == record["isolation"]:
-            return self._update(record, actor, "tenant.change", fields, fields=named)
-        with self._credentials.replaced(record, isolation) as replaced:
-            fields |= replaced
-            return self._update(record, actor, "tenant.change", fields, fields=named)
+            changed = self._update(record, actor, "tenant.change", fields, fields=named)
+        else:
+            with self._credentials.replaced(record, isolation) as replaced:
+                fields |= replaced
+                changed = self._update(record, actor, "tenant.change", fields, fields=named)
+        self._forget(tenant_id)
+        return changed
 
     def rotate_credentials(self, tenant_id: ObjectId, actor: Actor) -> MongoDocument:
         """Give a dedicated tenant a new MongoDB user; the old one is dropped when nobody uses it
@@ -98,7 +101,9 @@ class TenantLifecycle:
         if record["isolation"] == "shared":
             raise Conflict("A shared tenant has no credentials of its own")
         with self._credentials.replaced(record, "dedicated") as replaced:
-            return self._update(record, actor, "tenant.rotate_credentials", replaced)
+            changed = self._update(record, actor, "tenant.rotate_credentials", replaced)
+        self._forget(tenant_id)
+        return changed
 
     def move(self, tenant_id: ObjectId, action: str, actor: Actor) -> MongoDocument:
         """Do one of TRANSITIONS and return the record; where the tenant is there already, just
@@ -115,7 +120,9 @@ class TenantLifecycle:
                 return record
             raise Conflict(f"A tenant that is {record['status']} cannot do this: {action}")
         fields = {"status": target, **_moments(action, utc_now())}
-        return self._update(record, actor, f"tenant.{action}", fields)
+        changed = self._update(record, actor, f"tenant.{action}", fields)
+        self._forget(tenant_id)
+        return changed
 
     def purge(self, tenant_id: ObjectId, confirm: str, actor: Actor) -> dict[str, bool]:
         """Remove a deleted tenant for good; return what was looked for afterwards and is gone.
@@ -131,14 +138,13 @@ class TenantLifecycle:
             message = "must be the tenant's name"
             raise ValidationFailed(errors=[{"field": "confirm", "message": message}])
         admin_db = self._connections.admin_db
-        has_users = bool(record.get("credentials"))
 
-        def remove_records() -> tuple[list[ObjectId], MongoDocument]:
+        def remove_records() -> MongoDocument:
             take_turn(admin_db, tenant_id)
             if not tenants.delete_tenant(admin_db, tenant_id, status="deleted"):
                 raise Conflict("The tenant was changed meanwhile; look at it again")
-            users = tenant_users.delete_tenant_users(admin_db, tenant_id)
-            revocations.delete_revocations(admin_db, users)
+            tenant_users.delete_tenant_users(admin_db, tenant_id)
+            revocations.delete_user_revocations(admin_db, tenant_id)
             delete_turns(admin_db, tenant_id)
             idempotency_keys.delete_idempotency_keys(admin_db, tenant_id)
             note = provisionings.insert_provisioning(
@@ -147,21 +153,21 @@ class TenantLifecycle:
                 db_name=record["dbName"],
                 cluster=record["cluster"],
                 db_uri=record.get("dbUri"),
-                has_users=has_users,
+                has_users=bool(record.get("credentials")),
                 purged=True,
             )
             actor.record(admin_db, "tenant.purge", tenant_id, name=record["name"])
-            return users, note
+            return note
 
-        users, note = run_transaction(
+        note = run_transaction(
             self._connections.admin_client, remove_records, seconds=self._transaction_seconds
         )
         self._connections.forget(tenant_id)
-        drop_orphan(self._connections, self._cipher, tenant_id, note)
+        drop_orphan(self._connections, self._cipher, tenant_id, note, keep_note=True)
         logger.info("Purged tenant %s", tenant_id)
-        return self._verify_gone(record, users)
+        return self._verify_gone(record)
 
-    def _verify_gone(self, record: MongoDocument, users: list[ObjectId]) -> dict[str, bool]:
+    def _verify_gone(self, record: MongoDocument) -> dict[str, bool]:
         """Look for everything that a purged tenant had."""
         admin_db, tenant_id = self._connections.admin_db, record["_id"]
         uri = self._uri_of(record)
@@ -173,12 +179,18 @@ class TenantLifecycle:
             gone = {
                 "tenant": tenants.find_tenant(admin_db, tenant_id) is None,
                 "memberships": not tenant_users.has_tenant_users(admin_db, tenant_id),
-                "revocations": not revocations.find_revocations(admin_db, [*users]),
+                "revocations": not revocations.has_user_revocations(admin_db, tenant_id),
                 "database": not db.list_collection_names(),
             }
-            if record.get("credentials"):
-                gone["databaseUsers"] = not list_users(db)
+            users = list_users(db) if record["cluster"] != EXTERNAL_CLUSTER else None
+            if users is not None:
+                gone["databaseUsers"] = not users
         return gone
+
+    def _forget(self, tenant_id: ObjectId) -> None:
+        """Make this process read what it knows of the tenant again; others hear of the change."""
+        self._connections.forget(tenant_id)
+        self._host_names.forget()
 
     def _moved_uri(self, record: MongoDocument, uri: str) -> EncryptedField:
         """The encrypted URI, after checking that it leads to the tenant's own database: another
@@ -242,12 +254,9 @@ class TenantLifecycle:
             actor.record(admin_db, action, record["_id"], **details)
             return changed
 
-        changed = run_transaction(
+        return run_transaction(
             self._connections.admin_client, write, seconds=self._transaction_seconds
         )
-        self._connections.forget(record["_id"])
-        self._host_names.forget()
-        return changed
 
 
 def _moments(action: str, now: datetime) -> dict[str, datetime | None]:

@@ -138,7 +138,7 @@ class UserAdministration:
             return _unless_gone(changed)
 
         def end_sessions(admin_db: MongoDatabase) -> None:
-            self._withdraw_tokens(admin_db, user_id, version)
+            self._withdraw_tokens(by, user_id, version)
             told = {name: fields[name] for name in ("role", "status") if name in fields}
             _record(by, admin_db, "user.change", user_id, email=user["email"], **told)
 
@@ -160,7 +160,7 @@ class UserAdministration:
 
         def delete_membership(admin_db: MongoDatabase) -> None:
             tenant_users.delete_tenant_user(admin_db, by.tenant.id, user["email"])
-            self._withdraw_tokens(admin_db, user_id, user["tokenVersion"] + 1)
+            self._withdraw_tokens(by, user_id, user["tokenVersion"] + 1)
             about = {"email": user["email"], "role": user["role"]}
             _record(by, admin_db, "user.remove", user_id, **about)
 
@@ -222,10 +222,14 @@ class UserAdministration:
             admin_first=admin_first,
         )
 
-    def _withdraw_tokens(self, admin_db: MongoDatabase, user_id: ObjectId, version: int) -> None:
+    def _withdraw_tokens(self, by: Manager, user_id: ObjectId, version: int) -> None:
         expires_at = utc_now() + self._tokens.longest_life + MARGIN
         revocations.upsert_user_revocation(
-            admin_db, user_id, version=version, expires_at=expires_at
+            self._connections.admin_db,
+            by.tenant.id,
+            user_id,
+            version=version,
+            expires_at=expires_at,
         )
 
     def _is_left_over(self, by: Manager, email: str) -> bool:

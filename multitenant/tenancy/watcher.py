@@ -86,7 +86,7 @@ class Watcher:
 
     def ensure_running(self) -> None:
         """Start the thread, if this process has not done so."""
-        if self._thread is None or self._process != os.getpid():
+        if self._thread is None or self._process != os.getpid() or not self._thread.is_alive():
             self._start()
 
     def stop(self) -> None:
@@ -99,7 +99,8 @@ class Watcher:
 
     def _start(self) -> None:
         with self._lock:
-            if self._stopping.is_set() or (self._thread and self._process == os.getpid()):
+            running = self._thread is not None and self._thread.is_alive()
+            if self._stopping.is_set() or (running and self._process == os.getpid()):
                 return
             self._process = os.getpid()
             self._covered_since = None
@@ -113,6 +114,8 @@ class Watcher:
             except (PyMongoError, DatabaseUnavailable) as error:
                 if not self._stopping.is_set():
                     logger.warning("The change stream is down: %s", type(error).__name__)
+            except Exception:  # the thread must go on, whatever a handler did
+                logger.exception("The change stream was given up, and begins anew")
             self._covered_since = None
             self._keep_house()
             self._stopping.wait(PAUSE_SECONDS)
@@ -127,7 +130,8 @@ class Watcher:
                 change = stream.try_next()
                 if change is not None:
                     self._tell(change)
-                self._heard_at = asked_at
+                else:  # nothing is waiting to be told
+                    self._heard_at = asked_at
                 self._keep_house()
 
     def _keep_house(self) -> None:
@@ -135,7 +139,10 @@ class Watcher:
             return
         self._paused_at = time.monotonic()
         for handle_pause in self._on_pause:
-            handle_pause()
+            try:
+                handle_pause()
+            except Exception:  # one kind of work must not keep the others, or the stream
+                logger.exception("Background work failed")
 
     def _begin(self) -> None:
         """From here on every change is heard; what was before may have been missed."""

@@ -23,31 +23,6 @@ Client = MongoClient[dict[str, Any]]
 pytestmark = pytest.mark.xdist_group("second mongod")
 
 
-@pytest.fixture(scope="session")
-def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]:
-    """Somebody else's MongoDB."""
-    parameters = {"enableTestCommands": "1", "transactionLifetimeLimitSeconds": "2"}
-    with EmbeddedServer(tmp_path_factory.mktemp("elsewhere"), parameters=parameters) as server:
-        yield server
-
-
-@pytest.fixture(scope="session")
-def theirs(elsewhere: EmbeddedServer) -> Iterator[Client]:
-    """A client with all rights there."""
-    with Client(elsewhere.uri, tz_aware=True, serverMonitoringMode="poll") as client:
-        yield client
-
-
-@pytest.fixture
-def their_uri(theirs: Client, elsewhere: EmbeddedServer) -> Iterator[str]:
-    """The URI of a user who may read and write one empty database, `acme`, and nothing else."""
-    roles = [{"role": "readWrite", "db": "acme"}]
-    theirs["acme"].command("createUser", "theirs", pwd="their-password", roles=roles)
-    yield f"mongodb://theirs:their-password@127.0.0.1:{elsewhere._port}/acme?authSource=acme"
-    theirs["acme"].command("dropUser", "theirs")
-    theirs.drop_database("acme")
-
-
 @pytest.fixture
 def world(make_world: MakeWorld, elsewhere: EmbeddedServer) -> World:
     """An application that takes that server."""
@@ -200,8 +175,8 @@ class TestRefusals:
     ) -> None:
         owner = add(world, their_uri)
         response = world.add(name="Globex", email="g@globex.example", dbUri=their_uri)
-        assert refusal(response, 422, "validation_failed")["incorrectField"] == "dbUri"
-        # and when both find it empty:
+        assert refusal(response, 409, "already_exists")["incorrectField"] == "dbUri"
+        # and when it has nothing but the mark:
         theirs["acme"].drop_collection("users")
         for name in set(theirs["acme"].list_collection_names()) - {"owner"}:
             theirs["acme"].drop_collection(name)

@@ -3,13 +3,14 @@
 from datetime import timedelta
 from typing import Any
 
+from bson import ObjectId
 from pymongo import MongoClient
 
 from multitenant.repositories.model import utc_now
 from multitenant.tenancy.actor import Actor
-from multitenant.tenancy.database_users import MADE_AT, create_user, list_users
+from multitenant.tenancy.database_users import MADE_AT, create_user
 from multitenant.tenancy.garbage import Garbage, GarbageCollector
-from tests.integration.test_dedicated import user_of
+from tests.integration.test_dedicated import user_of, users_of
 from tests.support import User, World, answer
 
 Client = MongoClient[dict[str, Any]]
@@ -66,14 +67,14 @@ def test_mongodb_users_that_no_record_names_are_dropped_when_nobody_is_connected
 
     for owner in (acme, globex):
         db = world.db_of(owner.tenant_id)
-        for name in list_users(db):
+        for name in users_of(db):
             db.command("updateUser", name, customData={MADE_AT: utc_now() - timedelta(hours=1)})
     found = find(world)
 
     assert [garbage.kind for garbage in found] == ["database users"] * 2
     assert all(garbage.remove() for garbage in found)
-    assert list_users(world.db_of(acme.tenant_id)) == {user_of(world, acme).name}
-    assert list_users(world.db_of(globex.tenant_id)) == set()
+    assert users_of(world.db_of(acme.tenant_id)) == {user_of(world, acme).name}
+    assert users_of(world.db_of(globex.tenant_id)) == set()
     assert acme.get("/api/users/me").status_code == 200
 
 
@@ -87,3 +88,40 @@ def test_users_that_the_platform_has_not_made_are_nobodys_business(
         assert find(world) == []
     finally:
         db.command("dropUser", "report")
+
+
+def test_the_users_of_a_tenant_whose_database_has_the_same_name_elsewhere_are_spared(
+    world: World,
+) -> None:
+    owner = world.tenant("Acme", isolation="dedicated")
+    record = world.record(owner.tenant_id)
+    db = world.db_of(owner.tenant_id)
+    (name,) = users_of(db)
+    db.command("updateUser", name, customData={MADE_AT: utc_now() - timedelta(hours=1)})
+    external = {**record, "_id": ObjectId(), "name": "Globex", "cluster": "external"}
+    del external["credentials"]
+    world.admin_db["tenants"].insert_one(external)
+    try:
+        assert find(world) == []
+    finally:
+        world.admin_db["tenants"].delete_one({"_id": external["_id"]})
+
+
+def test_what_a_late_request_writes_after_a_purge_is_found(world: World) -> None:
+    owner = world.tenant("Acme")
+    path = f"/api/tenants/{owner.tenant_id}"
+    with world.platform.connections.lease(ObjectId(owner.tenant_id)) as lease:
+        world.operator.delete(path)
+        assert answer(world.operator.post(f"{path}/purge", {"confirm": "Acme"}))["gone"]["database"]
+        lease.database["todos"].insert_one({"title": "too late"})
+        name = lease.database.name
+    assert name in world.databases()
+    long_ago = utc_now() - timedelta(hours=1)
+    world.admin_db["provisionings"].update_many({}, {"$set": {"startedAt": long_ago}})
+
+    found = find(world)
+
+    assert [(garbage.kind, garbage.name) for garbage in found] == [("database", name)]
+    assert found[0].remove()
+    assert name not in world.databases()
+    assert find(world) == []

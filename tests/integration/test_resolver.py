@@ -18,6 +18,12 @@ PUBLIC = {
     ("POST", "/api/invitations/accept"),
     ("GET", "/healthz"),
     ("GET", "/readyz"),
+    ("GET", "/openapi.json"),
+    ("GET", "/docs"),
+    ("GET", "/docs/"),
+    ("GET", "/docs/start.js"),
+    ("GET", "/docs/swagger-ui.css"),
+    ("GET", "/docs/swagger-ui-bundle.js"),
 }
 OPERATOR = {
     ("POST", "/api/add"),

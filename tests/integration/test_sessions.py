@@ -192,7 +192,7 @@ def test_a_refresh_that_races_with_a_password_change_does_not_outlive_it(
     """The refresh passed the resolver, then the password was changed, then it read the user."""
     world = watchful_world
     stolen, owner = world.tenant("Acme"), world.login("owner@acme.example")
-    find_user = users.find_user
+    find_user = users.find_sound_user
     changed: list[int] = []
 
     def change_first(*args: Any) -> Any:
@@ -201,7 +201,7 @@ def test_a_refresh_that_races_with_a_password_change_does_not_outlive_it(
             changed[0] = in_thread(lambda: change_password(owner)).status_code
         return find_user(*args)
 
-    monkeypatch.setattr(users, "find_user", change_first)
+    monkeypatch.setattr(users, "find_sound_user", change_first)
     response = refresh(world, stolen.refresh)
 
     assert changed == [200]

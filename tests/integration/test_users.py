@@ -332,7 +332,7 @@ class TestChange:
             refusal(session.get("/api/users/me"), 401, "token_revoked")
             refresh = world.client.post("/api/refresh", headers={"jwt": session.refresh})
             refusal(refresh, 401, "token_revoked")
-        record = world.admin_db["revocations"].find_one({"_id": ObjectId(ben.user_id)})
+        record = world.admin_db["revocations"].find_one({"_id": f"{owner.tenant_id}/{ben.user_id}"})
         assert record is not None
         assert record["expiresAt"] > utc_now() + world.platform.tokens.longest_life
 

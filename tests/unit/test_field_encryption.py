@@ -60,4 +60,5 @@ def test_the_first_key_encrypts_and_all_decrypt() -> None:
 def test_the_name_of_a_key_and_a_digest_say_nothing_about_the_key() -> None:
     old, new = FieldCipher([OLD]), FieldCipher([NEW])
     assert old.current_key_id != new.current_key_id
-    assert old.digest(SECRET) == old.digest(SECRET) != new.digest(SECRET)
+    assert old.digests(SECRET) == old.digests(SECRET) != new.digests(SECRET)
+    assert FieldCipher([NEW, OLD]).digests(SECRET) == new.digests(SECRET) + old.digests(SECRET)

@@ -443,7 +443,7 @@ class TestBudget:
         cache = platform.cache(room=lambda: 10)
         acme, globex, initech = (platform.add(name) for name in ("acme", "globex", "initech"))
         with cache.lease(acme):
-            cache.forget(acme)
+            cache._drop(acme)
             cache.lease(globex).release()
             cache.lease(initech).release()  # globex makes room, acme's client is in use
             assert [client.closed for client in platform.clients] == [0, 1, 0]
@@ -515,15 +515,40 @@ def test_a_client_that_nobody_uses_is_closed_after_a_while(platform: Platform) -
     assert len(platform.clients) == 3, "it is opened again when it is needed"
 
 
-def test_a_changed_tenants_client_closes_with_its_last_lease(platform: Platform) -> None:
+def test_a_changed_tenants_client_is_closed_soon_when_nobody_asks_for_it_again(
+    platform: Platform,
+) -> None:
     """Its credentials may be on their way out, and the server sees who is still connected."""
-    cache, acme = platform.cache(), platform.add()
+    cache, acme = platform.cache(idle_seconds=1000), platform.add()
     first, second = cache.lease(acme), cache.lease(acme)
     cache.forget(acme)
-    first.release()
-    assert platform.clients[0].closed == 0
-    second.release()
+    for lease in (first, second):
+        cache.close_idle()
+        assert platform.clients[0].closed == 0
+        lease.release()
+    cache.close_idle()
     assert platform.clients[0].closed == 1
+
+
+def test_a_change_that_concerns_no_connection_keeps_the_client(platform: Platform) -> None:
+    cache, acme = platform.cache(), platform.add()
+    cache.lease(acme).release()
+    platform.tenants[acme] = replace(platform.tenants[acme], name="renamed")
+    cache.forget(acme)
+    with cache.lease(acme) as lease:
+        assert lease.tenant.name == "renamed"
+    assert len(platform.clients) == 1
+
+
+def test_a_new_client_waits_a_moment_for_room(platform: Platform) -> None:
+    cache = platform.cache(room=lambda: 5)
+    acme, globex = platform.add("acme"), platform.add("globex")
+    held = cache.lease(acme)
+    timer = threading.Timer(0.2, held.release)
+    timer.start()
+    cache.lease(globex).release()
+    timer.join()
+    assert [client.closed for client in platform.clients] == [1, 0]
 
 
 def test_credentials_that_were_replaced_just_now_are_read_again(

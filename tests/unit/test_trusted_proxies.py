@@ -26,6 +26,7 @@ def seen(peer: str, forwarded: str | None, proto: str | None = None) -> tuple[st
     [
         ("10.0.0.1", "203.0.113.7", "203.0.113.7"),
         ("::1", "203.0.113.7", "203.0.113.7"),
+        ("::ffff:10.0.0.1", "203.0.113.7", "203.0.113.7"),
         ("10.0.0.1", "2001:db8::1", "2001:db8::1"),
         ("10.0.0.1", " 203.0.113.7 , 10.0.0.2", "203.0.113.7"),
         # what the client itself has written stands to the left of what our proxy has

@@ -6,6 +6,8 @@ from flask_openapi3 import APIBlueprint, Tag
 from multitenant.extensions import platform
 from multitenant.middleware.access import operator_only
 from multitenant.middleware.envelope import answer
+from multitenant.schemas.admin.connections import ConnectionsAnswer
+from multitenant.schemas.answers import ok
 from multitenant.tenancy.connection_report import report_connections
 
 blueprint = APIBlueprint(
@@ -13,7 +15,7 @@ blueprint = APIBlueprint(
 )
 
 
-@blueprint.get("/connections")
+@blueprint.get("/connections", responses=ok(ConnectionsAnswer))
 @operator_only
 def show_connections() -> Response:
     """Show the connections of the process that answers: cache, clients, sockets and budget."""

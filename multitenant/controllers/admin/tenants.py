@@ -11,15 +11,20 @@ from multitenant.extensions import platform
 from multitenant.middleware.access import operator_only
 from multitenant.middleware.envelope import answer
 from multitenant.middleware.request_context import current_actor, current_claims, current_user
+from multitenant.openapi import refuses
 from multitenant.repositories.model import MongoDatabase
 from multitenant.schemas.admin.tenants import (
+    AddedTenantAnswer,
     Impersonation,
+    ImpersonationAnswer,
     NewTenant,
     Purge,
+    PurgeAnswer,
     TenantAnswer,
     TenantChanges,
     TenantQuery,
 )
+from multitenant.schemas.answers import created, ok, page_of
 from multitenant.schemas.payload import IdPath
 from multitenant.services.admin import tenants as service
 
@@ -28,72 +33,80 @@ IDEMPOTENCY_HEADER = "Idempotency-Key"
 blueprint = APIBlueprint("tenants", __name__, url_prefix="/api", abp_tags=[Tag(name="Tenants")])
 
 
-@blueprint.post("/add")
+@blueprint.post("/add", responses=created(AddedTenantAnswer))
 @operator_only
+@refuses("already_exists", "conflict", "rate_limited")
 def add(body: NewTenant) -> Response:
     """Add a tenant with its own database and first user."""
     return _add_tenant(body)
 
 
-@blueprint.post("/tenants")
+@blueprint.post("/tenants", responses=created(AddedTenantAnswer))
 @operator_only
+@refuses("already_exists", "conflict", "rate_limited")
 def add_tenant(body: NewTenant) -> Response:
     """Add a tenant with its own database and first user (the same as `POST /api/add`)."""
     return _add_tenant(body)
 
 
-@blueprint.get("/tenants")
+@blueprint.get("/tenants", responses=page_of(TenantAnswer))
 @operator_only
 def list_tenants(query: TenantQuery) -> Response:
     """List tenants."""
     return answer_page(service.list_tenants(_admin_db(), query), TenantAnswer, "Tenants")
 
 
-@blueprint.get("/tenants/<id>")
+@blueprint.get("/tenants/<id>", responses=ok(TenantAnswer))
 @operator_only
 def get_tenant(path: IdPath) -> Response:
     """Show a tenant."""
     return answer(TenantAnswer.of(service.get_tenant(_admin_db(), path.id)), "Tenant")
 
 
-@blueprint.patch("/tenants/<id>")
+@blueprint.patch("/tenants/<id>", responses=ok(TenantAnswer))
 @operator_only
+@refuses("already_exists", "conflict")
 def change_tenant(path: IdPath, body: TenantChanges) -> Response:
     """Change a tenant."""
     changed = platform().lifecycle.change(path.id, body, current_actor())
     return answer(TenantAnswer.of(changed), "Tenant changed successfully")
 
 
-@blueprint.delete("/tenants/<id>")
+@blueprint.delete("/tenants/<id>", responses=ok(TenantAnswer))
 @operator_only
+@refuses("conflict")
 def delete_tenant(path: IdPath) -> Response:
     """Delete a tenant: nobody can work in it, and it can be restored."""
     return _move(path, "delete", "Tenant deleted; it can be restored until it is purged")
 
 
-@blueprint.post("/tenants/<id>/restore")
+@blueprint.post("/tenants/<id>/restore", responses=ok(TenantAnswer))
 @operator_only
+@refuses("conflict")
 def restore_tenant(path: IdPath) -> Response:
     """Restore a deleted tenant."""
     return _move(path, "restore", "Tenant restored")
 
 
-@blueprint.post("/tenants/<id>/suspend")
+@blueprint.post("/tenants/<id>/suspend", responses=ok(TenantAnswer))
 @operator_only
+@refuses("conflict")
 def suspend_tenant(path: IdPath) -> Response:
     """Suspend a tenant: within a second every process refuses its users."""
     return _move(path, "suspend", "Tenant suspended")
 
 
-@blueprint.post("/tenants/<id>/activate")
+@blueprint.post("/tenants/<id>/activate", responses=ok(TenantAnswer))
 @operator_only
+@refuses("conflict")
 def activate_tenant(path: IdPath) -> Response:
     """Activate a suspended tenant."""
     return _move(path, "activate", "Tenant activated")
 
 
-@blueprint.post("/tenants/<id>/rotate-credentials")
+@blueprint.post("/tenants/<id>/rotate-credentials", responses=ok(TenantAnswer))
 @operator_only
+@refuses("conflict")
 def rotate_credentials(path: IdPath) -> Response:
     """Give a dedicated tenant a new MongoDB user, while it works."""
     changed = platform().lifecycle.rotate_credentials(path.id, current_actor())
@@ -102,8 +115,9 @@ def rotate_credentials(path: IdPath) -> Response:
     )
 
 
-@blueprint.post("/tenants/<id>/impersonate")
+@blueprint.post("/tenants/<id>/impersonate", responses=ok(ImpersonationAnswer))
 @operator_only
+@refuses("conflict")
 def impersonate(path: IdPath, body: Impersonation) -> Response:
     """Get a short token of a tenant's user, to see what they see; the audit log keeps why."""
     built = platform()
@@ -119,8 +133,9 @@ def impersonate(path: IdPath, body: Impersonation) -> Response:
     return answer(result, "Acting as the user; every request is logged under your name")
 
 
-@blueprint.post("/tenants/<id>/purge")
+@blueprint.post("/tenants/<id>/purge", responses=ok(PurgeAnswer))
 @operator_only
+@refuses("conflict")
 def purge_tenant(path: IdPath, body: Purge) -> Response:
     """Remove a deleted tenant for good: database, memberships, record."""
     gone = platform().lifecycle.purge(path.id, body.confirm, current_actor())

@@ -7,13 +7,14 @@ from multitenant.extensions import platform
 from multitenant.middleware.access import operator_only
 from multitenant.middleware.envelope import answer
 from multitenant.schemas.admin.tenants import TenantQuery
-from multitenant.schemas.admin.usage import UsageAnswer, UsageFailure
+from multitenant.schemas.admin.usage import UsageAnswer, UsageFailure, UsagePageAnswer
+from multitenant.schemas.answers import ok
 from multitenant.schemas.payload import IdPath
 
 blueprint = APIBlueprint("usage", __name__, url_prefix="/api", abp_tags=[Tag(name="Usage")])
 
 
-@blueprint.get("/usage")
+@blueprint.get("/usage", responses=ok(UsagePageAnswer))
 @operator_only
 def list_usage(query: TenantQuery) -> Response:
     """Show what each tenant stores. `errors` names those whose databases did not tell."""
@@ -26,7 +27,7 @@ def list_usage(query: TenantQuery) -> Response:
     return answer(body, "Usage")
 
 
-@blueprint.get("/tenants/<id>/usage")
+@blueprint.get("/tenants/<id>/usage", responses=ok(UsageAnswer))
 @operator_only
 def get_usage(path: IdPath) -> Response:
     """Show what a tenant stores, collection by collection."""

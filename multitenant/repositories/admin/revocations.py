@@ -1,6 +1,7 @@
 """Withdrawn tokens."""
 
 from datetime import datetime
+from typing import Any
 
 from bson import ObjectId
 
@@ -22,8 +23,15 @@ def upsert_family_revocation(db: MongoDatabase, family: str, expires_at: datetim
     )
 
 
+def user_key(tenant_id: ObjectId, user_id: ObjectId) -> str:
+    """The `_id` of a user's revocation. It names the tenant, too: whoever owns a tenant's database
+    may write any user id into it."""
+    return f"{tenant_id}/{user_id}"
+
+
 def upsert_user_revocation(
     db: MongoDatabase,
+    tenant_id: ObjectId,
     user_id: ObjectId,
     *,
     version: int,
@@ -36,17 +44,26 @@ def upsert_user_revocation(
     if except_family is None:
         exception = {"$unset": {"exceptFamily": ""}}
     Model(db, RevocationDocument).collection.update_one(
-        {"_id": user_id},
+        {"_id": user_key(tenant_id, user_id)},
         {"$max": {"version": version, "expiresAt": expires_at}, **exception},
         upsert=True,
     )
 
 
-def find_revocations(db: MongoDatabase, ids: list[str | ObjectId]) -> list[MongoDocument]:
-    """Return the revocations of these tokens, families and users."""
+def find_revocations(db: MongoDatabase, ids: list[str]) -> list[MongoDocument]:
+    """Return the revocations of these tokens, families and users (by their keys)."""
     return list(Model(db, RevocationDocument).collection.find({"_id": {"$in": ids}}))
 
 
-def delete_revocations(db: MongoDatabase, ids: list[ObjectId]) -> None:
-    """Remove the revocations of these users, who are gone."""
-    Model(db, RevocationDocument).collection.delete_many({"_id": {"$in": ids}})
+def delete_user_revocations(db: MongoDatabase, tenant_id: ObjectId) -> None:
+    """Remove the revocations of a tenant's users, who are gone."""
+    Model(db, RevocationDocument).collection.delete_many(_of_tenant(tenant_id))
+
+
+def has_user_revocations(db: MongoDatabase, tenant_id: ObjectId) -> bool:
+    """Whether there is a revocation of any of the tenant's users."""
+    return Model(db, RevocationDocument).collection.find_one(_of_tenant(tenant_id)) is not None
+
+
+def _of_tenant(tenant_id: ObjectId) -> dict[str, Any]:
+    return {"_id": {"$regex": f"^{tenant_id}/"}}

@@ -13,10 +13,10 @@ def insert_tenant_user(
     return Model(db, TenantUserDocument).insert(id=user_id, email=email, tenant_id=tenant_id)
 
 
-def find_tenant_ids(db: MongoDatabase, email: str) -> list[ObjectId]:
-    """Return the ids of all tenants that the (normalised) email belongs to."""
-    memberships = Model(db, TenantUserDocument).collection.find({"email": email}, {"tenantId": 1})
-    return [membership["tenantId"] for membership in memberships]
+def find_memberships(db: MongoDatabase, email: str) -> dict[ObjectId, ObjectId]:
+    """Return the tenants that the (normalised) email belongs to, and the user's id in each."""
+    memberships = Model(db, TenantUserDocument).collection.find({"email": email})
+    return {membership["tenantId"]: membership["_id"] for membership in memberships}
 
 
 def find_user_id(db: MongoDatabase, tenant_id: ObjectId, email: str) -> ObjectId | None:
@@ -38,12 +38,9 @@ def delete_tenant_user(db: MongoDatabase, tenant_id: ObjectId, email: str) -> No
     Model(db, TenantUserDocument).collection.delete_one(query)
 
 
-def delete_tenant_users(db: MongoDatabase, tenant_id: ObjectId) -> list[ObjectId]:
-    """Remove every membership of the tenant; return the ids of its users."""
-    collection = Model(db, TenantUserDocument).collection
-    users = [member["_id"] for member in collection.find({"tenantId": tenant_id}, {"_id": 1})]
-    collection.delete_many({"tenantId": tenant_id})
-    return users
+def delete_tenant_users(db: MongoDatabase, tenant_id: ObjectId) -> None:
+    """Remove every membership of the tenant."""
+    Model(db, TenantUserDocument).collection.delete_many({"tenantId": tenant_id})
 
 
 def has_tenant_users(db: MongoDatabase, tenant_id: ObjectId) -> bool:

@@ -53,9 +53,12 @@ def find_tenants_deleted_before(db: MongoDatabase, moment: datetime) -> list[Mon
     return list(_tenants(db).collection.find(query).sort("deletedAt", 1))
 
 
-def find_tenants_by_db_names(db: MongoDatabase, db_names: list[str]) -> list[MongoDocument]:
-    """Return the tenants whose databases have these names."""
-    return list(_tenants(db).collection.find({"dbName": {"$in": db_names}}))
+def find_tenants_by_db_names(
+    db: MongoDatabase, cluster: str, db_names: list[str]
+) -> list[MongoDocument]:
+    """Return the tenants whose databases have these names on this cluster."""
+    query = {"cluster": cluster, "dbName": {"$in": db_names}}
+    return list(_tenants(db).collection.find(query))
 
 
 def list_tenants(db: MongoDatabase, query: TenantQuery) -> Page:

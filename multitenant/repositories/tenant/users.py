@@ -42,6 +42,13 @@ def find_user(db: MongoDatabase, user_id: ObjectId) -> MongoDocument | None:
     return _users(db).collection.find_one({"_id": user_id})
 
 
+def find_sound_user(db: MongoDatabase, user_id: ObjectId) -> MongoDocument | None:
+    """The same, but None also for one that does not fit the schema: whoever owns the server of a
+    tenant may write anything there, and sessions are made of this."""
+    user = _users(db).collection.find_one({"_id": user_id})
+    return user if user is not None and _users(db).fits(user) else None
+
+
 def find_user_by_email(db: MongoDatabase, email: str) -> MongoDocument | None:
     """Return the user of the (normalised) email, password hash included."""
     return _users(db).collection.find_one({"email": email})

@@ -20,7 +20,12 @@ class AuditDocument(Document):  # type: ignore[misc]  # MongoEngine has no type 
     meta = {
         "collection": "audit",
         "auto_create_index": False,
-        "indexes": [["at", "_id"], ["tenant_id", "at", "_id"], ["actor", "at", "_id"]],
+        "indexes": [
+            ["at", "_id"],
+            ["tenant_id", "at", "_id"],
+            ["actor", "at", "_id"],
+            {"fields": ["expires_at"], "expireAfterSeconds": 0},
+        ],
     }
 
     at = DateTimeField(required=True)
@@ -33,6 +38,8 @@ class AuditDocument(Document):  # type: ignore[misc]  # MongoEngine has no type 
     request_id = StringField(db_field="requestId", required=True, max_length=128)
     ip = StringField(max_length=64)
     details = DictField()
+    # Of refused logins, which anybody can cause.
+    expires_at = DateTimeField(db_field="expiresAt")
 
 
 class AuditQuery(PageQuery):

@@ -1,10 +1,10 @@
 """Tokens that were withdrawn before their time."""
 
-from mongoengine import BooleanField, DateTimeField, Document, DynamicField, IntField, StringField
+from mongoengine import BooleanField, DateTimeField, Document, IntField, StringField
 
 
 class RevocationDocument(Document):  # type: ignore[misc]  # MongoEngine has no type hints
-    """`_id` is a token id, a token family, or a user id.
+    """`_id` is a token id, a token family, or `<tenant id>/<user id>`.
 
     `used` marks a refresh token that was exchanged for the next pair. For a user, `version`
     withdraws every token whose `ver` claim is lower, but those of `exceptFamily`. MongoDB removes
@@ -17,7 +17,7 @@ class RevocationDocument(Document):  # type: ignore[misc]  # MongoEngine has no 
         "indexes": [{"fields": ["expires_at"], "expireAfterSeconds": 0}],
     }
 
-    id = DynamicField(primary_key=True)
+    id = StringField(primary_key=True)
     used = BooleanField()
     version = IntField()
     except_family = StringField(db_field="exceptFamily")

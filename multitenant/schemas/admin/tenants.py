@@ -206,3 +206,26 @@ class TenantAnswer(Answer):
     updated_at: Time
     suspended_at: Time | None = None
     deleted_at: Time | None = None
+
+
+class AddedTenantAnswer(Answer):
+    """The tenant that was added, and its first user; the token, when that user is invited."""
+
+    tenant_id: Id
+    user_id: Id
+    invitation_token: str = ""
+
+
+class PurgeAnswer(Answer):
+    """What was looked for after a purge, and whether it is gone."""
+
+    gone: dict[str, bool]
+
+
+class ImpersonationAnswer(Answer):
+    """A short access token of the user; `expiresIn` is in seconds."""
+
+    access_token: str
+    expires_in: int
+    user_id: Id
+    tenant_id: Id

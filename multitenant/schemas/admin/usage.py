@@ -32,3 +32,11 @@ class UsageFailure(Answer):
     name: str
     code: str
     message: str
+
+
+class UsagePageAnswer(Answer):
+    """The usage of a page of tenants, and those of the page whose databases did not tell."""
+
+    items: list[UsageAnswer]
+    errors: list[UsageFailure]
+    next_cursor: str | None

@@ -86,6 +86,6 @@ class UserAnswer(Answer):
 
 
 class InvitedUserAnswer(UserAnswer):
-    """A user who is invited, with the token that sets their first password."""
+    """A user, and while they are invited the token that sets their first password."""
 
-    invitation_token: str
+    invitation_token: str = ""

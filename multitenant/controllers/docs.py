@@ -1,0 +1,108 @@
+"""The OpenAPI document, and a page to read and try it; from files of installed packages alone."""
+
+from importlib import resources
+from typing import Any, cast
+
+import orjson
+from flask import Blueprint, Response, current_app, redirect
+from flask_openapi3 import OpenAPI
+from werkzeug.wrappers import Response as WerkzeugResponse
+
+from multitenant.middleware.access import public
+from multitenant.openapi import build_document
+
+ASSETS = resources.files("flask_openapi3_swagger") / "templates" / "swagger"
+FILES = {
+    "swagger-ui.css": (ASSETS / "css" / "swagger-ui.css", "text/css"),
+    "swagger-ui-bundle.js": (ASSETS / "js" / "swagger-ui-bundle.js", "text/javascript"),
+}
+# Swagger UI sets styles of its own and shows small images that are part of its style sheet.
+PAGE_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline';"
+    " img-src 'self' data:; connect-src 'self'; frame-ancestors 'none'"
+)
+PAGE = """\
+<!DOCTYPE html>
+<html lang="en">
+  <head>
+    <meta charset="utf-8">
+    <title>Multitenant API</title>
+    <link rel="stylesheet" href="docs/swagger-ui.css">
+    <link rel="icon" href="data:,">
+  </head>
+  <body>
+    <div id="swagger-ui"></div>
+    <script src="docs/swagger-ui-bundle.js"></script>
+    <script src="docs/start.js"></script>
+  </body>
+</html>
+"""
+START = """\
+SwaggerUIBundle({
+  url: "openapi.json",
+  dom_id: "#swagger-ui",
+  deepLinking: true,
+  persistAuthorization: true,
+  tryItOutEnabled: true,
+  validatorUrl: null,
+});
+"""
+
+blueprint = Blueprint("docs", __name__)
+
+
+@blueprint.get("/openapi.json")
+@public
+def document() -> Response:
+    """Answer the OpenAPI document, as it is, without the envelope."""
+    return Response(orjson.dumps(_document()), mimetype="application/json")
+
+
+@blueprint.get("/docs")
+@public
+def page() -> Response:
+    """Show the document, with forms to try it."""
+    return Response(PAGE, mimetype="text/html", headers={"Content-Security-Policy": PAGE_POLICY})
+
+
+@blueprint.get("/docs/")
+@public
+def page_with_slash() -> WerkzeugResponse:
+    """Lead to the page."""
+    return redirect("../docs")
+
+
+@blueprint.get("/docs/start.js")
+@public
+def start() -> Response:
+    """Answer the script that starts the page."""
+    return Response(START, mimetype="text/javascript")
+
+
+@blueprint.get("/docs/swagger-ui.css")
+@public
+def style() -> Response:
+    """Answer Swagger UI's style sheet."""
+    return _file("swagger-ui.css")
+
+
+@blueprint.get("/docs/swagger-ui-bundle.js")
+@public
+def script() -> Response:
+    """Answer Swagger UI."""
+    return _file("swagger-ui-bundle.js")
+
+
+def _file(name: str) -> Response:
+    path, mimetype = FILES[name]
+    return Response(
+        path.read_bytes(), mimetype=mimetype, headers={"Cache-Control": "public, max-age=86400"}
+    )
+
+
+def _document() -> dict[str, Any]:
+    """The document, built once for each application."""
+    kept = current_app.extensions.setdefault("openapi_document", {})
+    if not kept:
+        kept.update(build_document(cast(OpenAPI, current_app)))
+    return cast(dict[str, Any], kept)

@@ -1,0 +1,36 @@
+"""Fixtures: a second real replica set, which is somebody else's."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from pymongo import MongoClient
+
+from multitenant.embedded import EmbeddedServer
+
+Client = MongoClient[dict[str, Any]]
+
+
+@pytest.fixture(scope="session")
+def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]:
+    """Somebody else's MongoDB."""
+    parameters = {"enableTestCommands": "1", "transactionLifetimeLimitSeconds": "2"}
+    with EmbeddedServer(tmp_path_factory.mktemp("elsewhere"), parameters=parameters) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def theirs(elsewhere: EmbeddedServer) -> Iterator[Client]:
+    """A client with all rights there."""
+    with Client(elsewhere.uri, tz_aware=True, serverMonitoringMode="poll") as client:
+        yield client
+
+
+@pytest.fixture
+def their_uri(theirs: Client, elsewhere: EmbeddedServer) -> Iterator[str]:
+    """The URI of a user who may read and write one empty database, `acme`, and nothing else."""
+    roles = [{"role": "readWrite", "db": "acme"}]
+    theirs["acme"].command("createUser", "theirs", pwd="their-password", roles=roles)
+    yield f"mongodb://theirs:their-password@127.0.0.1:{elsewhere._port}/acme?authSource=acme"
+    theirs["acme"].command("dropUser", "theirs")
+    theirs.drop_database("acme")
