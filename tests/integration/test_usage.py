@@ -98,7 +98,7 @@ def test_each_tenant_is_told_of_once_page_by_page_also_deleted_and_dedicated_one
     assert [told(item)["todos"][0] for item in items[1:]] == [0, 1, 2, 3]
     assert items[0]["name"] == "operators"
     assert items[3]["status"] == "deleted"
-    assert items[1] == usage_of(world, tenants[0])
+    assert told(items[1]) == told(usage_of(world, tenants[0])) == stored(world, tenants[0])
     active = answer(world.operator.get(f"{USAGE}?status=active&q=i"))
     assert [item["name"] for item in active["items"]] == []
     deleted = answer(world.operator.get(f"{USAGE}?status=deleted"))
