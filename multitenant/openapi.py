@@ -15,6 +15,7 @@ from pydantic.alias_generators import to_camel
 from multitenant.errors import DomainError
 from multitenant.middleware.access import Access, access_of, module_of, roles_of
 from multitenant.middleware.error_handlers import CODE_OF_HTTP_STATUS, STATUS_OF_CODE
+from multitenant.schemas.payload import Payload
 
 View = TypeVar("View", bound=Callable[..., Any])
 
@@ -77,6 +78,10 @@ def _complete(
     operation: dict[str, Any], method: str, view: Callable[..., Any], module: str | None
 ) -> None:
     operation["operationId"] = to_camel(view.__name__)
+    if "requestBody" in operation:
+        media = operation["requestBody"]["content"]["application/json"]
+        model = media["schema"]["$ref"].rpartition("/")[2]
+        media["example"] = _payloads()[model].example
     operation["security"] = _security(access_of(view))
     responses = operation["responses"]
     responses.pop("422", None)  # flask-openapi3's own form, which we do not answer
@@ -148,6 +153,17 @@ def _example(status: int, code: str) -> dict[str, Any]:
         "message": _messages()[code],
         "responseObject": details,
     }
+
+
+@cache
+def _payloads() -> dict[str, type[Payload]]:
+    """Every payload by its name."""
+    payloads, pending = {}, [Payload]
+    while pending:
+        payload = pending.pop()
+        payloads[payload.__name__] = payload
+        pending += payload.__subclasses__()
+    return payloads
 
 
 @cache

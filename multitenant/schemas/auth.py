@@ -18,6 +18,8 @@ from multitenant.schemas.payload import (
 class Login(Payload):
     """Credentials, and the tenant (id, subdomain or name) where the email has several."""
 
+    example = {"email": "ann@acme.example", "password": "ann has a password"}
+
     email: Email
     password: GivenPassword
     tenant: Line | None = None
@@ -26,6 +28,8 @@ class Login(Payload):
 
 class InvitationAcceptance(Payload):
     """An invited user's first password."""
+
+    example = {"token": "<the invitationToken>", "password": "ben has a password"}
 
     token: Annotated[SecretStr, Field(min_length=1, max_length=4096)]
     password: NewPassword

@@ -3,7 +3,7 @@
 import re
 import unicodedata
 from datetime import UTC, datetime
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, ClassVar, Self
 
 from bson import ObjectId
 from email_validator import EmailNotValidError, validate_email
@@ -38,6 +38,9 @@ class Payload(BaseModel):
     model_config = ConfigDict(
         alias_generator=to_camel, extra="forbid", frozen=True, hide_input_in_errors=True
     )
+
+    example: ClassVar[dict[str, Any]] = {}
+    """A body that works, for the OpenAPI document; every payload with a body has one."""
 
     @classmethod
     def model_json_schema(cls, *args: Any, **kwargs: Any) -> dict[str, Any]:

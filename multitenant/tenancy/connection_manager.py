@@ -97,6 +97,10 @@ class ConnectionManager:
         """Make this process read the tenant's record again before its next use."""
         self._tenants.forget(tenant_id)
 
+    def evict(self, tenant_id: ObjectId) -> bool:
+        """Take the tenant out of this process's cache; return whether it is out."""
+        return self._tenants.evict(tenant_id)
+
     def forget_all(self) -> None:
         """Make this process read every tenant's record again before its next use."""
         self._tenants.forget_all()

@@ -136,6 +136,16 @@ class TenantCache:
             if entry is not None:
                 entry.checked_at = NEVER
 
+    def evict(self, tenant_id: ObjectId) -> bool:
+        """Take the tenant out of the cache, because it is gone; return whether it is out."""
+        self.forget(tenant_id)
+        with self._lock:
+            self._drop(tenant_id)
+            unused = self._take_unused()
+            out = tenant_id not in self._entries
+        _close(unused)
+        return out
+
     def forget_all(self) -> None:
         """Make the next lease of every tenant read its record."""
         with self._lock:

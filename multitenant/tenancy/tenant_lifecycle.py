@@ -181,6 +181,7 @@ class TenantLifecycle:
                 "memberships": not tenant_users.has_tenant_users(admin_db, tenant_id),
                 "revocations": not revocations.has_user_revocations(admin_db, tenant_id),
                 "database": not db.list_collection_names(),
+                "cacheEntry": self._connections.evict(tenant_id),
             }
             users = list_users(db) if record["cluster"] != EXTERNAL_CLUSTER else None
             if users is not None:

@@ -366,6 +366,6 @@ def test_purging_a_dedicated_tenant_drops_its_user_too(world: World) -> None:
     path = f"/api/tenants/{owner.tenant_id}"
     world.operator.delete(path)
     gone = answer(world.operator.post(f"{path}/purge", {"confirm": "Acme"}))["gone"]
-    parts = ("tenant", "memberships", "revocations", "database", "databaseUsers")
+    parts = ("tenant", "memberships", "revocations", "database", "cacheEntry", "databaseUsers")
     assert gone == dict.fromkeys(parts, True)
     assert users_of(db) == set()

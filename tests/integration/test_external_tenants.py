@@ -64,7 +64,9 @@ def test_the_tenant_lives_there_and_everything_works(
     assert world.client.post("/api/refresh", headers=refresh).status_code == 200
 
     gone = purge(world, owner)
-    assert gone == dict.fromkeys(("tenant", "memberships", "revocations", "database"), True)
+    assert gone == dict.fromkeys(
+        ("tenant", "memberships", "revocations", "database", "cacheEntry"), True
+    )
     assert theirs["acme"].list_collection_names() == []
 
 

@@ -125,7 +125,7 @@ class TestPurge:
 
         gone = answer(self.purge(world, owner))["gone"]
 
-        parts = ("tenant", "memberships", "revocations", "database", "databaseUsers")
+        parts = ("tenant", "memberships", "revocations", "database", "cacheEntry", "databaseUsers")
         assert gone == dict.fromkeys(parts, True)
         assert database not in world.databases()
         tenant_id = ObjectId(owner.tenant_id)

@@ -125,6 +125,13 @@ DbUri = Annotated[
 class NewTenant(Payload):
     """What an operator sends to add a tenant. Without a password its first user is invited."""
 
+    example = {
+        "name": "Acme",
+        "email": "ann@acme.example",
+        "password": "ann has a password",
+        "subdomain": "acme",
+    }
+
     name: TenantName = Field(examples=["Acme"])
     email: Email = Field(description="The first user, who owns the tenant")
     password: NewPassword | None = None
@@ -154,6 +161,8 @@ class NewTenant(Payload):
 class TenantChanges(Changes):
     """What an operator may change; `null` removes a subdomain, the domains or a limit."""
 
+    example = {"domains": ["app.acme.example"], "userLimit": 25}
+
     name: TenantName = UNSET
     subdomain: Subdomain | None = None
     domains: Annotated[list[Domain], Field(max_length=20), AfterValidator(_unique)] | None = None
@@ -166,6 +175,8 @@ class TenantChanges(Changes):
 class Impersonation(Payload):
     """What an operator sends to act as a tenant's user for a short time."""
 
+    example = {"userId": "6b0147c1e83b5f0c6a4f2d12", "reason": "Ticket 4711"}
+
     user_id: Id
     reason: Annotated[Line, Field(min_length=3, max_length=200)] = Field(
         description="Why; it is kept in the audit log", examples=["Ticket 4711: cannot see orders"]
@@ -174,6 +185,8 @@ class Impersonation(Payload):
 
 class Purge(Payload):
     """What an operator sends to remove a tenant for good."""
+
+    example = {"confirm": "Acme"}
 
     confirm: Annotated[str, Field(max_length=100)] = Field(description="The tenant's name")
 

@@ -30,6 +30,8 @@ class CommentPath(IdPath):
 class NewComment(Payload):
     """A comment to write."""
 
+    example = {"content": "At last!"}
+
     content: Annotated[Text, Field(max_length=MAX_COMMENT)] = Field(examples=["At last!"])
 
 

@@ -29,6 +29,12 @@ Phone = Annotated[Line, Field(max_length=40)]
 class NewEmployee(Payload):
     """An employee to add."""
 
+    example = {
+        "name": "Wile E.",
+        "email": "wile@acme.example",
+        "position": "Tester",
+    }
+
     name: Line = Field(examples=["Wile E."])
     email: Email = Field(examples=["wile@acme.example"])
     position: Line | None = None
@@ -37,6 +43,8 @@ class NewEmployee(Payload):
 
 class EmployeeChanges(Changes):
     """What may change; `null` removes a position or a phone number."""
+
+    example = {"position": "Head of testing"}
 
     name: Line = UNSET
     email: Email = UNSET

@@ -53,6 +53,13 @@ class NewOrderItem(Payload):
 class NewOrder(Payload):
     """An order to place."""
 
+    example = {
+        "items": [
+            {"name": "Anvil", "quantity": 2, "price": "19.90"},
+            {"name": "Rope", "quantity": 1, "price": "4.50"},
+        ]
+    }
+
     items: Annotated[list[NewOrderItem], Field(min_length=1, max_length=MAX_ITEMS)]
 
 

@@ -42,6 +42,12 @@ Include = Annotated[
 class NewPost(Payload):
     """A post to write."""
 
+    example = {
+        "title": "Anvils are back",
+        "content": "Heavier than ever.",
+        "published": True,
+    }
+
     title: Line = Field(examples=["Anvils are back"])
     content: Content
     published: StrictBool = False
@@ -49,6 +55,8 @@ class NewPost(Payload):
 
 class PostChanges(Changes):
     """What may change."""
+
+    example = {"published": False}
 
     title: Line = UNSET
     content: Content = UNSET

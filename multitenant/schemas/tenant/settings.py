@@ -63,6 +63,8 @@ class SettingPath(Payload):
 class NewValue(Payload):
     """What a setting is set to."""
 
+    example = {"value": {"colour": "red"}}
+
     value: Annotated[JsonValue, AfterValidator(_bounded)] = Field(examples=[{"colour": "red"}])
 
 

@@ -20,6 +20,8 @@ class TodoDocument(DatedDocument):
 class NewTodo(Payload):
     """A to-do item to create."""
 
+    example = {"title": "Buy milk", "dueAt": "2030-01-31T12:00:00Z"}
+
     title: Line = Field(examples=["Buy milk"])
     done: StrictBool = False
     due_at: Time | None = None
@@ -27,6 +29,8 @@ class NewTodo(Payload):
 
 class TodoChanges(Changes):
     """What may change; `dueAt: null` removes it."""
+
+    example = {"done": True}
 
     title: Line = UNSET
     done: StrictBool = UNSET

@@ -55,6 +55,8 @@ Role = Literal["owner", "admin", "member"]
 class NewUser(Payload):
     """A user to add. Without a password they are invited."""
 
+    example = {"email": "ben@acme.example", "role": "member"}
+
     email: Email = Field(examples=["ben@acme.example"])
     password: NewPassword | None = None
     role: Role = "member"
@@ -63,12 +65,19 @@ class NewUser(Payload):
 class UserChanges(Changes):
     """What may change about a user; the password is theirs alone."""
 
+    example = {"role": "admin"}
+
     role: Role = UNSET
     status: Literal["active", "disabled"] = UNSET
 
 
 class PasswordChange(Payload):
     """A user's own change of password."""
+
+    example = {
+        "currentPassword": "ann has a password",
+        "newPassword": "ann has a new one",
+    }
 
     current_password: GivenPassword
     new_password: NewPassword
