@@ -81,7 +81,7 @@ def _complete(
     if "requestBody" in operation:
         media = operation["requestBody"]["content"]["application/json"]
         model = media["schema"]["$ref"].rpartition("/")[2]
-        media["example"] = _payloads()[model].example
+        media["example"] = payloads()[model].example
     operation["security"] = _security(access_of(view))
     responses = operation["responses"]
     responses.pop("422", None)  # flask-openapi3's own form, which we do not answer
@@ -156,7 +156,7 @@ def _example(status: int, code: str) -> dict[str, Any]:
 
 
 @cache
-def _payloads() -> dict[str, type[Payload]]:
+def payloads() -> dict[str, type[Payload]]:
     """Every payload by its name."""
     payloads, pending = {}, [Payload]
     while pending:

@@ -18,9 +18,7 @@ from pymongo.monitoring import (
 from werkzeug.test import TestResponse
 
 from multitenant.extensions import Platform, platform_of
-from multitenant.repositories.admin import tenant_users
 from multitenant.repositories.model import MongoDatabase
-from multitenant.repositories.tenant import users
 from multitenant.tenancy.isolation import IsolationListener
 
 OPERATOR_EMAIL = "operator@example.com"
@@ -136,21 +134,9 @@ class World:
 
     def colleague(self, owner: User, role: str) -> User:
         """Put a user of that role into the owner's tenant and return them, logged in."""
-        user_id = ObjectId()
-        email = f"{role}{user_id}@example.com"
-        tenant_users.insert_tenant_user(
-            self.admin_db, user_id, email=email, tenant_id=ObjectId(owner.tenant_id)
-        )
-        known = users.find_user(self.db_of(owner.tenant_id), ObjectId(owner.user_id))
-        assert known is not None
-        users.insert_user(
-            self.db_of(owner.tenant_id),
-            user_id,
-            email=email,
-            role=role,
-            password=known["password"],
-            invitation_id=None,
-        )
+        email = f"{role}{ObjectId()}@example.com"
+        added = owner.post("/api/users", {"email": email, "password": PASSWORD, "role": role})
+        assert added.status_code == 201, added.text
         return self.login(email)
 
     def record(self, tenant_id: str) -> dict[str, Any]:

@@ -61,16 +61,17 @@ class Model:
 
     def upsert(self, query: Mapping[str, Any], **fields: Any) -> MongoDocument:
         """Validate `fields` and write them to the one document that fits `query`, which is made
-        if there is none; return it as stored. A unique index must keep it the only one.
+        if there is none; return it as stored. A unique index must keep it the only one, and
+        `query` must be about the field of that index alone: then MongoDB settles races.
 
         Raises ValidationFailed.
         """
         now = utc_now()
-        values = self._validated({**fields, "created_at": now, "updated_at": now})
-        made_at = {"createdAt": values.pop("createdAt")}
+        whole = self._validated({**fields, "created_at": now, "updated_at": now})
+        changing = {name: whole[name] for name in whole if name not in (*query, "createdAt")}
         upserted = self.collection.find_one_and_update(
             query,
-            {"$set": values, "$setOnInsert": made_at},
+            {"$set": changing, "$setOnInsert": {"createdAt": now}},
             upsert=True,
             return_document=ReturnDocument.AFTER,
         )

@@ -28,8 +28,8 @@ MAX_EMAIL_LENGTH = 254
 MIN_PASSWORD_LENGTH = 8
 MAX_PASSWORD_BYTES = 72  # bcrypt reads no more; longer ones would be cut silently
 CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f]")
-_SCHEMAS: dict[Any, dict[str, Any]] = {}
 NO_TEXT = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+_SCHEMAS: dict[Any, dict[str, Any]] = {}
 
 
 class Payload(BaseModel):
@@ -88,7 +88,7 @@ class Answer(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _id_is_stored_as__id(cls, document: dict[str, Any]) -> dict[str, Any]:
+    def _id_without_underscore(cls, document: dict[str, Any]) -> dict[str, Any]:
         return {("id" if name == "_id" else name): value for name, value in document.items()}
 
 
@@ -109,16 +109,18 @@ def _normalise_email(value: Any) -> Any:
 def _single_line(value: str) -> str:
     if CONTROL_CHARACTERS.search(value):
         raise ValueError("must not contain control characters")
-    if not any(unicodedata.category(character)[0] in "LNPS" for character in value):
-        raise ValueError("must have a character that can be seen")
-    return value
+    return _visible(value)
 
 
 def _text(value: str) -> str:
     if NO_TEXT.search(value):
         raise ValueError("must not contain control characters other than tabs and line ends")
-    if not value.strip():
-        raise ValueError("must not be empty")
+    return _visible(value)
+
+
+def _visible(value: str) -> str:
+    if not any(unicodedata.category(character)[0] in "LNPS" for character in value):
+        raise ValueError("must have a character that can be seen")
     return value
 
 

@@ -20,6 +20,7 @@ from multitenant.errors import (
 from multitenant.repositories.admin import revocations, tenant_users, tenants
 from multitenant.repositories.model import MongoDatabase, MongoDocument, utc_now
 from multitenant.repositories.tenant import users
+from multitenant.repositories.transactions import run_transaction
 from multitenant.security.passwords import PasswordHasher
 from multitenant.security.tokens import Claims, TokenPair, Tokens, expiry
 from multitenant.tenancy.actor import Actor, Outcome
@@ -29,7 +30,6 @@ from multitenant.tenancy.isolation import widened_scope
 from multitenant.tenancy.revocations import Revocations
 from multitenant.tenancy.tenant import Tenant
 from multitenant.tenancy.tenant_concurrency import TenantConcurrency
-from multitenant.tenancy.transactions import run_transaction
 
 # An email in more tenants than this must name one: each costs a hash.
 MAX_CANDIDATES = 5

@@ -4,10 +4,10 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from multitenant.repositories.model import MongoDatabase
+from multitenant.repositories.transactions import run_transaction
 from multitenant.tenancy.clusters import DEFAULT_CLUSTER
 from multitenant.tenancy.connection_manager import ConnectionManager
 from multitenant.tenancy.tenant import Tenant
-from multitenant.tenancy.transactions import run_transaction
 
 T = TypeVar("T")
 

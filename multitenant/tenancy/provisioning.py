@@ -23,6 +23,7 @@ from multitenant.errors import AlreadyExists, DatabaseUnavailable, ValidationFai
 from multitenant.repositories.admin import idempotency_keys, provisionings, tenant_users, tenants
 from multitenant.repositories.model import MongoDatabase, MongoDocument, utc_now
 from multitenant.repositories.tenant import users
+from multitenant.repositories.transactions import may_be_committed, run_transaction
 from multitenant.schemas.admin.tenants import NewTenant
 from multitenant.security.field_encryption import EncryptedField, FieldCipher
 from multitenant.security.passwords import PasswordHasher
@@ -35,7 +36,6 @@ from multitenant.tenancy.external import check_uri, claim, ensure_usable
 from multitenant.tenancy.isolation import widened_scope
 from multitenant.tenancy.migrations import TENANT_MIGRATIONS, migrate
 from multitenant.tenancy.orphans import drop_orphan
-from multitenant.tenancy.transactions import may_be_committed, run_transaction
 
 logger = logging.getLogger(__name__)
 

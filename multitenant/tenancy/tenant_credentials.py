@@ -21,6 +21,7 @@ from pymongo.errors import PyMongoError
 from multitenant.errors import Conflict, DecryptionFailed
 from multitenant.repositories.admin import tenants
 from multitenant.repositories.model import MongoDatabase, MongoDocument
+from multitenant.repositories.transactions import may_be_committed
 from multitenant.security.field_encryption import FieldCipher
 from multitenant.tenancy.clusters import DEFAULT_CLUSTER, EXTERNAL_CLUSTER
 from multitenant.tenancy.connection_manager import ConnectionManager
@@ -32,7 +33,6 @@ from multitenant.tenancy.database_users import (
     list_made_users,
 )
 from multitenant.tenancy.isolation import widened_scope
-from multitenant.tenancy.transactions import may_be_committed
 
 logger = logging.getLogger(__name__)
 

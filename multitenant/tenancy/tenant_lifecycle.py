@@ -20,6 +20,7 @@ from multitenant.repositories.admin import (
     tenants,
 )
 from multitenant.repositories.model import MongoDocument, utc_now
+from multitenant.repositories.transactions import run_transaction
 from multitenant.repositories.turns import delete_turns, take_turn
 from multitenant.schemas.admin.tenants import TenantChanges
 from multitenant.security.field_encryption import EncryptedField, FieldCipher
@@ -32,7 +33,6 @@ from multitenant.tenancy.host_names import HostNames
 from multitenant.tenancy.isolation import widened_scope
 from multitenant.tenancy.orphans import drop_orphan
 from multitenant.tenancy.tenant_credentials import TenantCredentials
-from multitenant.tenancy.transactions import run_transaction
 
 logger = logging.getLogger(__name__)
 

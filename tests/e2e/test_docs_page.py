@@ -43,17 +43,14 @@ def browser(tmp_path: Path) -> Iterator[webdriver.Chrome]:
 
 def find(browser: webdriver.Chrome, css: str) -> WebElement:
     """The element, when it is there to be seen."""
-    return WebDriverWait(browser, SECONDS).until(
-        lambda _: next(
-            (
-                found
-                for found in browser.find_elements(By.CSS_SELECTOR, css)
-                if found.is_displayed()
-            ),
-            None,
-        ),
-        f"{css} did not appear",
-    )
+
+    def visible(_: webdriver.Chrome) -> WebElement | None:
+        found = browser.find_elements(By.CSS_SELECTOR, css)
+        return next((element for element in found if element.is_displayed()), None)
+
+    element = WebDriverWait(browser, SECONDS).until(visible, f"{css} did not appear")
+    assert element is not None
+    return element
 
 
 def click(browser: webdriver.Chrome, css: str) -> None:

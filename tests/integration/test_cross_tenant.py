@@ -17,6 +17,8 @@ from tests.integration.test_bad_input import VALID_BODIES, WITHOUT_BODY, content
 from tests.support import User, World, answer
 
 PARAMETER = re.compile(r"<(\w+)>")
+# The fields that must not have the same value twice in a tenant.
+UNIQUE = {"email"}
 # How to make what a path's last part names, where the `POST` before that part does not make it.
 MAKERS: dict[str, Callable[[User, str], None]] = {
     "/api/settings/<key>": lambda user, key: _ensure_made(
@@ -61,13 +63,9 @@ def _ensure_made(response: Any) -> Any:
     return answer(response)
 
 
-def unique(value: Any) -> Any:
-    """A body with another email in it each time, since those often must not repeat."""
-    if isinstance(value, dict):
-        return {key: unique(inner) for key, inner in value.items()}
-    if isinstance(value, str) and "@" in value:
-        return f"{ObjectId()}{value}"
-    return value
+def unique(body: dict[str, Any]) -> dict[str, Any]:
+    """The body, with something else each time where two must not have the same."""
+    return {key: f"{ObjectId()}{body[key]}" if key in UNIQUE else body[key] for key in body}
 
 
 def filled(rule: str, ids: list[str]) -> str:
@@ -113,7 +111,7 @@ def test_on_every_route_another_tenants_ids_are_like_ids_that_do_not_exist(world
             assert sent(globex, method, rule, foreign) == expected, what
         assert of_tenant(world, acme) == before, f"{what} changed another tenant's data"
         reached = sent(acme, method, rule, theirs)[0]
-        assert reached < 400 or reached == 409, f"{what} was never reached"
+        assert reached not in (403, 404), f"{what} was never reached: {reached}"
 
 
 def test_no_list_shows_what_another_tenant_has(world: World) -> None:

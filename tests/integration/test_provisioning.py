@@ -19,10 +19,10 @@ from multitenant.config import Settings
 from multitenant.extensions import platform_of
 from multitenant.repositories.admin.provisionings import insert_provisioning
 from multitenant.repositories.model import utc_now
+from multitenant.repositories.transactions import run_transaction
 from multitenant.schemas.admin.tenants import NewTenant
 from multitenant.tenancy.orphans import drop_orphan, find_orphans
 from multitenant.tenancy.provisioning import Provisioner
-from multitenant.tenancy.transactions import run_transaction
 from tests.conftest import MakeWorld
 from tests.support import PASSWORD, CommandRecorder, World, answer, in_thread, refusal
 

@@ -105,7 +105,7 @@ def test_a_value_is_nested_31_levels_deep_at_the_most(world: World) -> None:
     for _ in range(30):
         value = [value]
     assert answer(owner.put(f"{SETTINGS}/a", {"value": value}))["value"] == value
-    refusal(owner.put(f"{SETTINGS}/a", {"value": [[value]]}), 400, "malformed_json")
+    refusal(owner.put(f"{SETTINGS}/a", {"value": [value]}), 400, "malformed_json")
 
 
 def test_of_simultaneous_first_writes_one_setting_remains(world: World, run_together: Any) -> None:

@@ -7,7 +7,6 @@ from multitenant.controllers.paging import answer_page
 from multitenant.middleware.access import in_module
 from multitenant.middleware.envelope import answer
 from multitenant.middleware.request_context import current_db
-from multitenant.openapi import refuses
 from multitenant.schemas.answers import created, ok, page_of
 from multitenant.schemas.paging import PageQuery
 from multitenant.schemas.payload import IdPath
@@ -27,7 +26,6 @@ def list_orders(query: PageQuery) -> Response:
 
 
 @blueprint.post("", responses=created(OrderAnswer))
-@refuses("conflict")
 def place_order(body: NewOrder) -> Response:
     """Place an order."""
     placed = service.place_order(current_db(), body)
