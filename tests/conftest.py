@@ -6,6 +6,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -60,9 +61,9 @@ def mongo(mongod: EmbeddedServer) -> Iterator[MongoClient[dict[str, Any]]]:
         yield client
 
 
-@pytest.fixture
-def environment(
-    mongod: EmbeddedServer, mongo: MongoClient[dict[str, Any]], tmp_path: Path
+@contextmanager
+def own_environment(
+    mongod: EmbeddedServer, mongo: MongoClient[dict[str, Any]], directory: Path
 ) -> Iterator[dict[str, str]]:
     """The environment variables of an application on databases of its own."""
     name = f"t{os.getpid()}x{next(_numbers)}"
@@ -71,7 +72,7 @@ def environment(
         "ADMIN_DB_URI": mongod.uri,
         "ADMIN_DB_NAME": f"{name}_admin",
         "TENANT_DB_PREFIX": f"{name}_tenant_",
-        "INSTANCE_PATH": str(tmp_path / "instance"),
+        "INSTANCE_PATH": str(directory / "instance"),
         "JWT_SECRET_KEYS": JWT_KEY,
         "CREDENTIAL_KEYS": CREDENTIAL_KEY,
         "BCRYPT_ROUNDS": "4",
@@ -90,13 +91,22 @@ def environment(
 
 
 @pytest.fixture
+def environment(
+    mongod: EmbeddedServer, mongo: MongoClient[dict[str, Any]], tmp_path: Path
+) -> Iterator[dict[str, str]]:
+    """The same, for one test."""
+    with own_environment(mongod, mongo, tmp_path) as variables:
+        yield variables
+
+
+@pytest.fixture
 def settings(environment: dict[str, str]) -> Settings:
     """The same, as settings."""
     return load_settings(environment, env_file=None)
 
 
-@pytest.fixture
-def make_world(environment: dict[str, str]) -> Iterator[MakeWorld]:
+@contextmanager
+def leakless_worlds(environment: dict[str, str]) -> Iterator[MakeWorld]:
     """Make applications that must end without a leak: leases, clients, foreign commands."""
     worlds: list[World] = []
 
@@ -125,6 +135,13 @@ def make_world(environment: dict[str, str]) -> Iterator[MakeWorld]:
         world.platform.close(timeout=0)
         left.append((leases, connections.stats()["clients"], list(world.isolation.violations)))
     assert left == [(0, 0, [])] * len(worlds), "leases, clients, or commands outside their tenant"
+
+
+@pytest.fixture
+def make_world(environment: dict[str, str]) -> Iterator[MakeWorld]:
+    """The same, for one test."""
+    with leakless_worlds(environment) as make:
+        yield make
 
 
 @pytest.fixture

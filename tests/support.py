@@ -88,6 +88,8 @@ class World:
     isolation: IsolationListener
     recorder: CommandRecorder
     _operator: User | None = field(default=None)
+    owner: User | None = field(default=None)
+    """Somebody who was logged in, for the next request."""
 
     @property
     def platform(self) -> Platform:
