@@ -3,7 +3,6 @@
 from multitenant.errors import (
     Conflict,
     CredentialsInvalid,
-    NotFound,
     RoleRequired,
     TenantMismatch,
     TokenRevoked,
@@ -64,7 +63,7 @@ class Membership:
             raise RoleRequired("Only the user may do this, not an operator who acts as them")
         user = users.find_user(db, claims.user_id)
         if user is None:
-            raise NotFound("There is no such user")
+            raise TokenRevoked("The user of this token no longer exists")
         if not self._hasher.verify(current, user.get("password")):
             raise CredentialsInvalid(
                 "The current password is wrong", incorrect_field="currentPassword"

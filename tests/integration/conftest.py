@@ -7,6 +7,7 @@ import pytest
 from pymongo import MongoClient
 
 from multitenant.embedded import EmbeddedServer
+from tests.conftest import data_directory
 
 Client = MongoClient[dict[str, Any]]
 
@@ -15,7 +16,10 @@ Client = MongoClient[dict[str, Any]]
 def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]:
     """Somebody else's MongoDB."""
     parameters = {"enableTestCommands": "1", "transactionLifetimeLimitSeconds": "2"}
-    with EmbeddedServer(tmp_path_factory.mktemp("elsewhere"), parameters=parameters) as server:
+    with (
+        data_directory(tmp_path_factory) as directory,
+        EmbeddedServer(directory, parameters=parameters) as server,
+    ):
         yield server
 
 

@@ -152,7 +152,7 @@ def test_a_request_that_fails_is_counted_no_longer(
         raise RuntimeError("a bug")
 
     with monkeypatch.context() as patched:
-        patched.setattr("multitenant.controllers.tenant.users.service.get_user", fail)
+        patched.setattr("multitenant.controllers.tenant.users.service.get_oneself", fail)
         for _ in range(3):
             assert owner.get(path).status_code in (422, 500)
     suspend = f"/api/tenants/{owner.tenant_id}/suspend"

@@ -36,7 +36,7 @@ blueprint = APIBlueprint("users", __name__, url_prefix="/api/users", abp_tags=[T
 @blueprint.get("/me", responses=ok(UserAnswer))
 def me() -> Response:
     """Show the user who is logged in."""
-    return answer(UserAnswer.of(service.get_user(current_db(), current_user().id)), "User")
+    return answer(UserAnswer.of(service.get_oneself(current_db(), current_user().id)), "User")
 
 
 @blueprint.put("/me/password", responses=ok(UserAnswer))
