@@ -2,14 +2,14 @@
 
 import itertools
 import os
+import resource
 import shutil
 import subprocess
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -33,8 +33,9 @@ from tests.support import (
 )
 
 PYMONGO_THREADS = "pymongo_"
-SWEEPERS = "sweeper"
 MEMORY_NEEDED = 6 * 2**30
+OPEN_FILES = 100_000
+"""What a session's mongod may need: each tenant has some 40 files, and many tests make two."""
 _numbers = itertools.count(1)
 
 
@@ -42,6 +43,15 @@ class MakeWorld(Protocol):
     """Builds an application on databases of its own; keywords are settings."""
 
     def __call__(self, *, placement: Placement | None = None, **settings: Any) -> World: ...
+
+
+def allow_open_files() -> None:
+    """Let the processes that are started from here have many files open, if they may."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    for limits in ((OPEN_FILES, max(hard, OPEN_FILES)), (hard, hard)):
+        with suppress(ValueError, OSError):  # only root raises the hard limit
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+            return
 
 
 @contextmanager
@@ -61,6 +71,7 @@ def data_directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def mongod(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]:
     """A real mongod with authentication, transactions, change streams and failpoints."""
+    allow_open_files()
     parameters = {
         "enableTestCommands": "1",
         # A killed process leaves its transaction, and its locks, open for this long.
@@ -82,21 +93,11 @@ def mongo(mongod: EmbeddedServer) -> Iterator[MongoClient[dict[str, Any]]]:
         yield client
 
 
-@pytest.fixture(scope="session")
-def drop_later(mongo: MongoClient[dict[str, Any]]) -> Iterator[Callable[[str], Any]]:
-    """Drop a database while other tests run: it takes mongod 0.1 s, and each tenant has some 40
-    files, of which a mongod cannot have any number open."""
-    with ThreadPoolExecutor(4, thread_name_prefix=SWEEPERS) as pool:
-        yield lambda name: pool.submit(mongo.drop_database, name)
-        pool.shutdown(cancel_futures=True)
-
-
 @contextmanager
 def own_environment(
     mongod: EmbeddedServer,
     mongo: MongoClient[dict[str, Any]],
     directory: Path,
-    drop_later: Callable[[str], Any],
 ) -> Iterator[dict[str, str]]:
     """The environment variables of an application on databases of its own."""
     name = f"t{os.getpid()}x{next(_numbers)}"
@@ -117,10 +118,9 @@ def own_environment(
         "TENANT_MAX_CONCURRENCY": "128",
         "LOG_LEVEL": "WARNING",
     }
+    # Dropping a database takes mongod 0.1 s; these go with the server. But each must be somebody's:
     known = {tenant["dbName"] for tenant in mongo[f"{name}_admin"]["tenants"].find()}
     made = {db for db in mongo.list_database_names() if db.startswith(f"{name}_tenant_")}
-    for db in (f"{name}_admin", *made):
-        drop_later(db)
     assert made == known, "a database without a tenant, or a tenant without a database, was left"
 
 
@@ -129,10 +129,9 @@ def environment(
     mongod: EmbeddedServer,
     mongo: MongoClient[dict[str, Any]],
     tmp_path: Path,
-    drop_later: Callable[[str], Any],
 ) -> Iterator[dict[str, str]]:
     """The same, for one test."""
-    with own_environment(mongod, mongo, tmp_path, drop_later) as variables:
+    with own_environment(mongod, mongo, tmp_path) as variables:
         yield variables
 
 
@@ -196,7 +195,7 @@ def _no_thread_is_left() -> Iterator[None]:
     left = {
         thread
         for thread in set(threading.enumerate()) - before
-        if not thread.name.startswith((PYMONGO_THREADS, SWEEPERS))
+        if not thread.name.startswith(PYMONGO_THREADS)
     }
     for thread in left:
         thread.join(timeout=1)  # one that is just ending

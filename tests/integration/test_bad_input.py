@@ -174,12 +174,11 @@ def shared_world(
     mongod: EmbeddedServer,
     mongo: Any,
     tmp_path_factory: pytest.TempPathFactory,
-    drop_later: Any,
 ) -> Iterator[World]:
     """One world for all that must change nothing."""
     directory = tmp_path_factory.mktemp("bad-input")
     with (
-        own_environment(mongod, mongo, directory, drop_later) as environment,
+        own_environment(mongod, mongo, directory) as environment,
         leakless_worlds(environment) as make,
     ):
         world = make()
