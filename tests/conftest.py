@@ -2,14 +2,13 @@
 
 import itertools
 import os
-import resource
 import shutil
 import subprocess
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -34,8 +33,9 @@ from tests.support import (
 
 PYMONGO_THREADS = "pymongo_"
 MEMORY_NEEDED = 6 * 2**30
-OPEN_FILES = 100_000
-"""What a session's mongod may need: each tenant has some 40 files, and many tests make two."""
+MAX_FILES = 8_000
+"""Each tenant has some 40 files, which mongod keeps open, and it cannot have any number open: with
+more than these it makes room for a fresh one when a module begins."""
 _numbers = itertools.count(1)
 
 
@@ -43,15 +43,6 @@ class MakeWorld(Protocol):
     """Builds an application on databases of its own; keywords are settings."""
 
     def __call__(self, *, placement: Placement | None = None, **settings: Any) -> World: ...
-
-
-def allow_open_files() -> None:
-    """Let the processes that are started from here have many files open, if they may."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    for limits in ((OPEN_FILES, max(hard, OPEN_FILES)), (hard, hard)):
-        with suppress(ValueError, OSError):  # only root raises the hard limit
-            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
-            return
 
 
 @contextmanager
@@ -68,23 +59,52 @@ def data_directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield Path(directory)
 
 
-@pytest.fixture(scope="session")
-def mongod(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]:
-    """A real mongod with authentication, transactions, change streams and failpoints."""
-    allow_open_files()
-    parameters = {
-        "enableTestCommands": "1",
-        # A killed process leaves its transaction, and its locks, open for this long.
-        "transactionLifetimeLimitSeconds": "2",
-    }
-    with (
-        data_directory(tmp_path_factory) as directory,
-        EmbeddedServer(directory, parameters=parameters) as server,
-    ):
-        yield server
+class Servers:
+    """One real mongod at a time, with authentication, transactions, change streams, failpoints."""
+
+    def __init__(self, tmp_path_factory: pytest.TempPathFactory) -> None:
+        self._tmp_path_factory = tmp_path_factory
+        self._opened = ExitStack()
+        self._server: EmbeddedServer | None = None
+
+    def current(self) -> EmbeddedServer:
+        """The server; a fresh one, where the last has too many files."""
+        if self._server:
+            files = sum(1 for _ in (self._server.directory / "data").iterdir())
+            if files > MAX_FILES:
+                self.close()
+        if self._server is None:
+            parameters = {
+                "enableTestCommands": "1",
+                # A killed process leaves its transaction, and its locks, open for this long.
+                "transactionLifetimeLimitSeconds": "2",
+            }
+            directory = self._opened.enter_context(data_directory(self._tmp_path_factory))
+            server = EmbeddedServer(directory, parameters=parameters)
+            self._server = self._opened.enter_context(server)
+        return self._server
+
+    def close(self) -> None:
+        """Stop the server and remove its data."""
+        self._server = None
+        self._opened.close()
 
 
 @pytest.fixture(scope="session")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
+    """The server of the session, which a fresh one may replace between modules."""
+    servers = Servers(tmp_path_factory)
+    yield servers
+    servers.close()
+
+
+@pytest.fixture(scope="module")
+def mongod(servers: Servers) -> EmbeddedServer:
+    """A real mongod."""
+    return servers.current()
+
+
+@pytest.fixture(scope="module")
 def mongo(mongod: EmbeddedServer) -> Iterator[MongoClient[dict[str, Any]]]:
     """A client with all rights, for looking at what the application has done."""
     with MongoClient[dict[str, Any]](
