@@ -53,7 +53,9 @@ CODE_OF_HTTP_STATUS = {
     415: ("unsupported_media_type", "Send the body as application/json"),
 }
 DEFAULT_RETRY_SECONDS = 1
-AUTHENTICATION_FAILED = 18  # MongoDB's code
+# MongoDB's codes.
+AUTHENTICATION_FAILED = 18
+DATABASE_DROP_PENDING = 215
 # How many errors an answer lists, and how much of a field's name, which may be the caller's.
 MAX_ERRORS = 20
 MAX_SHOWN = 60
@@ -111,6 +113,7 @@ def _answer_database_error(error: PyMongoError) -> Response:
         or isinstance(error, ConnectionFailure)
         or error.has_error_label("TransientTransactionError")
         or error.has_error_label("UnknownTransactionCommitResult")
+        or (isinstance(error, OperationFailure) and error.code == DATABASE_DROP_PENDING)
     ):
         logger.error("The database did not answer: %s", type(error).__name__, exc_info=error)
         return answer_domain_error(DatabaseUnavailable())

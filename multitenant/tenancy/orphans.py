@@ -47,9 +47,34 @@ def drop_orphan(
     With `keep_note` it will be dropped once more, later: a request that is still under way may
     write to it, and so make it again.
     """
-    admin_db = connections.admin_db
-    if not provisionings.claim_provisioning(admin_db, tenant_id):
+    if not provisionings.claim_provisioning(connections.admin_db, tenant_id):
         return False
+    return _drop_noted(connections, cipher, tenant_id, note, keep_note=keep_note)
+
+
+def drop_failed_attempt(
+    connections: ConnectionManager,
+    cipher: FieldCipher,
+    tenant_id: ObjectId,
+    note: MongoDocument,
+) -> None:
+    """Drop what this process has prepared for a tenant that it certainly did not make.
+
+    When a collection of garbage was faster, the note is gone, but what was written after it is
+    not; nobody else prepares a database of this name.
+    """
+    provisionings.claim_provisioning(connections.admin_db, tenant_id)
+    _drop_noted(connections, cipher, tenant_id, note, keep_note=False)
+
+
+def _drop_noted(
+    connections: ConnectionManager,
+    cipher: FieldCipher,
+    tenant_id: ObjectId,
+    note: MongoDocument,
+    *,
+    keep_note: bool,
+) -> bool:
     uri = None
     if note.get("dbUri"):
         uri = cipher.decrypt(note["dbUri"], record_id=tenant_id, field="dbUri")
@@ -68,7 +93,7 @@ def drop_orphan(
         if note["cluster"] != EXTERNAL_CLUSTER:
             _drop_users(db, expected=note["hasUsers"])
     if not keep_note:
-        provisionings.delete_provisioning(admin_db, tenant_id)
+        provisionings.delete_provisioning(connections.admin_db, tenant_id)
     return True
 
 

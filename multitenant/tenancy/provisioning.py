@@ -35,7 +35,7 @@ from multitenant.tenancy.database_users import create_user
 from multitenant.tenancy.external import check_uri, claim, ensure_usable
 from multitenant.tenancy.isolation import widened_scope
 from multitenant.tenancy.migrations import TENANT_MIGRATIONS, migrate
-from multitenant.tenancy.orphans import drop_orphan
+from multitenant.tenancy.orphans import drop_failed_attempt
 
 logger = logging.getLogger(__name__)
 
@@ -259,7 +259,7 @@ class Provisioner:
 
     def _discard(self, tenant_id: ObjectId, note: MongoDocument) -> None:
         try:
-            drop_orphan(self._connections, self._cipher, tenant_id, note)
+            drop_failed_attempt(self._connections, self._cipher, tenant_id, note)
         except PyMongoError:
             name = note["dbName"]
             logger.warning("%s is left over; `multitenant tenants gc` drops it", name)

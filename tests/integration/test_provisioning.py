@@ -267,7 +267,32 @@ def test_gc_and_a_commit_at_the_same_time_exclude_each_other(
         if made is not None:
             assert "email_1" in mongo[made["dbName"]]["users"].index_information()
         else:
+            assert response.status_code == 503
             assert world.databases() == before
+
+
+def test_a_tenant_whose_preparation_is_collected_as_garbage_meanwhile_leaves_nothing(
+    world: World,
+) -> None:
+    """Whatever it still writes after the database was dropped."""
+    steps = len([name for name in writes_of_adding(world) if name == "createIndexes"])
+    before = world.databases()
+    for step in range(steps):
+        left = [step]
+
+        def collect(event: Any, left: list[int] = left) -> None:
+            if event.command_name == "createIndexes":
+                left[0] -= 1
+                if left[0] == -1:
+                    (note,) = world.admin_db["provisionings"].find()
+                    assert in_thread(lambda: _drop(world, note))
+
+        world.recorder.on_end = collect
+        assert world.add(**ACME).status_code == 503
+        assert left[0] < 0
+        assert world.databases() == before, f"dropped after index {step}"
+    world.recorder.on_end = lambda _: None
+    assert world.add(**ACME).status_code == 201
 
 
 def test_a_commit_that_took_effect_is_not_undone_by_a_later_refusal(
