@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -64,6 +65,19 @@ class TestLogins:
         worlds = [make_world(login_rate_limit="6 per minute") for _ in range(3)]
         statuses = [try_login(worlds[n % 3], "owner@acme.example").status_code for n in range(9)]
         assert statuses == [401] * 6 + [429] * 3
+
+    def test_first_ones_at_the_same_moment_are_not_in_each_others_way(
+        self,
+        make_world: MakeWorld,
+        run_together: Callable[[list[Callable[[], Any]]], list[Any]],
+    ) -> None:
+        world = make_world(login_rate_limit="8 per minute", password_hash_concurrency=8)
+        for number in range(10):
+            attempt = partial(
+                try_login, world, f"user{number}@acme.example", address=f"203.0.113.{number}"
+            )
+            statuses = [response.status_code for response in run_together([attempt] * 8)]
+            assert statuses == [401] * 8
 
     def test_at_the_same_moment_are_counted_exactly(
         self,
