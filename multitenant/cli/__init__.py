@@ -8,6 +8,7 @@ from pymongo.errors import PyMongoError
 
 from multitenant.cli.init import init
 from multitenant.cli.keys import keys
+from multitenant.cli.openapi import openapi
 from multitenant.cli.run import run
 from multitenant.cli.tenants import tenants
 from multitenant.embedded import EmbeddedServerError
@@ -23,7 +24,7 @@ def cli() -> None:
     """
 
 
-for command in (run, init, tenants, keys):
+for command in (run, init, tenants, keys, openapi):
     cli.add_command(command)
 
 

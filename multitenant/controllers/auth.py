@@ -8,7 +8,7 @@ from flask_openapi3 import APIBlueprint, Tag
 
 from multitenant.extensions import platform
 from multitenant.middleware.access import public, with_refresh_token
-from multitenant.middleware.database_resolver import TENANT_HEADER, read_token
+from multitenant.middleware.database_resolver import read_token
 from multitenant.middleware.envelope import answer
 from multitenant.middleware.request_context import (
     current_actor,
@@ -19,7 +19,13 @@ from multitenant.middleware.request_context import (
 )
 from multitenant.openapi import refuses
 from multitenant.schemas.answers import Nothing, ok
-from multitenant.schemas.auth import AcceptedAnswer, InvitationAcceptance, Login, SessionAnswer
+from multitenant.schemas.auth import (
+    AcceptedAnswer,
+    InvitationAcceptance,
+    Login,
+    SessionAnswer,
+    TenantHeader,
+)
 from multitenant.tenancy.authentication import Session, TenantHints
 
 blueprint = APIBlueprint("auth", __name__, url_prefix="/api", abp_tags=[Tag(name="Sessions")])
@@ -35,12 +41,15 @@ blueprint = APIBlueprint("auth", __name__, url_prefix="/api", abp_tags=[Tag(name
     "tenant_required",
     "rate_limited",
 )
-def login(body: Login) -> Response:
+def login(header: TenantHeader, body: Login) -> Response:
     """Log in with email and password."""
     built = platform()
     built.login_limits.count(request.remote_addr, body.email)
     session = built.authenticator.login(
-        body.email, body.password.get_secret_value(), _hints(body.tenant), unknown_actor()
+        body.email,
+        body.password.get_secret_value(),
+        _hints(header, body.tenant),
+        unknown_actor(),
     )
     return _answer_session(session, "Logged In Successfully", in_cookies=body.use_cookies)
 
@@ -77,25 +86,25 @@ def logout() -> Response:
     "tenant_maintenance",
     "rate_limited",
 )
-def accept_invitation(body: InvitationAcceptance) -> Response:
+def accept_invitation(header: TenantHeader, body: InvitationAcceptance) -> Response:
     """Set the first password of an invited user."""
     built = platform()
     built.login_limits.count(request.remote_addr, None)
     user = built.membership.accept_invitation(
         body.token.get_secret_value(),
         body.password.get_secret_value(),
-        _hints(None),
+        _hints(header),
         unknown_actor(),
     )
     return answer({"userId": str(user["_id"])}, "Invitation accepted; you can log in now")
 
 
-def _hints(text: str | None) -> TenantHints:
+def _hints(header: TenantHeader, text: str | None = None) -> TenantHints:
     """All that this request says of its tenant."""
     return TenantHints(
         text=text,
         host=platform().host_names.tenant_of(request.host),
-        header=request.headers.get(TENANT_HEADER),
+        header=header.tenant_id,
     )
 
 

@@ -8,11 +8,20 @@ from multitenant.schemas.payload import (
     Answer,
     Email,
     GivenPassword,
+    Headers,
     Id,
     Line,
     NewPassword,
     Payload,
 )
+
+
+class TenantHeader(Headers):
+    """Another way to say which tenant is meant."""
+
+    tenant_id: str | None = Field(
+        None, alias="X-Tenant-Id", description="The tenant's id; nothing else may contradict it"
+    )
 
 
 class Login(Payload):

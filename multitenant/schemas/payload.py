@@ -52,6 +52,12 @@ class Payload(BaseModel):
         return _SCHEMAS[key]
 
 
+class Headers(Payload):
+    """What a route reads from the request's headers, each under its `alias`."""
+
+    model_config = ConfigDict(extra="ignore")
+
+
 class Changes(Payload):
     """A PATCH: the fields that were sent, at least one. A default says nothing about the field."""
 

@@ -2,11 +2,10 @@
 
 import hashlib
 
-from flask import Response, request
+from flask import Response
 from flask_openapi3 import APIBlueprint, Tag
 
 from multitenant.controllers.paging import answer_page
-from multitenant.errors import ValidationFailed
 from multitenant.extensions import platform
 from multitenant.middleware.access import operator_only
 from multitenant.middleware.envelope import answer
@@ -15,6 +14,7 @@ from multitenant.openapi import refuses
 from multitenant.repositories.model import MongoDatabase
 from multitenant.schemas.admin.tenants import (
     AddedTenantAnswer,
+    AddHeaders,
     Impersonation,
     ImpersonationAnswer,
     NewTenant,
@@ -28,25 +28,23 @@ from multitenant.schemas.answers import created, ok, page_of
 from multitenant.schemas.payload import IdPath
 from multitenant.services.admin import tenants as service
 
-IDEMPOTENCY_HEADER = "Idempotency-Key"
-
 blueprint = APIBlueprint("tenants", __name__, url_prefix="/api", abp_tags=[Tag(name="Tenants")])
 
 
 @blueprint.post("/add", responses=created(AddedTenantAnswer))
 @operator_only
 @refuses("already_exists", "conflict", "rate_limited")
-def add(body: NewTenant) -> Response:
+def add(header: AddHeaders, body: NewTenant) -> Response:
     """Add a tenant with its own database and first user."""
-    return _add_tenant(body)
+    return _add_tenant(header, body)
 
 
 @blueprint.post("/tenants", responses=created(AddedTenantAnswer))
 @operator_only
 @refuses("already_exists", "conflict", "rate_limited")
-def add_tenant(body: NewTenant) -> Response:
+def add_tenant(header: AddHeaders, body: NewTenant) -> Response:
     """Add a tenant with its own database and first user (the same as `POST /api/add`)."""
-    return _add_tenant(body)
+    return _add_tenant(header, body)
 
 
 @blueprint.get("/tenants", responses=page_of(TenantAnswer))
@@ -148,9 +146,10 @@ def _move(path: IdPath, action: str, message: str) -> Response:
     )
 
 
-def _add_tenant(body: NewTenant) -> Response:
+def _add_tenant(header: AddHeaders, body: NewTenant) -> Response:
+    key = header.idempotency_key
     made = platform().provisioner.provision(
-        body, idempotency_key=_idempotency_key(), actor=current_actor()
+        body, idempotency_key=key and _own_key(key), actor=current_actor()
     )
     result = {"tenantId": str(made.tenant_id), "userId": str(made.user_id)}
     if made.invitation_token:
@@ -158,18 +157,8 @@ def _add_tenant(body: NewTenant) -> Response:
     return answer(result, "Tenant added successfully", 201)
 
 
-def _idempotency_key() -> str | None:
-    """The request's key, made this operator's own; None without one."""
-    key = request.headers.get(IDEMPOTENCY_HEADER)
-    if key is None:
-        return None
-    if not 1 <= len(key) <= 255 or not key.isprintable():
-        message = "must have 1 to 255 printable characters"
-        raise ValidationFailed(
-            f"{IDEMPOTENCY_HEADER} {message}",
-            incorrect_field=IDEMPOTENCY_HEADER,
-            errors=[{"field": IDEMPOTENCY_HEADER, "message": message}],
-        )
+def _own_key(key: str) -> str:
+    """The request's idempotency key, made this operator's own."""
     return hashlib.sha256(f"{current_user().id}\n{key}".encode()).hexdigest()
 
 

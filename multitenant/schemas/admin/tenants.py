@@ -27,6 +27,7 @@ from multitenant.schemas.payload import (
     Answer,
     Changes,
     Email,
+    Headers,
     Id,
     Line,
     NewPassword,
@@ -120,6 +121,19 @@ DbUri = Annotated[
     Field(min_length=1, max_length=2000),
     WithJsonSchema({"type": "string", "format": "password", "minLength": 1, "maxLength": 2000}),
 ]
+
+
+class AddHeaders(Headers):
+    """What comes with adding a tenant."""
+
+    idempotency_key: str | None = Field(
+        None,
+        alias="Idempotency-Key",
+        min_length=1,
+        max_length=255,
+        pattern=r"^[\x20-\x7e]+$",
+        description="A request that is sent again with its key answers the first result",
+    )
 
 
 class NewTenant(Payload):
