@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # How many processes the tests run in.
 JOBS ?= 2
 
-.PHONY: help run test lint format bench lock clean
+.PHONY: help run test lint format bench postman lock clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -28,6 +28,15 @@ format: $(VENV)/dev.stamp ## Format the code and mend what can be mended
 
 bench: $(VENV)/dev.stamp ## Run the benchmarks (see benchmarks/)
 	$(BIN)/python -m benchmarks.requests
+
+postman: $(VENV)/dev.stamp postman/node_modules ## Make the Postman collection anew from the OpenAPI document (needs Node.js)
+	@$(BIN)/multitenant openapi --output $(VENV)/openapi.json
+	@cd postman && node generate.mjs ../$(VENV)/openapi.json .
+
+postman/node_modules: postman/package-lock.json
+	@echo "Installing what makes and runs the Postman collection, into $@"
+	@cd postman && npm ci --silent --ignore-scripts
+	@touch $@
 
 lock: $(VENV)/dev.stamp ## Renew the lock files from pyproject.toml
 	$(BIN)/pip install --quiet 'uv>=0.8'

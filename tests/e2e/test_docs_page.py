@@ -25,10 +25,10 @@ FLAGS = (
 
 @pytest.fixture
 def browser(tmp_path: Path) -> Iterator[webdriver.Chrome]:
-    """Chromium, where the machine has one; CI must have it (REQUIRE_BROWSER)."""
+    """Chromium, where the machine has one; CI must have it (REQUIRE_ALL_TOOLS)."""
     chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
     if not chromium or not driver:
-        if os.environ.get("REQUIRE_BROWSER"):
+        if os.environ.get("REQUIRE_ALL_TOOLS"):
             pytest.fail("no chromium or chromedriver is installed")
         pytest.skip("no chromium and chromedriver on this machine")
     options = webdriver.ChromeOptions()

@@ -1,11 +1,14 @@
 """The OpenAPI document: every route, every answer, and examples that work."""
 
+import json
 import re
 from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from multitenant.cli import cli
 from multitenant.errors import DomainError
 from multitenant.middleware.access import Access, access_of
 from multitenant.middleware.error_handlers import STATUS_OF_CODE
@@ -39,6 +42,18 @@ def test_it_is_served_as_json_and_is_openapi_3_1(world: World) -> None:
     document = world.client.get("/openapi.json").get_json()
     assert document["openapi"].startswith("3.1")
     assert document == contract().document
+
+
+def test_the_command_prints_it_and_needs_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MULTITENANT_ENV", "production")
+    printed = CliRunner().invoke(cli, ["openapi"])
+    assert json.loads(printed.output) == contract().document
+    CliRunner().invoke(cli, ["openapi", "-o", "openapi.json"])
+    assert json.loads(Path("openapi.json").read_text()) == contract().document
+    assert [path.name for path in tmp_path.iterdir()] == ["openapi.json"]
 
 
 def test_every_operation_has_a_name_of_its_own_a_summary_a_tag_and_a_success() -> None:
