@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # How many processes the tests run in.
 JOBS ?= 2
 
-.PHONY: help run test lint format bench postman lock clean
+.PHONY: help run test fuzz lint format bench postman lock clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -15,6 +15,10 @@ run: $(VENV)/run.stamp ## Serve the application on http://localhost:5000, with a
 
 test: $(VENV)/dev.stamp ## Run all tests on a real MongoDB
 	@$(BIN)/pytest -n $(JOBS) --dist loadgroup $(ARGS)
+
+fuzz: $(VENV)/dev.stamp ## Send requests made up from the OpenAPI document, for FUZZ_SECONDS as each kind of user
+	@FUZZ_SECONDS=$${FUZZ_SECONDS:-300} FUZZ_EXAMPLES=$${FUZZ_EXAMPLES:-200} \
+		$(BIN)/pytest -n $(JOBS) -v tests/e2e/test_fuzz.py $(ARGS)
 
 lint: $(VENV)/dev.stamp ## Check style, types, and the dependencies between layers
 	$(BIN)/ruff check .

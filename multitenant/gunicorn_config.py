@@ -22,6 +22,8 @@ worker_class = "multitenant.gunicorn_worker.ThreadWorker"
 # Sockets of a worker: requests being served, kept alive, or waiting for a thread.
 worker_connections = 1000
 keepalive = 5
+# The longest that gunicorn reads; it answers 414 itself.
+limit_request_line = 8190
 timeout = 60
 # gunicorn kills a worker after this time; the worker itself stops waiting a little earlier.
 graceful_timeout = _settings.graceful_timeout + 5

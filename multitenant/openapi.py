@@ -5,6 +5,7 @@ is: who may call it, whether it has a body, a path, a cursor. Views name only th
 with `@refuses`.
 """
 
+import re
 from collections.abc import Callable, Iterator
 from functools import cache
 from typing import Any, TypeVar
@@ -36,6 +37,8 @@ SECURITY_SCHEMES: dict[str, Any] = {
     },
     "refreshToken": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT (refresh token)"},
 }
+# What the id of something new is called in the answer, where it is not `id`.
+_NAMES_OF_IDS = {"/api/tenants": "tenantId"}
 UNSAFE = frozenset({"post", "put", "patch", "delete"})
 _REFUSALS = "__refusals__"
 
@@ -63,6 +66,7 @@ def build_document(app: OpenAPI) -> dict[str, Any]:
             endpoint = endpoints[path, method]
             module = module_of(app.blueprints.get(endpoint.rpartition(".")[0]))
             _complete(operation, method, app.view_functions[endpoint], module)
+    _link(document["paths"])
     schemas = document["components"]["schemas"]
     schemas.pop("ValidationErrorModel", None)
     schemas["Error"] = _error_schema()
@@ -91,6 +95,30 @@ def _complete(
         by_status.setdefault(STATUS_OF_CODE[code], []).append(code)
     for status, of_status in sorted(by_status.items()):
         responses[str(status)] = _refusal(status, of_status)
+
+
+def _link(paths: dict[str, Any]) -> None:
+    """Say of each answer that tells of something new how to go on with it: the routes below take
+    its id as their next parameter, and those of its own path as they are."""
+    for path, item in paths.items():
+        made = item.get("post", {}).get("responses", {}).get("201")
+        if made is None:
+            continue
+        known = {name: f"$request.path.{name}" for name in _parameters(path)}
+        made_id = "$response.body#/responseObject/" + _NAMES_OF_IDS.get(path, "id")
+        links = {}
+        for below, operations in paths.items():
+            if below.startswith(path + "/{") and len(_parameters(below)) == len(known) + 1:
+                for operation in operations.values():
+                    name = operation["operationId"]
+                    parameters = {**known, _parameters(below)[-1]: made_id}
+                    links[name] = {"operationId": name, "parameters": parameters}
+        if links:
+            made["links"] = links
+
+
+def _parameters(path: str) -> list[str]:
+    return re.findall(r"{(\w+)}", path)
 
 
 def _security(access: Access) -> list[dict[str, list[str]]]:

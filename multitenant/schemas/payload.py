@@ -61,6 +61,8 @@ class Headers(Payload):
 class Changes(Payload):
     """A PATCH: the fields that were sent, at least one. A default says nothing about the field."""
 
+    model_config = ConfigDict(json_schema_extra={"minProperties": 1})
+
     @model_validator(mode="after")
     def _changes_something(self) -> Self:
         if not self.model_fields_set:

@@ -66,6 +66,18 @@ def test_every_operation_has_a_name_of_its_own_a_summary_a_tag_and_a_success() -
         assert len(successes) == 1, where
 
 
+def test_links_lead_on_from_what_was_made() -> None:
+    """Each gives all parameters of the path that it leads to."""
+    paths = {operation["operationId"]: path for (_, path), operation in operations().items()}
+    links = 0
+    for where, operation in operations().items():
+        for link in operation["responses"].get("201", {}).get("links", {}).values():
+            path = paths[link["operationId"]]
+            assert set(link["parameters"]) == set(re.findall(r"{(\w+)}", path)), where
+            links += 1
+    assert links >= 20
+
+
 def test_what_is_closed_says_so_and_nothing_else_does(world: World) -> None:
     for rule in world.app.url_map.iter_rules():
         path = rule.rule.replace("<", "{").replace(">", "}")

@@ -57,7 +57,9 @@ def _key(value: str) -> str:
 class SettingPath(Payload):
     """The path of one setting."""
 
-    key: Annotated[str, AfterValidator(_key)]
+    key: Annotated[str, AfterValidator(_key)] = Field(
+        json_schema_extra={"pattern": f"^{KEY.pattern}$"}
+    )
 
 
 class NewValue(Payload):
