@@ -78,6 +78,7 @@ def create_app(
         doc_ui=False,
     )
     app.request_class = StrictRequest
+    app.url_map.merge_slashes = False  # a redirect would be built from the caller's Host
     app.config["MAX_CONTENT_LENGTH"] = settings.max_content_length
     app.extensions[NAME] = platform
     platform.tokens.init_app(app, secure_cookies=settings.production)

@@ -25,6 +25,9 @@ One database per tenant: log in, be routed to your tenant's database, and work t
 
 Every answer has the envelope `{success, statusCode, message, responseObject}`. An error's
 `responseObject` has a `code` to program against. docs/api.md explains the rules.
+
+With a token, the host and the header `X-Tenant-Id` may name its tenant and no other one (403
+`tenant_mismatch`). With cookies, what changes something needs the header `X-CSRF-TOKEN`.
 """
 SECURITY_SCHEMES: dict[str, Any] = {
     "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"},
@@ -36,6 +39,7 @@ SECURITY_SCHEMES: dict[str, Any] = {
         "description": "Unsafe methods need the header X-CSRF-TOKEN as well",
     },
     "refreshToken": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT (refresh token)"},
+    "refreshCookie": {"type": "apiKey", "in": "cookie", "name": "refresh_token_cookie"},
 }
 # What the id of something new is called in the answer, where it is not `id`.
 _NAMES_OF_IDS = {"/api/tenants": "tenantId"}
@@ -125,7 +129,7 @@ def _security(access: Access) -> list[dict[str, list[str]]]:
     if access is Access.PUBLIC:
         return []
     if access is Access.REFRESH:
-        return [{"refreshToken": []}]
+        return [{"refreshToken": []}, {"jwt": []}, {"refreshCookie": []}]
     return [{"bearer": []}, {"jwt": []}, {"cookie": []}]
 
 

@@ -37,7 +37,7 @@ def main() -> None:
         EmbeddedServerError,
         DecryptionFailed,
         DomainError,
-        PermissionError,
+        OSError,
     ) as error:
         _fail(str(error))
     except PyMongoError as error:

@@ -1,6 +1,7 @@
 """`multitenant run`."""
 
 import os
+import socket
 import threading
 from typing import Any
 
@@ -8,6 +9,8 @@ import click
 from gunicorn.app.base import Application
 
 from multitenant.cli.platform import running_database, set_up
+from multitenant.config import Settings, load_settings
+from multitenant.errors import ConfigurationError
 
 
 class Server(Application):  # type: ignore[misc]  # gunicorn has no type hints
@@ -40,12 +43,28 @@ def run() -> None:
       multitenant run
       PORT=8000 WORKERS=4 multitenant run
     """  # noqa: D301  # click wants a real backspace here
+    _ensure_port_is_free(load_settings())
     with running_database(join=False) as settings:
         set_up(settings)
         os.environ["ADMIN_DB_URI"] = settings.admin_db_uri.get_secret_value()
         _wait_for_threads()
         click.echo(f"Serving on http://{settings.host}:{settings.port}", err=True)
         Server().run()
+
+
+def _ensure_port_is_free(settings: Settings) -> None:
+    """Say so at once, and not after a MongoDB was started and gunicorn has tried five times."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((settings.host, settings.port))
+        except OSError as error:
+            why = error.strerror or "cannot be used"
+            raise ConfigurationError(
+                f"PORT: {settings.host}:{settings.port} {why.lower()}; set another, as in"
+                " `PORT=8000 make run`"
+            ) from error
 
 
 def _wait_for_threads() -> None:

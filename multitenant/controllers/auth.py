@@ -119,6 +119,8 @@ def _answer_session(session: Session, message: str, *, in_cookies: bool) -> Resp
         about = {"accessToken": pair.access, "refreshToken": pair.refresh, **about}
     response = answer(about, message)
     if in_cookies:
-        set_access_cookies(response, pair.access)
-        set_refresh_cookies(response, pair.refresh)
+        # Both as long as the session can be renewed: an expired access token says so itself.
+        seconds = platform().tokens.refresh_seconds
+        set_access_cookies(response, pair.access, max_age=seconds)
+        set_refresh_cookies(response, pair.refresh, max_age=seconds)
     return response

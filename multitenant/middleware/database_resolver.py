@@ -125,7 +125,7 @@ def _ensure_csrf_header(claims: Claims) -> None:
 def _ensure_hints_agree(claims: Claims) -> None:
     """The token decides which tenant is meant; nothing else may name another one."""
     header = request.headers.get(TENANT_HEADER)
-    if header is not None and header != str(claims.tenant_id):
+    if header is not None and header.lower() != str(claims.tenant_id):
         raise TenantMismatch()
     host = platform().host_names.tenant_of(request.host)
     if host.names_one and host.tenant_id != claims.tenant_id:

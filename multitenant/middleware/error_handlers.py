@@ -7,6 +7,7 @@ from typing import NoReturn
 
 from flask import Flask, Response, g
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 from pymongo.errors import ConnectionFailure, OperationFailure, PyMongoError
 from werkzeug.exceptions import HTTPException
 
@@ -92,13 +93,24 @@ def refuse_invalid_input(error: ValidationError) -> NoReturn:
     errors = [
         {
             "field": ".".join(str(part)[:MAX_SHOWN] for part in problem["loc"]),
-            "message": re.sub("^Value error, ", "", problem["msg"]),
+            "message": _explain(problem),
         }
-        for problem in islice(
-            error.errors(include_url=False, include_context=False, include_input=False), MAX_ERRORS
-        )
+        for problem in islice(error.errors(include_url=False, include_input=False), MAX_ERRORS)
     ]
     raise ValidationFailed(errors=errors) from error
+
+
+def _explain(problem: ErrorDetails) -> str:
+    """What is wrong with a field; Pydantic's words, where they are for people."""
+    bounds = problem.get("ctx", {})
+    if problem["type"] == "extra_forbidden":
+        return "is not a field of this request"
+    if bounds.get("field_type") == "Value":  # a string to which a function was applied before
+        if problem["type"] == "too_long":
+            return f"must have at most {bounds['max_length']} characters"
+        if problem["type"] == "too_short":
+            return f"must have at least {bounds['min_length']} characters"
+    return re.sub("^Value error, ", "", problem["msg"])
 
 
 def _answer_database_error(error: PyMongoError) -> Response:

@@ -1,5 +1,6 @@
 """Request bodies: JSON in the strict sense, safe to store."""
 
+import codecs
 import json
 import math
 import re
@@ -61,6 +62,8 @@ def parse_object(body: bytes) -> dict[str, Any]:
     lone surrogates, nesting deeper than MAX_DEPTH. Refused with ValidationFailed: anything but an
     object, NUL in strings, keys with `$` or `.`, integers beyond 64 bits.
     """
+    if body.startswith(codecs.BOM_UTF8):
+        raise MalformedJson("The body begins with a byte order mark; leave it out")
     try:
         value = json.loads(
             body.decode("utf-8"), object_pairs_hook=_object, parse_constant=_no_constant
@@ -70,8 +73,10 @@ def parse_object(body: bytes) -> dict[str, Any]:
     except json.JSONDecodeError as error:
         where = f"line {error.lineno}, column {error.colno}"
         raise MalformedJson(f"The body is not valid JSON: {error.msg} at {where}") from error
-    except (RecursionError, ValueError) as error:
-        raise MalformedJson("The body is nested too deeply or has a number too long") from error
+    except RecursionError as error:
+        raise MalformedJson(f"The body is nested more than {MAX_DEPTH} levels deep") from error
+    except ValueError as error:  # more digits than Python reads
+        raise MalformedJson("The body has a number too long") from error
     errors = list(islice(_problems(value, None, 1), MAX_ERRORS))
     if errors:
         raise ValidationFailed(errors=errors)

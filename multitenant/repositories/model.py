@@ -161,5 +161,9 @@ class Model:
 
 
 def _already_exists(error: DuplicateKeyError) -> AlreadyExists:
-    field = next(iter((error.details or {}).get("keyPattern", {"_id": 1})))
+    """With the value, which came from the caller; compared by a collation, it is another text."""
+    details = error.details or {}
+    field, taken = next(iter(details.get("keyValue", {"_id": None}).items()))
+    if field == "domains":
+        return AlreadyExists(f"The domain {taken} is already taken", incorrect_field=field)
     return AlreadyExists(f"This {field} is already taken", incorrect_field=field)

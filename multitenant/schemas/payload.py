@@ -158,7 +158,7 @@ def _iso_text(moment: datetime) -> str:
 def _object_id(value: Any) -> Any:
     if isinstance(value, ObjectId):
         return value
-    if isinstance(value, str) and re.fullmatch(r"[0-9a-f]{24}", value):
+    if isinstance(value, str) and re.fullmatch(r"[0-9a-fA-F]{24}", value):
         return ObjectId(value)
     raise ValueError("must be an id of 24 hexadecimal digits")
 
@@ -200,7 +200,7 @@ Id = Annotated[
     ObjectId,
     PlainValidator(_object_id),
     PlainSerializer(str, return_type=str),
-    WithJsonSchema({"type": "string", "pattern": "^[0-9a-f]{24}$"}),
+    WithJsonSchema({"type": "string", "pattern": "^[0-9a-fA-F]{24}$"}),
 ]
 GivenPassword = Annotated[
     SecretStr,

@@ -81,7 +81,7 @@ class Tokens:
         self._keys: dict[str, str] = {_key_id(secret): secret for secret in secrets}
         self._signing_key_id = next(iter(self._keys))
         self._access_seconds = settings.access_token_seconds
-        self._refresh_seconds = settings.refresh_token_seconds
+        self.refresh_seconds = settings.refresh_token_seconds
         self._invitation_seconds = settings.invitation_seconds
         self.impersonation_seconds = settings.impersonation_seconds
         self._verified: LRU[str, Claims] = LRU(CACHED_TOKENS)  # no callback: see lru-dict's lock
@@ -90,7 +90,7 @@ class Tokens:
     @property
     def longest_life(self) -> timedelta:
         """After this time no token that exists now is valid."""
-        return timedelta(seconds=max(self._access_seconds, self._refresh_seconds))
+        return timedelta(seconds=max(self._access_seconds, self.refresh_seconds))
 
     def init_app(self, app: Flask, *, secure_cookies: bool) -> None:
         """Configure Flask-JWT-Extended for this application."""
@@ -98,7 +98,7 @@ class Tokens:
             JWT_ALGORITHM=ALGORITHM,
             JWT_DECODE_ALGORITHMS=[ALGORITHM],
             JWT_ACCESS_TOKEN_EXPIRES=timedelta(seconds=self._access_seconds),
-            JWT_REFRESH_TOKEN_EXPIRES=timedelta(seconds=self._refresh_seconds),
+            JWT_REFRESH_TOKEN_EXPIRES=timedelta(seconds=self.refresh_seconds),
             JWT_TOKEN_LOCATION=["headers", "cookies"],
             JWT_COOKIE_SECURE=secure_cookies,
             JWT_COOKIE_SAMESITE="Strict",

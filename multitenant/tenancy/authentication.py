@@ -48,13 +48,26 @@ class TenantHints:
 
     def fit(self, tenant: Tenant) -> bool:
         """Whether nothing that was said names another tenant."""
-        if self.header is not None and self.header != str(tenant.id):
+        if self.header is not None and self.header.lower() != str(tenant.id):
             return False
         if self.host.names_one and self.host.tenant_id != tenant.id:
             return False
         if self.text is None:
             return True
-        return self.text.casefold() in (str(tenant.id), tenant.subdomain, tenant.name.casefold())
+        return self.text.casefold() in _names(tenant)
+
+    def best(self, tenants: list[Tenant]) -> Tenant | None:
+        """The one of these tenants, which all fit, that is meant; None when that is open. What is
+        one tenant's subdomain and another's name means the former."""
+        if self.text is not None:
+            ranks = {_names(tenant).index(self.text.casefold()): tenant for tenant in tenants}
+            return ranks[min(ranks)]
+        return tenants[0] if len(tenants) == 1 else None
+
+
+def _names(tenant: Tenant) -> tuple[str | None, ...]:
+    """All that a login may call a tenant; ids, subdomains and names are each unique."""
+    return str(tenant.id), tenant.subdomain, tenant.name.casefold()
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +104,9 @@ class Authenticator:
         """Return a session of the one tenant in which email and password fit.
 
         Raises CredentialsInvalid when there is none (for whatever reason, at the cost of one
-        hash), TenantRequired when there are several, and what Tenant.ensure_usable() raises when
-        the tenant may not work; that only to someone who knows the password. Either way the
-        audit log has it before anybody is answered.
+        hash), TenantRequired when there are several, or more than can be tried, and what
+        Tenant.ensure_usable() raises when the tenant may not work; that only to someone who knows
+        the password. Either way the audit log has it before anybody is answered.
         """
         admin_db = self._connections.admin_db
         memberships = tenant_users.find_memberships(admin_db, email)
@@ -101,38 +114,46 @@ class Authenticator:
             tenant
             for tenant in map(Tenant.of, tenants.find_tenants_by_ids(admin_db, [*memberships]))
             if tenant.status != "deleted" and hints.fit(tenant)
-        ][:MAX_CANDIDATES]
-        fitting, unreachable = [], None
-        for candidate in candidates:
+        ]
+        tried = candidates if len(candidates) <= MAX_CANDIDATES else []
+        fitting: list[tuple[Tenant, MongoDocument]] = []
+        unreachable = None
+        for candidate in tried:
             try:
                 found = self._find_user(candidate, memberships[candidate.id])
             except (PyMongoError, DatabaseUnavailable, TenantBusy) as error:
                 found, unreachable = None, error
-            if self._opens(found, password):
+            if self._opens(found, password) and found:
                 fitting.append((candidate, found))
-        if not candidates:
+        if not tried:
             self._opens(None, password)
         if unreachable and not fitting:
             raise unreachable
-        tenant, user = fitting[0] if len(fitting) == 1 else (None, None)
+        tenant = hints.best([tenant for tenant, _ in fitting]) if fitting else None
         try:
+            if len(candidates) > MAX_CANDIDATES:
+                raise TenantRequired(
+                    "This account exists in too many tenants to try: say which in 'tenant'",
+                    incorrect_field="tenant",
+                )
             if not fitting:
                 raise CredentialsInvalid(incorrect_field="credentials")
-            if tenant is None or user is None:
+            if tenant is None:
                 raise TenantRequired(incorrect_field="tenant")
             tenant.ensure_usable()
         except DomainError as error:
-            tried = tenant or (candidates[0] if len(candidates) == 1 else None)
+            about = tenant or (candidates[0] if len(candidates) == 1 else None)
             actor.record(
                 admin_db,
                 "auth.login",
-                tried.id if tried else None,
+                about.id if about else None,
                 outcome="failure",
                 kept_for=REFUSED_LOGINS_KEPT,
                 email=email,
                 code=error.code,
             )
             raise
+        user = next(user for of, user in fitting if of is tenant)
         actor.known_as(user["_id"]).record(admin_db, "auth.login", tenant.id)
         return self._session(tenant, user, family=None)
 

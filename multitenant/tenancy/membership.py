@@ -5,6 +5,8 @@ from multitenant.errors import (
     CredentialsInvalid,
     RoleRequired,
     TenantMismatch,
+    TokenExpired,
+    TokenInvalid,
     TokenRevoked,
 )
 from multitenant.repositories.admin import revocations
@@ -109,7 +111,12 @@ class Membership:
         Raises TokenInvalid, TokenExpired, TenantMismatch, and TokenRevoked when it was used
         before.
         """
-        claims = self._tokens.verify(token, "invitation")
+        try:
+            claims = self._tokens.verify(token, "invitation")
+        except TokenInvalid as error:
+            raise TokenInvalid("This is no invitation; ask for a new one") from error
+        except TokenExpired as error:
+            raise TokenExpired("This invitation has expired; ask for a new one") from error
         with (
             self._concurrency.entered(claims.tenant_id),
             self._connections.lease(claims.tenant_id) as lease,

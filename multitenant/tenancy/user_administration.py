@@ -263,7 +263,7 @@ def _ensure_room(admin_db: MongoDatabase, tenant_id: ObjectId) -> None:
     if limit is None:
         return
     if tenant_users.count_tenant_users(admin_db, tenant_id, at_most=limit) >= limit:
-        raise UserLimitReached(f"This tenant may have {limit} users; remove one first")
+        raise UserLimitReached(f"This tenant may have {limit} users, and has no fewer")
 
 
 def _unless_gone(user: MongoDocument | None) -> MongoDocument:

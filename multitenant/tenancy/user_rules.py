@@ -60,12 +60,16 @@ def is_active_owner(user: MongoDocument) -> bool:
 def effective_changes(user: MongoDocument, changes: UserChanges) -> dict[str, str | None]:
     """Return the fields that `changes` changes about this user; none, when all is so already.
 
-    Disabling ends an open invitation. Enabling a user who never had a password makes them invited
-    again, to be sent a new invitation. Raises Conflict for enabling one who is invited.
+    Disabling ends an open invitation, and so does another role. Enabling a user who never had a
+    password makes them invited again, to be sent a new invitation. Raises Conflict for enabling
+    one who is invited.
     """
     fields: dict[str, str | None] = {}
     if changes.role is not None and changes.role != user["role"]:
         fields["role"] = changes.role
+        if user["status"] == "invited":
+            # Whoever holds the invitation was trusted with the role that it was for.
+            fields["invitation_id"] = None
     if changes.status == "disabled" and user["status"] != "disabled":
         fields |= {"status": "disabled", "invitation_id": None}
     if changes.status == "active" and user["status"] == "invited":

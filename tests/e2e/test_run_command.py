@@ -1,6 +1,7 @@
 """`multitenant run` on a machine that has nothing: it brings its own MongoDB."""
 
 import signal
+import socket
 import subprocess
 import time
 from pathlib import Path
@@ -28,6 +29,17 @@ def mongod_pid(directory: Path) -> int:
 
 def operator_password(directory: Path) -> str:
     return (directory / "instance/operator-password").read_text()
+
+
+def test_a_taken_port_is_named_before_anything_is_started(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        with Server(MULTITENANT_RUN, ENVIRONMENT | {"PORT": port}, tmp_path) as server:
+            assert server.process.wait(timeout=20) == 1
+            assert f"Error: PORT: 127.0.0.1:{port} address already in use" in server.log
+    assert not (tmp_path / "instance" / "mongodb").exists()
 
 
 def test_from_nothing_to_a_tenant_and_back_again(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Bad input against every route: the matching 4xx, a message, no change, never a 5xx."""
 
+import codecs
 import json
 import re
 from collections.abc import Iterator
@@ -287,6 +288,37 @@ def test_another_media_type_is_refused(patient_world: World, method: str, rule: 
         refusal(response, 415, "unsupported_media_type")
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "body", "message"),
+    [
+        ("POST", "/api/add", {"name": "x" * 101}, "must have at most 100 characters"),
+        ("POST", "/api/login", {"password": ""}, "must have at least 1 characters"),
+        ("POST", "/api/posts", {"colour": "red"}, "is not a field of this request"),
+    ],
+)
+def test_a_message_is_for_people(
+    patient_world: World, method: str, path: str, body: dict[str, str], message: str
+) -> None:
+    valid = VALID_BODIES[method, path]
+    refused = send(patient_world, method, path, json={**valid, **body})
+    details = refusal(refused, 422, "validation_failed")
+    assert details["errors"] == [{"field": next(iter(body)), "message": message}]
+
+
+def test_a_byte_order_mark_is_named(patient_world: World) -> None:
+    headers = {"Content-Type": "application/json"}
+    body = codecs.BOM_UTF8 + b'{"title": "x"}'
+    response = send(patient_world, "POST", "/api/to-do-list", data=body, headers=headers)
+    refusal(response, 400, "malformed_json")
+    assert "byte order mark" in response.get_json()["message"]
+
+
+def test_no_route_is_guessed_from_a_path_with_empty_parts(patient_world: World) -> None:
+    """Nor a redirect made of the caller's Host."""
+    response = patient_world.client.get("/api//users/me", headers={"Host": "evil.example"})
+    refusal(response, 404, "not_found")
+
+
 @pytest.mark.parametrize(("method", "rule"), VALID_BODIES)
 def test_an_oversize_body_is_refused(patient_world: World, method: str, rule: str) -> None:
     body = json.dumps({"title": "x" * 2_000_000})
@@ -304,7 +336,7 @@ def test_an_id_that_is_none_is_refused(patient_world: World, method: str, rule: 
         "x",
         "1",
         "6b01495c11c99b6e947f21d",
-        "6B01495C11C99B6E947F21D9",
+        "6b01495c11c99b6e947f21dg",
         "%00",
         "$ne",
         "é",

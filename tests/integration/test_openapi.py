@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from multitenant.cli import cli
+from multitenant.cli import cli, main
 from multitenant.errors import DomainError
 from multitenant.middleware.access import Access, access_of
 from multitenant.middleware.error_handlers import STATUS_OF_CODE
@@ -64,6 +64,16 @@ def test_every_operation_has_a_name_of_its_own_a_summary_a_tag_and_a_success() -
         assert operation["tags"], where
         successes = [status for status in operation["responses"] if status.startswith("2")]
         assert len(successes) == 1, where
+
+
+def test_the_command_says_when_it_cannot_write(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["multitenant", "openapi", "-o", "/nonexistent/openapi.json"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 1
+    assert capsys.readouterr().err.startswith("Error: [Errno 2]")
 
 
 def test_links_lead_on_from_what_was_made() -> None:

@@ -117,6 +117,8 @@ def test_what_another_tenant_has_is_refused_with_its_field(
     world.operator.patch(f"/api/tenants/{acme.tenant_id}", {"domains": ["app.acme.example"]})
     response = world.operator.patch(f"/api/tenants/{globex.tenant_id}", {field: value})
     assert refusal(response, 409, "already_exists")["incorrectField"] == field
+    if field == "domains":
+        assert "app.acme.example" in response.get_json()["message"]
 
 
 def test_the_operators_own_tenant_cannot_be_changed(world: World) -> None:

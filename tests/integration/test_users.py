@@ -467,13 +467,21 @@ class TestInvitations:
         response = owner.patch(f"{USERS}/{invited['id']}", {"status": "active"})
         refusal(response, 409, "conflict")
 
-    def test_an_invitation_gives_the_role_that_the_user_has_by_now(self, world: World) -> None:
+    @pytest.mark.parametrize("role", ["member", "owner"])
+    def test_another_role_makes_an_open_invitation_void(self, world: World, role: str) -> None:
+        """An admin who invited somebody holds the invitation, and must not become an owner."""
         owner = world.tenant("Acme")
-        invited = invite(owner, "ben", role="admin")
-        owner.patch(f"{USERS}/{invited['id']}", {"role": "member"})
-        assert accept(world, invited["invitationToken"]).status_code == 200
-        ben = world.login("ben@acme.example")
-        refusal(ben.post(USERS, {"email": "x@acme.example"}), 403, "role_required")
+        ada = add(world, owner, "ada", role="admin")
+        invited = invite(ada, "ben", role="admin")
+        path = f"{USERS}/{invited['id']}"
+        assert answer(owner.patch(path, {"role": role}))["status"] == "invited"
+        refusal(accept(world, invited["invitationToken"]), 401, "token_revoked")
+        again = answer(owner.post(f"{path}/invitation"))
+        assert accept(world, again["invitationToken"]).status_code == 200
+        assert (
+            world.login("ben@acme.example").get(f"{USERS}/me").get_json()["responseObject"]["role"]
+            == role
+        )
 
 
 class TestLastOwner:

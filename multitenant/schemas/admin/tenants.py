@@ -92,7 +92,9 @@ def _domain(value: str) -> str:
     name = value.strip().lower().rstrip(".")
     label = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
     if len(name) > 253 or not re.fullmatch(rf"({label}\.)+[a-z]({label})?", name):
-        raise ValueError("must be a domain name such as 'app.acme.example'")
+        raise ValueError(
+            "must be a domain name such as 'app.acme.example', in ASCII: other letters as 'xn--…'"
+        )
     return name
 
 
