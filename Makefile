@@ -30,8 +30,8 @@ format: $(VENV)/dev.stamp ## Format the code and mend what can be mended
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/dev.stamp ## Run the benchmarks (see benchmarks/)
-	$(BIN)/python -m benchmarks.requests
+bench: $(VENV)/bench.stamp ## Compare with the peers in benchmarks/ (takes an hour; needs Node.js, see ARGS='--help')
+	$(BIN)/python -m benchmarks $(ARGS)
 
 postman: $(VENV)/dev.stamp postman/node_modules ## Make the Postman collection anew from the OpenAPI document (needs Node.js)
 	@$(BIN)/multitenant openapi --output $(VENV)/openapi.json
@@ -55,6 +55,13 @@ $(VENV)/run.stamp: requirements/run.txt pyproject.toml
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/run.txt
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
+
+$(VENV)/bench.stamp: requirements/bench.txt pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing what is needed to run the benchmarks, into $(VENV)"
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bench.txt
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@ $(VENV)/run.stamp
 
 $(VENV)/dev.stamp: requirements/dev.txt pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

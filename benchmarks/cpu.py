@@ -1,6 +1,6 @@
 """What a request costs here, against the least that Flask and PyMongo need for the same answer.
 
-    make bench            (or: python -m benchmarks.requests --help)
+    python -m benchmarks.cpu --help
 
 Both sides run in this process, one after the other in turns, against the embedded MongoDB, and the
 figure is CPU time of this process per request: it does not depend on what else mongod or the

@@ -6,7 +6,12 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 # Each file, and the extras of pyproject.toml it adds to the dependencies.
-FILES = {"base.txt": [], "run.txt": ["embedded", "build"], "dev.txt": ["embedded", "build", "dev"]}
+FILES = {
+    "base.txt": [],
+    "run.txt": ["embedded", "build"],
+    "dev.txt": ["embedded", "build", "dev"],
+    "bench.txt": ["embedded", "build", "bench"],
+}
 
 
 def main() -> None:

@@ -1,0 +1,296 @@
+"""Compare this application with its peers.
+
+    make bench            (or: python -m benchmarks --help)
+
+Starts a MongoDB of its own, makes the tenants, and runs each side in turns, one process each, with
+the same data, tokens and requests. Every run has a warm-up, until the rate is steady. A run that
+other load on the machine has disturbed is dropped, and counted. Writes results/latest.json,
+results/latest.md and, with Matplotlib, results/latest.png.
+"""
+
+import argparse
+import asyncio
+import os
+import random
+import resource
+import secrets
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+from pymongo import MongoClient
+
+from benchmarks.load import Run, run_load
+from benchmarks.report import write_report
+from benchmarks.sides import EXPRESS, RunningSide, Side, sides
+from benchmarks.workloads import PASSWORD, request, seed, workloads
+from multitenant.config import load_settings
+from multitenant.embedded import EmbeddedServer
+
+PORT = 5099
+CONNECTIONS = {"login": 4, "add": 4, "invite": 4}
+STEADY = 0.05
+"""Two seconds of warm-up whose rate differs less from the two before are steady."""
+MAX_WARM_UP = 20
+MAX_OTHER_LOAD = 0.1
+"""Of all cores: a run with more load than this from elsewhere is dropped."""
+
+
+@dataclass(frozen=True)
+class Figures:
+    """One run of one side."""
+
+    side: str
+    tenants: int
+    workload: str
+    rate: float
+    p50: float
+    p99: float
+    cpu_us: float
+    """CPU time of the side's processes per request, in microseconds."""
+    server_connections: int
+    memory_mib: float
+    threads: int
+    other_load: float
+
+
+class Bench:
+    """A MongoDB with tenants, and what runs against it."""
+
+    def __init__(self, options: argparse.Namespace, server: EmbeddedServer, folder: Path) -> None:
+        self.options = options
+        self.folder = folder
+        self.environment = {
+            "MULTITENANT_ENV": "development",
+            "ADMIN_DB_URI": server.uri,
+            "ADMIN_DB_NAME": "multitenant_admin",
+            "TENANT_DB_PREFIX": "tenant_",
+            "INSTANCE_PATH": str(folder),
+            "JWT_SECRET_KEYS": secrets.token_hex(32),
+            "ACCESS_TOKEN_SECONDS": "86400",
+            "BCRYPT_ROUNDS": str(options.bcrypt_rounds),
+            "LOGIN_RATE_LIMIT": "1000000 per second",
+            "TENANT_MAX_CONCURRENCY": "256",
+            "LOG_LEVEL": "WARNING",
+            "OPERATOR_PASSWORD": PASSWORD,
+        }
+        self.mongod = psutil.Process(server.pid)
+        self.client = MongoClient[dict[str, Any]](server.uri)
+        settings = load_settings(self.environment, env_file=None)
+        print(f"Making {max(options.tenants)} tenants …", flush=True)
+        self.operator, self.tenants = seed(settings, max(options.tenants))
+        self.environment["FLOOR_DB_NAME"] = self.tenants[0].db_name
+
+    def connections(self) -> int:
+        """How many connections MongoDB has now."""
+        return int(self.client.admin.command("serverStatus")["connections"]["current"])
+
+    def start(self, side: Side) -> RunningSide:
+        """Start a side."""
+        return RunningSide(side, PORT, self.environment, self.folder / f"{side.name}.log")
+
+    def run(self, side: Side, count: int) -> tuple[list[Figures], float]:
+        """Start the side, run every workload on so many tenants, and return what was measured,
+        and the seconds to its first answer."""
+        tenants = self.tenants[:1] if side.one_tenant else self.tenants[:count]
+        wanted = workloads(self.operator, tenants, skewed=self.options.skewed)
+        before = self.connections()
+        found = []
+        with self.start(side) as running:
+            self._load(running, wanted["me"], 64, MAX_WARM_UP, until_steady=True)
+            for name in self.options.workloads:
+                if name in CONNECTIONS and not side.writes_accounts:
+                    continue
+                connections = CONNECTIONS.get(name, self.options.connections)
+                self._load(running, wanted[name], connections, MAX_WARM_UP, until_steady=True)
+                figures = self._measure(running, count, name, wanted[name], connections, before)
+                print(_line(figures), flush=True)
+                found.append(figures)
+            return found, running.start_seconds
+
+    def _load(
+        self,
+        running: RunningSide,
+        next_request: Any,
+        connections: int,
+        seconds: float,
+        *,
+        until_steady: bool = False,
+    ) -> Run:
+        def send(for_seconds: float) -> Run:
+            return asyncio.run(
+                run_load(running.port, next_request, connections=connections, seconds=for_seconds)
+            )
+
+        if not until_steady:
+            return send(seconds)
+        deadline, last = time.monotonic() + seconds, 0.0
+        while True:
+            run = send(2)
+            if abs(run.rate - last) < STEADY * run.rate or time.monotonic() > deadline:
+                return run
+            last = run.rate
+
+    def _measure(
+        self,
+        running: RunningSide,
+        count: int,
+        name: str,
+        next_request: Any,
+        connections: int,
+        before: int,
+    ) -> Figures:
+        ours = (running.cpu_seconds, lambda: sum(self.mongod.cpu_times()[:2]), _own_cpu)
+        busy, mine = _busy(), [cpu() for cpu in ours]
+        run = self._load(running, next_request, connections, self.options.seconds)
+        spent = [cpu() - at for cpu, at in zip(ours, mine, strict=True)]
+        other = (_busy() - busy - sum(spent)) / (run.seconds * (os.cpu_count() or 1))
+        wrong = {status: n for status, n in run.statuses.items() if status not in (200, 201)}
+        if wrong:
+            raise RuntimeError(f"{running.side.label}, {name}: answered {wrong}")
+        held = running.resources()
+        return Figures(
+            side=running.side.name,
+            tenants=count,
+            workload=name,
+            rate=run.rate,
+            p50=run.percentile(50),
+            p99=run.percentile(99),
+            cpu_us=spent[0] / len(run.latencies) * 1e6,
+            server_connections=self.connections() - before,
+            memory_mib=held.memory_mib,
+            threads=held.threads,
+            other_load=other,
+        )
+
+    def first_requests(self, side: Side) -> tuple[float, float]:
+        """Return the median milliseconds of the first, and of a second, request of a tenant, one
+        at a time."""
+        chance = random.Random(1)  # no secret
+        chosen = chance.sample(self.tenants, min(200, len(self.tenants)))
+        requests = [request("GET", "/api/users/me", tenant.token) for tenant in chosen]
+        with self.start(side) as running:
+            warm = request("GET", "/api/users/me", self.operator)
+            self._load(running, lambda: warm, 1, 2)
+            both = []
+            for _ in range(2):
+                steps = iter(requests)
+                both.append(asyncio.run(_one_by_one(running.port, steps)))
+        first, second = (statistics.median(seconds) * 1000 for seconds in both)
+        return first, second
+
+
+async def _one_by_one(port: int, steps: Any) -> list[float]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    seconds = []
+    for step in steps:
+        started = time.perf_counter()
+        writer.write(step)
+        head = (await reader.readuntil(b"\r\n\r\n")).lower()
+        length = int(head[head.index(b"content-length:") + 15 :].split(b"\r\n", 1)[0])
+        await reader.readexactly(length)
+        seconds.append(time.perf_counter() - started)
+    writer.close()
+    return seconds
+
+
+def _busy() -> float:
+    """Seconds that all cores have worked since the start."""
+    times = psutil.cpu_times()
+    return float(sum(times) - times.idle - times.iowait - times.guest - times.guest_nice)
+
+
+def _own_cpu() -> float:
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
+
+
+def _line(figures: Figures) -> str:
+    return (
+        f"  {figures.side:22} {figures.tenants:5} tenants  {figures.workload:7}"
+        f" {figures.rate:7.0f}/s  p50 {figures.p50:6.1f} ms  p99 {figures.p99:7.1f} ms"
+        f"  {figures.cpu_us:6.0f} µs CPU  {figures.server_connections:5} connections"
+        f"  {figures.memory_mib:5.0f} MiB  {figures.threads:3} threads"
+    )
+
+
+def _install_peers(chosen: list[str]) -> None:
+    if {"use-db", "connection-per-tenant"} & set(chosen) and not (
+        EXPRESS / "node_modules"
+    ).exists():
+        print("Installing the packages of the Express peers …", flush=True)
+        subprocess.run(["npm", "ci", "--silent"], cwd=EXPRESS, check=True)
+
+
+def main() -> None:
+    """Run what is asked for."""
+    names = list(sides(1))
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--tenants", type=int, nargs="+", default=[1, 100, 1000])
+    parser.add_argument("--sides", nargs="+", choices=names, default=names)
+    parser.add_argument(
+        "--workloads",
+        nargs="+",
+        choices=["me", "list", "create", "mix", "login", "add", "invite"],
+        default=["me", "list", "create", "mix", "login", "add", "invite"],
+    )
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=8, help="of each run")
+    parser.add_argument("--connections", type=int, default=64, help="kept alive by the clients")
+    parser.add_argument("--threads", type=int, default=8, help="of gunicorn")
+    parser.add_argument("--bcrypt-rounds", type=int, default=10)
+    parser.add_argument("--skewed", action="store_true", help="the n-th tenant 1/n as often")
+    parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results")
+    options = parser.parse_args()
+    _install_peers(options.sides)
+    available = sides(options.threads)
+    parameters = {  # mongod has thousands of files otherwise, and a limit to them
+        "wiredTigerFileHandleCloseIdleTime": "2",
+        "wiredTigerFileHandleCloseScanInterval": "1",
+        "wiredTigerFileHandleCloseMinimum": "100",
+    }
+    memory = Path("/dev/shm")  # so that no disk decides
+    kept: list[Figures] = []
+    dropped: list[Figures] = []
+    starts: dict[str, list[float]] = defaultdict(list)
+    firsts: dict[str, tuple[float, float]] = {}
+    with (
+        tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as folder,
+        EmbeddedServer(Path(folder) / "mongodb", parameters=parameters) as server,
+    ):
+        bench = Bench(options, server, Path(folder))
+        for number in range(options.rounds):
+            for count in options.tenants:
+                print(f"Round {number + 1} of {options.rounds}, {count} tenants", flush=True)
+                for name in options.sides:
+                    found, seconds = bench.run(available[name], count)
+                    starts[name].append(seconds)
+                    for figures in found:
+                        (kept if figures.other_load < MAX_OTHER_LOAD else dropped).append(figures)
+        for name in options.sides:
+            if not available[name].one_tenant:
+                firsts[name] = bench.first_requests(available[name])
+    write_report(
+        options.output,
+        kept=kept,
+        dropped=len(dropped),
+        starts=starts,
+        firsts=firsts,
+        labels={name: available[name].label for name in options.sides},
+        command=" ".join(["python -m benchmarks", *sys.argv[1:]]),
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,117 @@
+"""What the figures are written to: JSON with all of them, a table, a plot."""
+
+import json
+import platform
+import statistics
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+COLUMNS = ("rate", "p50", "p99", "cpu_us", "server_connections", "memory_mib", "threads")
+BASE = "ours"
+
+
+def write_report(
+    folder: Path,
+    *,
+    kept: Sequence[Any],
+    dropped: int,
+    starts: Mapping[str, Sequence[float]],
+    firsts: Mapping[str, tuple[float, float]],
+    labels: Mapping[str, str],
+    command: str,
+) -> None:
+    """Write latest.json, latest.md and latest.png into the folder, and print the table."""
+    folder.mkdir(parents=True, exist_ok=True)
+    medians = _medians(kept)
+    table = _table(medians, starts, firsts, labels)
+    about = (
+        f"`{command}`, {datetime.now(UTC):%Y-%m-%d}, Python {platform.python_version()},"
+        f" {platform.machine()}. Medians; {dropped} runs that other load disturbed were dropped.\n"
+    )
+    (folder / "latest.md").write_text(f"{about}\n{table}")
+    (folder / "latest.json").write_text(
+        json.dumps(
+            {
+                "command": command,
+                "runs": [vars(figures) for figures in kept],
+                "dropped": dropped,
+                "startSeconds": starts,
+                "firstAndSecondRequestMs": firsts,
+            },
+            indent=1,
+        )
+    )
+    print(f"\n{about}\n{table}")
+    _plot(folder / "latest.png", medians, labels)
+
+
+def _medians(kept: Sequence[Any]) -> dict[tuple[str, int, str], dict[str, float]]:
+    """By workload, number of tenants and side."""
+    runs = defaultdict(list)
+    for figures in kept:
+        runs[figures.workload, figures.tenants, figures.side].append(figures)
+    return {
+        key: {name: statistics.median(getattr(run, name) for run in of_key) for name in COLUMNS}
+        for key, of_key in runs.items()
+    }
+
+
+def _table(
+    medians: Mapping[tuple[str, int, str], Mapping[str, float]],
+    starts: Mapping[str, Sequence[float]],
+    firsts: Mapping[str, tuple[float, float]],
+    labels: Mapping[str, str],
+) -> str:
+    lines = [
+        "| workload | tenants | side | /s | ours is | p50 ms | p99 ms | CPU µs | sockets | MiB |",
+        "|---" * 10 + "|",
+    ]
+    for (workload, tenants, side), row in medians.items():
+        ours = medians.get((workload, tenants, BASE))
+        ratio = f"{ours['rate'] / row['rate']:.2f} x" if ours and side != BASE else ""
+        lines.append(
+            f"| {workload} | {tenants:,} | {labels[side]} | {row['rate']:,.0f} | {ratio}"
+            f" | {row['p50']:.1f} | {row['p99']:.1f} | {row['cpu_us']:,.0f}"
+            f" | {row['server_connections']:.0f} | {row['memory_mib']:.0f} |"
+        )
+    lines += [
+        "",
+        "| side | s to the first answer | first request of a tenant, ms | second, ms |",
+        "|---|---|---|---|",
+    ]
+    for side, seconds in starts.items():
+        first, second = (f"{ms:.2f}" for ms in firsts[side]) if side in firsts else ("", "")
+        lines.append(f"| {labels[side]} | {statistics.median(seconds):.1f} | {first} | {second} |")
+    return "\n".join(lines) + "\n"
+
+
+def _plot(
+    path: Path,
+    medians: Mapping[tuple[str, int, str], Mapping[str, float]],
+    labels: Mapping[str, str],
+) -> None:
+    """Requests a second over the number of tenants, a panel for each workload."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        print("No plot: Matplotlib is not installed")
+        return
+    names = list(dict.fromkeys(workload for workload, _, _ in medians))
+    figure = Figure(figsize=(4 * len(names), 4), layout="constrained")
+    for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
+        for side, label in labels.items():
+            points = sorted(
+                (tenants, row["rate"])
+                for (workload, tenants, of), row in medians.items()
+                if workload == name and of == side
+            )
+            if points:
+                axes.plot(*zip(*points, strict=True), marker="o", label=label)
+        axes.set(title=name, xlabel="tenants", xscale="log", ylim=(0, None))
+    handles, shown = figure.axes[0].get_legend_handles_labels()
+    figure.axes[0].set_ylabel("requests/s")
+    figure.legend(handles, shown, loc="outside lower center", ncols=min(3, len(shown)))
+    figure.savefig(path, dpi=120)

@@ -1,0 +1,154 @@
+"""The applications that are compared: this one, and its peers, each a process of its own."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+
+import psutil
+
+ROOT = Path(__file__).parents[1]
+PEERS = Path(__file__).parent / "peers"
+EXPRESS = PEERS / "express-mongoose"
+START_SECONDS = 60
+
+
+@dataclass(frozen=True)
+class Side:
+    """One application."""
+
+    name: str
+    label: str
+    command: tuple[str, ...]
+    directory: Path = ROOT
+    environment: dict[str, str] = field(default_factory=dict)
+    one_tenant: bool = False
+    """Whether it has no tenants, and always answers from the first one's database."""
+    writes_accounts: bool = True
+    """Whether it has logins, and can add tenants."""
+
+
+def sides(threads: int) -> dict[str, Side]:
+    """All of them, one process each."""
+    gunicorn = (sys.executable, "-m", "gunicorn", "--log-level", "warning")
+    every = [
+        Side(
+            "ours",
+            "this application",
+            (*gunicorn[:3], "-c", str(ROOT / "gunicorn.conf.py"), "wsgi:app"),
+            environment={"WORKERS": "1", "THREADS": str(threads)},
+        ),
+        Side(
+            "floor",
+            "bare Flask, one tenant",
+            (
+                *gunicorn,
+                *("-w", "1", "--threads", str(threads), "-k", "gthread", "floor:app"),
+                *("-c", "/dev/null", "--worker-connections", "1000", "--keep-alive", "5"),
+            ),
+            PEERS / "flask-floor",
+            one_tenant=True,
+            writes_accounts=False,
+        ),
+        Side(
+            "fastapi",
+            "FastAPI, asynchronous PyMongo",
+            (
+                sys.executable,
+                "-m",
+                "uvicorn",
+                "main:app",
+                "--no-access-log",
+                "--log-level",
+                "error",
+            ),
+            PEERS / "fastapi",
+        ),
+        *(
+            Side(
+                variant,
+                label,
+                ("node", "server.mjs"),
+                EXPRESS,
+                {"VARIANT": variant, "NODE_ENV": "production"},
+            )
+            for variant, label in {
+                "use-db": "Express, Mongoose with useDb",
+                "connection-per-tenant": "Express, Mongoose, a connection per tenant",
+            }.items()
+        ),
+    ]
+    return {side.name: side for side in every}
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What a side holds while it works."""
+
+    memory_mib: float
+    threads: int
+
+
+class RunningSide:
+    """A started side; ends with the `with` block."""
+
+    def __init__(self, side: Side, port: int, environment: dict[str, str], log: Path) -> None:
+        self.side = side
+        self.port = port
+        started = time.perf_counter()
+        command = [*side.command]
+        if "uvicorn" in command:
+            command += ["--port", str(port)]
+        if side.name == "floor":
+            command += ["--bind", f"127.0.0.1:{port}"]
+        with log.open("ab") as output:
+            self._process = subprocess.Popen(
+                command,
+                cwd=side.directory,
+                env={**os.environ, **environment, **side.environment, "PORT": str(port)},
+                stdout=output,
+                stderr=output,
+            )
+        self._wait(log)
+        self.start_seconds = time.perf_counter() - started
+
+    def _wait(self, log: Path) -> None:
+        deadline = time.monotonic() + START_SECONDS
+        while True:
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/readyz", timeout=5):
+                    return
+            except OSError:
+                if self._process.poll() is not None or time.monotonic() > deadline:
+                    raise RuntimeError(f"{self.side.label} does not start; see {log}") from None
+                time.sleep(0.01)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.send_signal(signal.SIGTERM)
+        try:
+            self._process.wait(20)
+        except subprocess.TimeoutExpired:
+            for process in self._tree():
+                process.kill()
+            self._process.wait()
+
+    def cpu_seconds(self) -> float:
+        """User and system time so far, of all its processes."""
+        return sum(sum(process.cpu_times()[:2]) for process in self._tree())
+
+    def resources(self) -> Resources:
+        """Of the process that answers."""
+        worker = max(self._tree(), key=lambda process: process.num_threads())
+        return Resources(worker.memory_info().rss / 2**20, worker.num_threads())
+
+    def _tree(self) -> list[psutil.Process]:
+        root = psutil.Process(self._process.pid)
+        return [root, *root.children(recursive=True)]
