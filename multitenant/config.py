@@ -123,6 +123,7 @@ class Settings(BaseModel):
         tuple[str, ...], BeforeValidator(_split), AfterValidator(_host_patterns)
     ] = ()
     credential_keys: Annotated[tuple[SecretStr, ...], BeforeValidator(_split)] = ()
+    provisioning_pool_size: int = Field(4, ge=0, le=1000)
     purge_after_days: int = Field(30, ge=1, le=3650)
 
     jwt_secret_keys: Annotated[tuple[SecretStr, ...], BeforeValidator(_split)] = ()

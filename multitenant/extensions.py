@@ -15,6 +15,7 @@ from multitenant.tenancy.host_names import CACHED_HOSTS, HostNames
 from multitenant.tenancy.login_limits import LoginLimits
 from multitenant.tenancy.membership import Membership
 from multitenant.tenancy.placement import Placement
+from multitenant.tenancy.prepared_databases import PreparedDatabases
 from multitenant.tenancy.provisioning import Provisioner
 from multitenant.tenancy.recent_answers import RecentAnswers
 from multitenant.tenancy.revocations import CACHED_CHECKS, Revocations
@@ -42,6 +43,7 @@ class Platform:
     membership: Membership
     user_administration: UserAdministration
     provisioner: Provisioner
+    prepared: PreparedDatabases
     lifecycle: TenantLifecycle
     credentials: TenantCredentials
     cipher: FieldCipher
@@ -55,6 +57,7 @@ class Platform:
         Return whether all leases were given back. May be called again.
         """
         self.watcher.stop()
+        self.prepared.stop()
         return self.connections.close(timeout)
 
 
@@ -80,6 +83,9 @@ def build_platform(
         cipher,
         on_retiring=watcher.ensure_running,
         settle_seconds=transaction_seconds,
+    )
+    prepared = PreparedDatabases(
+        connections, size=settings.provisioning_pool_size, db_prefix=settings.tenant_db_prefix
     )
     tokens = Tokens(settings)
     hasher = PasswordHasher(
@@ -143,10 +149,12 @@ def build_platform(
             hasher,
             tokens,
             cipher,
+            prepared,
             db_prefix=settings.tenant_db_prefix,
             allowed_hosts=settings.tenant_uri_allowed_hosts,
             transaction_seconds=transaction_seconds,
         ),
+        prepared=prepared,
         credentials=credentials,
         cipher=cipher,
         concurrency=concurrency,

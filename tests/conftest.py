@@ -136,10 +136,14 @@ def own_environment(
         "OPERATOR_PASSWORD": OPERATOR_PASSWORD,
         "THREADS": "128",
         "TENANT_MAX_CONCURRENCY": "128",
+        "PROVISIONING_POOL_SIZE": "0",
         "LOG_LEVEL": "WARNING",
     }
     # Dropping a database takes mongod 0.1 s; these go with the server. But each must be somebody's:
-    known = {tenant["dbName"] for tenant in mongo[f"{name}_admin"]["tenants"].find()}
+    admin_db = mongo[f"{name}_admin"]
+    known = {tenant["dbName"] for tenant in admin_db["tenants"].find()}
+    waiting = admin_db["provisionings"].find({"preparedVersion": {"$exists": True}})
+    known |= {note["dbName"] for note in waiting}
     made = {db for db in mongo.list_database_names() if db.startswith(f"{name}_tenant_")}
     assert made == known, "a database without a tenant, or a tenant without a database, was left"
 

@@ -34,8 +34,9 @@ def gc(older_than: int, dry_run: bool, yes: bool) -> None:
 
     These are databases that were prepared for tenants that never came to be, or that a purge did
     not get to drop (both are left by a process that was killed); tenants whose deletion is more
-    than PURGE_AFTER_DAYS ago; and MongoDB users that a tenant has no more use for. Only what this
-    platform has noted as its own is touched.
+    than PURGE_AFTER_DAYS ago; MongoDB users that a tenant has no more use for; and databases that
+    wait for tenants, where they are more than PROVISIONING_POOL_SIZE or of an earlier release.
+    Only what this platform has noted as its own is touched.
     """
     with running_database() as settings, opened_platform(settings) as platform:
         collector = GarbageCollector(
@@ -44,6 +45,7 @@ def gc(older_than: int, dry_run: bool, yes: bool) -> None:
             platform.lifecycle,
             platform.cipher,
             purge_after=timedelta(days=settings.purge_after_days),
+            keep_prepared=settings.provisioning_pool_size,
         )
         found = list(
             collector.find(Actor.on_command_line(), older_than=timedelta(minutes=older_than))

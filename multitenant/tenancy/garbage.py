@@ -40,19 +40,24 @@ class GarbageCollector:
         cipher: FieldCipher,
         *,
         purge_after: timedelta,
+        keep_prepared: int,
     ) -> None:
-        """Tenants that were deleted longer than `purge_after` ago are to be purged."""
+        """Tenants that were deleted longer than `purge_after` ago are to be purged, and all
+        prepared databases but `keep_prepared` to be dropped."""
         self._connections = connections
         self._credentials = credentials
         self._lifecycle = lifecycle
         self._cipher = cipher
         self._purge_after = purge_after
+        self._keep_prepared = keep_prepared
 
     def find(self, actor: Actor, *, older_than: timedelta) -> Iterator[Garbage]:
         """Go through what is left over; databases and users that are younger than `older_than`
         (at least MIN_AGE counts) may belong to tenants in the making."""
         admin_db = self._connections.admin_db
-        for note in find_orphans(admin_db, older_than=older_than):
+        for note in find_orphans(
+            admin_db, older_than=older_than, keep_prepared=self._keep_prepared
+        ):
             drop = partial(drop_orphan, self._connections, self._cipher, note["_id"], note)
             yield Garbage("database", note["dbName"], note["startedAt"], drop)
         for record in tenants.find_tenants_deleted_before(admin_db, utc_now() - self._purge_after):

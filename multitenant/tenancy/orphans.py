@@ -19,6 +19,7 @@ from multitenant.tenancy.connection_manager import ConnectionManager
 from multitenant.tenancy.database_users import UNAUTHORIZED, drop_all_users
 from multitenant.tenancy.external import OWNER_COLLECTION, is_claimed_by
 from multitenant.tenancy.isolation import widened_scope
+from multitenant.tenancy.prepared_databases import VERSION
 
 logger = logging.getLogger(__name__)
 
@@ -26,11 +27,16 @@ MIN_AGE = timedelta(minutes=15)
 """Younger ones are most likely under way."""
 
 
-def find_orphans(admin_db: MongoDatabase, *, older_than: timedelta) -> list[MongoDocument]:
+def find_orphans(
+    admin_db: MongoDatabase, *, older_than: timedelta, keep_prepared: int = 0
+) -> list[MongoDocument]:
     """Return the notes of databases that this platform began to prepare or to drop, and did not
-    finish, longer ago than `older_than` (at least MIN_AGE counts)."""
+    finish, longer ago than `older_than` (at least MIN_AGE counts). Of those that wait for tenants
+    with the schema of today, so many are no orphans."""
     before = utc_now() - max(older_than, MIN_AGE)
-    return provisionings.list_provisionings(admin_db, before=before)
+    waiting = provisionings.list_prepared(admin_db, version=VERSION)[:keep_prepared]
+    notes = provisionings.list_provisionings(admin_db, before=before)
+    return [note for note in notes if note["_id"] not in waiting]
 
 
 def drop_orphan(

@@ -1,6 +1,7 @@
 """Making a tenant: it exists entirely, or not at all.
 
-The database is prepared first, under a name nobody has used: collections, indexes, migrations.
+The database is prepared first, under a name nobody has used: collections, indexes, migrations (or
+one is taken that was prepared ahead, see prepared_databases.py).
 Then one transaction inserts the tenant's record, its membership and its first user. Until that
 commits there is no tenant; what was prepared is dropped at once, or by `multitenant tenants gc`
 when the process did not live to do it. On a server of the tenant's own the first user is written
@@ -36,6 +37,7 @@ from multitenant.tenancy.external import check_uri, claim, ensure_usable
 from multitenant.tenancy.isolation import widened_scope
 from multitenant.tenancy.migrations import TENANT_MIGRATIONS, migrate
 from multitenant.tenancy.orphans import drop_failed_attempt
+from multitenant.tenancy.prepared_databases import VERSION, PreparedDatabases
 
 logger = logging.getLogger(__name__)
 
@@ -68,6 +70,8 @@ class _Plan:
     system: bool
     idempotency_key: str | None
     actor: Actor | None
+    prepared: MongoDocument | None
+    """The note of the database, where it is ready."""
 
 
 class Provisioner:
@@ -79,6 +83,7 @@ class Provisioner:
         hasher: PasswordHasher,
         tokens: Tokens,
         cipher: FieldCipher,
+        prepared: PreparedDatabases,
         *,
         db_prefix: str,
         allowed_hosts: Sequence[str],
@@ -89,6 +94,7 @@ class Provisioner:
         self._hasher = hasher
         self._tokens = tokens
         self._cipher = cipher
+        self._prepared = prepared
         self._db_prefix = db_prefix
         self._allowed_hosts = allowed_hosts
         self._transaction_seconds = transaction_seconds
@@ -119,6 +125,9 @@ class Provisioner:
             if idempotency_key and (first := self._first_result(new, idempotency_key)):
                 return first
             raise
+        finally:
+            if not system:
+                self._prepared.refill()
         logger.info("Provisioned tenant %s", plan.tenant_id)
         return self._result(plan.tenant_id, plan.user_id, plan.invitation_id, plan.made_at)
 
@@ -126,10 +135,14 @@ class Provisioner:
         self, new: NewTenant, idempotency_key: str | None, actor: Actor | None, *, system: bool
     ) -> _Plan:
         """Decide everything, and hash the password, which is slow, before anything is written."""
-        tenant_id = ObjectId()
         db_uri = new.db_uri.get_secret_value() if new.db_uri else None
         db_name = check_uri(db_uri, self._allowed_hosts) if db_uri else None
         password = new.password.get_secret_value() if new.password else None
+        hashed = self._hasher.hash(password) if password else None
+        prepared = None
+        if not (db_uri or system):
+            prepared = self._prepared.take(has_users=new.isolation == "dedicated")
+        tenant_id = prepared["_id"] if prepared else ObjectId()
         return _Plan(
             new=new,
             tenant_id=tenant_id,
@@ -139,11 +152,12 @@ class Provisioner:
             cluster=EXTERNAL_CLUSTER if db_uri else DEFAULT_CLUSTER,
             isolation="dedicated" if db_uri else new.isolation or "shared",
             db_uri=db_uri,
-            password=self._hasher.hash(password) if password else None,
+            password=hashed,
             invitation_id=None if password else uuid4().hex,
             system=system,
             idempotency_key=idempotency_key,
             actor=actor,
+            prepared=prepared,
         )
 
     def _ensure_free(self, new: NewTenant) -> None:
@@ -162,7 +176,7 @@ class Provisioner:
             db = client[plan.db_name]
             if plan.db_uri:
                 ensure_usable(db, self._allowed_hosts)
-            note = provisionings.insert_provisioning(
+            note = plan.prepared or provisionings.insert_provisioning(
                 admin_db,
                 plan.tenant_id,
                 db_name=plan.db_name,
@@ -183,7 +197,7 @@ class Provisioner:
             claim(db, plan.tenant_id, self._connections.admin_db.name)
         elif note["hasUsers"]:
             credentials = create_user(db).encrypted(plan.tenant_id, self._cipher)
-        version = migrate(db, TENANT_MIGRATIONS)
+        version = VERSION if plan.prepared else migrate(db, TENANT_MIGRATIONS)
         record = {
             "db_uri": note.get("dbUri"),
             "credentials": credentials,

@@ -24,6 +24,7 @@ def find(world: World, *, days: int = 30) -> list[Garbage]:
         platform.lifecycle,
         platform.cipher,
         purge_after=timedelta(days=days),
+        keep_prepared=platform.settings.provisioning_pool_size,
     )
     return list(collector.find(Actor.on_command_line(), older_than=timedelta(0)))
 

@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import Any
 
 from bson import ObjectId
+from pymongo import ReturnDocument
 
 from multitenant.repositories.model import Model, MongoDatabase, MongoDocument, utc_now
 from multitenant.schemas.admin.provisionings import ProvisioningDocument
@@ -13,9 +14,42 @@ def _provisionings(db: MongoDatabase) -> Model:
     return Model(db, ProvisioningDocument)
 
 
+def _prepared(version: int) -> dict[str, Any]:
+    return {"preparedVersion": version, "droppingSince": {"$exists": False}}
+
+
 def insert_provisioning(db: MongoDatabase, tenant_id: ObjectId, **fields: Any) -> MongoDocument:
     """Note that a database is about to be prepared for the tenant, or to be dropped after it."""
     return _provisionings(db).insert(id=tenant_id, started_at=utc_now(), **fields)
+
+
+def mark_prepared(db: MongoDatabase, tenant_id: ObjectId, *, version: int) -> None:
+    """Note that the database has all migrations up to that version, and waits for a tenant."""
+    ready = {"$set": {"preparedVersion": version}}
+    _provisionings(db).collection.update_one({"_id": tenant_id}, ready)
+
+
+def take_prepared(db: MongoDatabase, *, version: int, has_users: bool) -> MongoDocument | None:
+    """Return the note of a prepared database, which nobody else gets; None without one. It is,
+    from now on, that of a database that is being prepared for a tenant."""
+    taken = {
+        "$unset": {"preparedVersion": ""},
+        "$set": {"startedAt": utc_now(), "hasUsers": has_users},
+    }
+    return _provisionings(db).collection.find_one_and_update(
+        _prepared(version), taken, sort=[("startedAt", 1)], return_document=ReturnDocument.AFTER
+    )
+
+
+def count_prepared(db: MongoDatabase, *, version: int) -> int:
+    """Return how many prepared databases there are."""
+    return _provisionings(db).collection.count_documents(_prepared(version))
+
+
+def list_prepared(db: MongoDatabase, *, version: int) -> list[ObjectId]:
+    """Return the ids under which they are noted, oldest first."""
+    found = _provisionings(db).collection.find(_prepared(version), {"_id": 1})
+    return [note["_id"] for note in found.sort("startedAt", 1)]
 
 
 def delete_unclaimed_provisioning(db: MongoDatabase, tenant_id: ObjectId) -> bool:

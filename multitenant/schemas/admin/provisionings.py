@@ -1,6 +1,14 @@
 """Databases on their way to a tenant, or away from one."""
 
-from mongoengine import BooleanField, DateTimeField, DictField, Document, ObjectIdField, StringField
+from mongoengine import (
+    BooleanField,
+    DateTimeField,
+    DictField,
+    Document,
+    IntField,
+    ObjectIdField,
+    StringField,
+)
 
 
 class ProvisioningDocument(Document):  # type: ignore[misc]  # MongoEngine has no type hints
@@ -8,7 +16,8 @@ class ProvisioningDocument(Document):  # type: ignore[misc]  # MongoEngine has n
 
     It is written before the database, and removed in the transaction that inserts the tenant;
     it comes back, with `purged`, in the one that removes the tenant. `droppingSince` claims the
-    database for dropping. `_id` is that of the tenant.
+    database for dropping; with `preparedVersion` it waits, ready, for a tenant. `_id` is that of
+    the tenant.
     """
 
     meta = {"collection": "provisionings", "auto_create_index": False, "indexes": ["started_at"]}
@@ -20,4 +29,5 @@ class ProvisioningDocument(Document):  # type: ignore[misc]  # MongoEngine has n
     has_users = BooleanField(db_field="hasUsers", required=True, default=False)
     started_at = DateTimeField(db_field="startedAt", required=True)
     purged = BooleanField(required=True, default=False)
+    prepared_version = IntField(db_field="preparedVersion")
     dropping_since = DateTimeField(db_field="droppingSince")
