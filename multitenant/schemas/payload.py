@@ -97,7 +97,7 @@ class Answer(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _id_without_underscore(cls, document: dict[str, Any]) -> dict[str, Any]:
-        return {("id" if name == "_id" else name): value for name, value in document.items()}
+        return {**document, "id": document["_id"]} if "_id" in document else document
 
 
 def _normalise_email(value: Any) -> Any:
@@ -152,7 +152,7 @@ def _iso_datetime(value: Any) -> Any:
 
 
 def _iso_text(moment: datetime) -> str:
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds")[: -len("+00:00")] + "Z"
 
 
 def _object_id(value: Any) -> Any:
