@@ -35,7 +35,7 @@ from multitenant.config import load_settings
 from multitenant.embedded import EmbeddedServer
 
 PORT = 5099
-CONNECTIONS = {"login": 4, "add": 4, "invite": 4}
+CONNECTIONS = {"login": 2, "add": 4, "invite": 4}
 STEADY = 0.05
 """Two seconds of warm-up whose rate differs less from the two before are steady."""
 MAX_WARM_UP = 20

@@ -8,6 +8,7 @@ from pymongo.errors import PyMongoError
 
 from multitenant.cli.init import init
 from multitenant.cli.keys import keys
+from multitenant.cli.migrations import migrations
 from multitenant.cli.openapi import openapi
 from multitenant.cli.run import run
 from multitenant.cli.tenants import tenants
@@ -24,7 +25,7 @@ def cli() -> None:
     """
 
 
-for command in (run, init, tenants, keys, openapi):
+for command in (run, init, tenants, migrations, keys, openapi):
     cli.add_command(command)
 
 

@@ -25,6 +25,7 @@ from pymongo.uri_parser import parse_uri
 from multitenant.config import RESERVED_DATABASES
 from multitenant.errors import AlreadyExists, ValidationFailed
 from multitenant.repositories.model import MongoDatabase
+from multitenant.security.field_encryption import EncryptedField, FieldCipher
 
 FIELD = "dbUri"
 OWNER_COLLECTION = "owner"
@@ -39,6 +40,18 @@ OPTIONS = ("replicaset", "authsource", "authmechanism", "tls", "ssl", "retrywrit
 MECHANISMS = ("SCRAM-SHA-256", "SCRAM-SHA-1")
 REFUSED = {13, 18}
 """MongoDB's codes for Unauthorized and AuthenticationFailed."""
+
+
+def encrypt_uri(cipher: FieldCipher, uri: str, tenant_id: ObjectId) -> EncryptedField:
+    """Return a tenant's URI as its record keeps it."""
+    return cipher.encrypt(uri, record_id=tenant_id, field=FIELD)
+
+
+def decrypt_uri(
+    cipher: FieldCipher, encrypted: EncryptedField | None, tenant_id: ObjectId
+) -> str | None:
+    """Return the URI again; None for a tenant without one. Raises DecryptionFailed."""
+    return cipher.decrypt(encrypted, record_id=tenant_id, field=FIELD) if encrypted else None
 
 
 def check_uri(uri: str, allowed: Sequence[str]) -> str | None:

@@ -7,6 +7,7 @@ ran, so a crash between the two runs it again: `up` must bear that.
 import pkgutil
 from dataclasses import dataclass
 from importlib import import_module
+from itertools import count
 from types import ModuleType
 
 from multitenant.migrations import admin, tenant
@@ -50,6 +51,27 @@ def pending_migrations(
     """Return those that the database has not had, in their order."""
     applied = {record["_id"] for record in db[COLLECTION].find({}, {"_id": 1})}
     return tuple(migration for migration in migrations if migration.number not in applied)
+
+
+def newest_applied(db: MongoDatabase) -> int:
+    """Return the version of the database: the newest migration up to which it has had all; 0 when
+    it has had none."""
+    applied = {record["_id"] for record in db[COLLECTION].find({}, {"_id": 1})}
+    return next(number for number in count(0) if number + 1 not in applied)
+
+
+def roll_back(db: MongoDatabase, migrations: tuple[Migration, ...], to: int) -> int:
+    """Undo what is newer than version `to`, the newest first; return the database's version.
+
+    Each is struck from the record after it was undone, so a crash between the two undoes it again:
+    `down` must bear that.
+    """
+    applied = {record["_id"] for record in db[COLLECTION].find({}, {"_id": 1})}
+    for migration in reversed(migrations):
+        if migration.number > to and migration.number in applied:
+            migration.module.down(db)
+            db[COLLECTION].delete_one({"_id": migration.number})
+    return newest_applied(db)
 
 
 def migrate(db: MongoDatabase, migrations: tuple[Migration, ...]) -> int:

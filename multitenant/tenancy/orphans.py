@@ -17,7 +17,7 @@ from multitenant.security.field_encryption import FieldCipher
 from multitenant.tenancy.clusters import EXTERNAL_CLUSTER
 from multitenant.tenancy.connection_manager import ConnectionManager
 from multitenant.tenancy.database_users import UNAUTHORIZED, drop_all_users
-from multitenant.tenancy.external import OWNER_COLLECTION, is_claimed_by
+from multitenant.tenancy.external import OWNER_COLLECTION, decrypt_uri, is_claimed_by
 from multitenant.tenancy.isolation import widened_scope
 from multitenant.tenancy.prepared_databases import VERSION
 
@@ -81,9 +81,7 @@ def _drop_noted(
     *,
     keep_note: bool,
 ) -> bool:
-    uri = None
-    if note.get("dbUri"):
-        uri = cipher.decrypt(note["dbUri"], record_id=tenant_id, field="dbUri")
+    uri = decrypt_uri(cipher, note.get("dbUri"), tenant_id)
     with (
         connections.operator_client(note["cluster"], uri) as client,
         widened_scope(note["dbName"]),

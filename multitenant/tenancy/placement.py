@@ -10,6 +10,7 @@ from multitenant.security.field_encryption import FieldCipher
 from multitenant.tenancy.clients import ClientFactory, OpenedClient
 from multitenant.tenancy.clusters import Clusters
 from multitenant.tenancy.database_users import DatabaseUser
+from multitenant.tenancy.external import decrypt_uri
 from multitenant.tenancy.tenant import Tenant
 
 AUTHENTICATION_FAILED = 18
@@ -73,8 +74,9 @@ class TenantPlacement:
         return self._factory.dedicated_limit(EXTERNAL_SERVERS)
 
     def _open(self, tenant: Tenant) -> OpenedClient:
-        if tenant.db_uri is not None:
-            return self._factory.open_dedicated(self._uri(tenant))
+        uri = decrypt_uri(self._cipher, tenant.db_uri, tenant.id)
+        if uri is not None:
+            return self._factory.open_dedicated(uri)
         assert tenant.credentials is not None
         user = DatabaseUser.of(tenant.id, tenant.credentials, self._cipher)
         return self._factory.open_dedicated(
@@ -84,7 +86,3 @@ class TenantPlacement:
             authSource=tenant.db_name,
             authMechanism="SCRAM-SHA-256",
         )
-
-    def _uri(self, tenant: Tenant) -> str:
-        assert tenant.db_uri is not None
-        return self._cipher.decrypt(tenant.db_uri, record_id=tenant.id, field="dbUri")

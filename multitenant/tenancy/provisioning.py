@@ -26,14 +26,14 @@ from multitenant.repositories.model import MongoDatabase, MongoDocument, utc_now
 from multitenant.repositories.tenant import users
 from multitenant.repositories.transactions import may_be_committed, run_transaction
 from multitenant.schemas.admin.tenants import NewTenant
-from multitenant.security.field_encryption import EncryptedField, FieldCipher
+from multitenant.security.field_encryption import FieldCipher
 from multitenant.security.passwords import PasswordHasher
 from multitenant.security.tokens import Tokens
 from multitenant.tenancy.actor import Actor
 from multitenant.tenancy.clusters import DEFAULT_CLUSTER, EXTERNAL_CLUSTER
 from multitenant.tenancy.connection_manager import ConnectionManager
 from multitenant.tenancy.database_users import create_user
-from multitenant.tenancy.external import check_uri, claim, ensure_usable
+from multitenant.tenancy.external import check_uri, claim, encrypt_uri, ensure_usable
 from multitenant.tenancy.isolation import widened_scope
 from multitenant.tenancy.migrations import TENANT_MIGRATIONS, migrate
 from multitenant.tenancy.orphans import drop_failed_attempt
@@ -171,7 +171,9 @@ class Provisioner:
 
     def _make(self, plan: _Plan) -> None:
         admin_db = self._connections.admin_db
-        encrypted_uri = self._encrypted_uri(plan)
+        encrypted_uri = None
+        if plan.db_uri:
+            encrypted_uri = encrypt_uri(self._cipher, plan.db_uri, plan.tenant_id)
         with self._connections.operator_client(plan.cluster, plan.db_uri) as client:
             db = client[plan.db_name]
             if plan.db_uri:
@@ -265,11 +267,6 @@ class Provisioner:
         tenant_users.insert_tenant_user(
             admin_db, plan.user_id, email=plan.new.email, tenant_id=plan.tenant_id
         )
-
-    def _encrypted_uri(self, plan: _Plan) -> EncryptedField | None:
-        if plan.db_uri is None:
-            return None
-        return self._cipher.encrypt(plan.db_uri, record_id=plan.tenant_id, field="dbUri")
 
     def _discard(self, tenant_id: ObjectId, note: MongoDocument) -> None:
         try:

@@ -28,7 +28,13 @@ from multitenant.tenancy.actor import Actor
 from multitenant.tenancy.clusters import EXTERNAL_CLUSTER
 from multitenant.tenancy.connection_manager import ConnectionManager
 from multitenant.tenancy.database_users import list_users
-from multitenant.tenancy.external import check_uri, ensure_usable, is_claimed_by
+from multitenant.tenancy.external import (
+    check_uri,
+    decrypt_uri,
+    encrypt_uri,
+    ensure_usable,
+    is_claimed_by,
+)
 from multitenant.tenancy.host_names import HostNames
 from multitenant.tenancy.isolation import widened_scope
 from multitenant.tenancy.orphans import drop_orphan
@@ -208,7 +214,7 @@ class TenantLifecycle:
             if name != record["dbName"] or not is_claimed_by(db, record["_id"]):
                 message = "does not lead to this tenant's database"
                 raise ValidationFailed(errors=[{"field": "dbUri", "message": message}])
-        return self._cipher.encrypt(uri, record_id=record["_id"], field="dbUri")
+        return encrypt_uri(self._cipher, uri, record["_id"])
 
     def _ensure_foreign(self, domains: list[str]) -> None:
         """Return if none of them is a name that the platform gives out itself: those are found by
@@ -223,9 +229,7 @@ class TenantLifecycle:
             raise ValidationFailed(errors=errors)
 
     def _uri_of(self, record: MongoDocument) -> str | None:
-        if not record.get("dbUri"):
-            return None
-        return self._cipher.decrypt(record["dbUri"], record_id=record["_id"], field="dbUri")
+        return decrypt_uri(self._cipher, record.get("dbUri"), record["_id"])
 
     def _changeable(self, tenant_id: ObjectId) -> MongoDocument:
         record = tenants.find_tenant(self._connections.admin_db, tenant_id)

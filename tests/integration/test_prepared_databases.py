@@ -85,7 +85,9 @@ def test_they_are_nobodys_and_seen_nowhere(pooled: World) -> None:
 def test_more_at_once_than_are_ready_are_all_made_each_in_a_database_of_its_own(
     pooled: World, run_together: Run
 ) -> None:
-    calls = [partial(add, pooled, f"T{number}", password=PASSWORD) for number in range(8)]
+    calls: list[Any] = [
+        partial(add, pooled, f"T{number}", password=PASSWORD) for number in range(8)
+    ]
     made = [answer(response) for response in run_together(calls)]
     names = {pooled.record(one["tenantId"])["dbName"] for one in made}
     assert len(names) == 8

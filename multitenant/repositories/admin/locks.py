@@ -24,6 +24,12 @@ def acquire_lock(db: MongoDatabase, name: str, *, holder: str, lasts: timedelta)
     return True
 
 
+def keep_locks(db: MongoDatabase, *, holder: str, lasts: timedelta) -> None:
+    """Keep every lock of the holder for so long from now."""
+    changes = {"$set": {"until": utc_now() + lasts}}
+    Model(db, LockDocument).collection.update_many({"holder": holder}, changes)
+
+
 def release_lock(db: MongoDatabase, name: str, *, holder: str) -> None:
     """Give the lock back, if the holder still has it."""
     Model(db, LockDocument).collection.delete_one({"_id": name, "holder": holder})

@@ -1,6 +1,7 @@
 """Tenant records in the admin database."""
 
 import re
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -77,6 +78,40 @@ def update_tenant(db: MongoDatabase, record: MongoDocument, **changes: Any) -> M
     `record` says; return the new record, None otherwise."""
     same = {name: record.get(name) for name in ("status", "isolation", "credentials", "dbUri")}
     return _tenants(db).update({"_id": record["_id"], **same}, **changes)
+
+
+def list_schema_versions(db: MongoDatabase) -> dict[int, int]:
+    """Return how many tenants, deleted ones included, are recorded at each schema version."""
+    grouped = _tenants(db).collection.aggregate(
+        [{"$group": {"_id": "$schemaVersion", "tenants": {"$sum": 1}}}, {"$sort": {"_id": 1}}]
+    )
+    return {group["_id"]: group["tenants"] for group in grouped}
+
+
+def find_tenants_for_migration(
+    db: MongoDatabase, *, named: Sequence[str] = (), other_than: int | None = None
+) -> list[MongoDocument]:
+    """Return the records of tenants, deleted ones included, oldest first: all, or those whose id,
+    subdomain or name is in `named`, or whose schema version is recorded as another one."""
+    wanted: dict[str, Any] = {}
+    if named:
+        ids = [ObjectId(text) for text in named if ObjectId.is_valid(text)]
+        texts = list(named)
+        wanted["$or"] = [
+            {"_id": {"$in": ids}},
+            {"subdomain": {"$in": texts}},
+            {"name": {"$in": texts}},
+        ]
+    if other_than is not None:
+        wanted["schemaVersion"] = {"$ne": other_than}
+    found = _tenants(db).collection.find(wanted, collation=CASE_INSENSITIVE)
+    return list(found.sort([("createdAt", 1), ("_id", 1)]))
+
+
+def set_schema_version(db: MongoDatabase, tenant_id: ObjectId, version: int) -> None:
+    """Record which migrations the tenant's database has had."""
+    query = {"_id": tenant_id, "schemaVersion": {"$ne": version}}
+    _tenants(db).collection.update_one(query, {"$set": {"schemaVersion": version}})
 
 
 def delete_tenant(db: MongoDatabase, tenant_id: ObjectId, *, status: str) -> bool:

@@ -1,0 +1,172 @@
+"""Migrating the databases of all tenants.
+
+Each database has its own history (`migrations`), and that decides; the version in the tenant's
+record is a copy, which answers quickly whether there is anything to do. One process at a time works
+on a database: it holds a lock in the admin database. A run that was killed leaves nothing to
+mend: the next one goes on with what is left.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, as_completed, wait
+from contextlib import contextmanager
+from contextvars import copy_context
+from dataclasses import dataclass
+from datetime import timedelta
+from types import TracebackType
+from typing import Self
+from uuid import uuid4
+
+from bson import ObjectId
+from pymongo.errors import PyMongoError
+
+from multitenant.errors import Conflict, DecryptionFailed, DomainError
+from multitenant.repositories.admin import tenants
+from multitenant.repositories.admin.locks import acquire_lock, keep_locks, release_lock
+from multitenant.repositories.model import MongoDatabase, MongoDocument
+from multitenant.security.field_encryption import FieldCipher
+from multitenant.tenancy.connection_manager import ConnectionManager
+from multitenant.tenancy.external import decrypt_uri
+from multitenant.tenancy.isolation import widened_scope
+from multitenant.tenancy.migrations import TENANT_MIGRATIONS, migrate, newest_applied, roll_back
+
+logger = logging.getLogger(__name__)
+
+LATEST = TENANT_MIGRATIONS[-1].number
+LOCK_LASTS = timedelta(minutes=1)
+LOCK_WAIT_SECONDS = 90.0
+"""Longer than the lock of a process that was killed."""
+LOCK_POLL_SECONDS = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Migrated:
+    """What became of one tenant."""
+
+    tenant_id: ObjectId
+    name: str
+    before: int | None = None
+    """The version of its database; None where that could not be found out."""
+    after: int | None = None
+    error: str | None = None
+    """Why it failed; None when it did not."""
+
+    @property
+    def touched(self) -> bool:
+        """Whether its database is, or may be, at another version now."""
+        return self.before is not None and self.before != self.after
+
+
+class Fleet:
+    """All tenants' databases, for the length of one command (a `with` block)."""
+
+    def __init__(
+        self, connections: ConnectionManager, cipher: FieldCipher, *, parallel: int
+    ) -> None:
+        """At most `parallel` databases are worked on at a time."""
+        self._connections = connections
+        self._cipher = cipher
+        self._parallel = parallel
+        self._holder = uuid4().hex
+        self._ended = threading.Event()
+        self._keeper = threading.Thread(target=self._keep_locks, name="locks", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._keeper.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._ended.set()
+        self._keeper.join()
+
+    def migrate(
+        self, records: Iterable[MongoDocument], go_on: Callable[[], bool] = lambda: True
+    ) -> Iterator[Migrated]:
+        """Bring the databases of these tenants to the newest version, and tell of each as it is
+        done. What fails does not end the others; when `go_on` says no, no more are begun."""
+        return self._each(records, lambda db: migrate(db, TENANT_MIGRATIONS), go_on)
+
+    def roll_back(self, records: Iterable[MongoDocument], to: int) -> Iterator[Migrated]:
+        """Take these databases back to that version."""
+        return self._each(records, lambda db: roll_back(db, TENANT_MIGRATIONS, to))
+
+    def verify(self, records: Iterable[MongoDocument]) -> Iterator[Migrated]:
+        """Look which version these databases really have, and set their records right."""
+        return self._each(records, lambda _: None)
+
+    def undo(self, run: Sequence[Migrated], records: Iterable[MongoDocument]) -> Iterator[Migrated]:
+        """Take each database that a run has touched back to where it was before."""
+        before = {one.tenant_id: one.before for one in run if one.touched}
+        for version in sorted({version for version in before.values() if version is not None}):
+            back = [record for record in records if before.get(record["_id"]) == version]
+            yield from self.roll_back(back, version)
+
+    def _each(
+        self,
+        records: Iterable[MongoDocument],
+        work: Callable[[MongoDatabase], object],
+        go_on: Callable[[], bool] = lambda: True,
+    ) -> Iterator[Migrated]:
+        waiting: set[Future[Migrated]] = set()
+        with ThreadPoolExecutor(self._parallel, thread_name_prefix="fleet") as pool:
+            for record in records:
+                if len(waiting) == self._parallel:
+                    done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+                    yield from (future.result() for future in done)
+                if not go_on():
+                    break
+                waiting.add(pool.submit(copy_context().run, self._one, record, work))
+            yield from (future.result() for future in as_completed(waiting))
+
+    def _one(self, record: MongoDocument, work: Callable[[MongoDatabase], object]) -> Migrated:
+        before = after = error = None
+        try:
+            with self._opened(record) as db, self._locked(record["_id"]):
+                before = newest_applied(db)
+                try:
+                    work(db)
+                except Exception as failure:  # a migration's own: one tenant must not end the run
+                    logger.warning("Tenant %s", record["_id"], exc_info=failure)
+                    error = f"{type(failure).__name__}: {failure}"
+                after = newest_applied(db)
+                tenants.set_schema_version(self._connections.admin_db, record["_id"], after)
+        except (PyMongoError, DomainError, DecryptionFailed) as failure:
+            error = error or f"{type(failure).__name__}: {failure}"
+        return Migrated(record["_id"], record["name"], before, after, error)
+
+    @contextmanager
+    def _opened(self, record: MongoDocument) -> Iterator[MongoDatabase]:
+        uri = decrypt_uri(self._cipher, record.get("dbUri"), record["_id"])
+        with (
+            self._connections.operator_client(record["cluster"], uri) as client,
+            widened_scope(record["dbName"]),
+        ):
+            yield client[record["dbName"]]
+
+    @contextmanager
+    def _locked(self, tenant_id: ObjectId) -> Iterator[None]:
+        admin_db, name = self._connections.admin_db, f"migrations {tenant_id}"
+        deadline = time.monotonic() + LOCK_WAIT_SECONDS
+        while not acquire_lock(admin_db, name, holder=self._holder, lasts=LOCK_LASTS):
+            if time.monotonic() > deadline:
+                raise Conflict("Another process has been at work on it for long; try again")
+            time.sleep(LOCK_POLL_SECONDS)
+        try:
+            yield
+        finally:
+            release_lock(admin_db, name, holder=self._holder)
+
+    def _keep_locks(self) -> None:
+        """A migration may take longer than a lock lasts."""
+        while not self._ended.wait(LOCK_LASTS.total_seconds() / 4):
+            try:
+                keep_locks(self._connections.admin_db, holder=self._holder, lasts=LOCK_LASTS)
+            except (PyMongoError, DomainError) as error:
+                logger.warning("The locks were not renewed: %s", type(error).__name__)
