@@ -173,6 +173,19 @@ def test_a_failure_takes_the_whole_run_back(
     assert set(versions(world).values()) == {(NEW, NEW, True)}
 
 
+def test_what_failed_half_way_goes_back_as_well(
+    world: World, colours: Colours, multitenant: Multitenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = add(world, "Acme")
+    second = Colours()
+    second.fails_for = {db_name(world, ids["Acme"])}
+    migrations = (*TENANT_MIGRATIONS, Migration(NEW, colours), Migration(NEW + 1, second))
+    monkeypatch.setattr(FLEET, "TENANT_MIGRATIONS", migrations)
+    monkeypatch.setattr(COMMAND, "LATEST", NEW + 1)
+    assert multitenant("run").exit_code == 1
+    assert set(versions(world).values()) == {(OLD, OLD, False)}
+
+
 def test_or_ends_it_or_is_left_behind(
     world: World, colours: Colours, multitenant: Multitenant
 ) -> None:
