@@ -14,7 +14,10 @@ DOCUMENT = (ROOT / "docs" / "adding-a-resource.md").read_text()
 # A block, and the file that the text before it, or before the blocks before it, names last.
 BLOCK = re.compile(r"```(python|diff)\n(.*?)```\n", re.DOTALL)
 FILE = re.compile(r"`([a-z_/]+/[A-Za-z_]+\.py)`")
-LEFT_OUT = (".git", ".venv", "instance", "__pycache__", ".pytest_cache", ".ruff_cache")
+LEFT_OUT = (
+    *(".git", ".venv", "instance", "node_modules", "__pycache__"),
+    *(".pytest_cache", ".ruff_cache"),
+)
 
 
 def blocks() -> list[tuple[str, str, str]]:
