@@ -6,6 +6,7 @@ import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -60,12 +61,21 @@ def migrations() -> None:
 
 
 @migrations.command()
+@tenant_option
+@parallel_option
 @json_option
-def status(as_json: bool) -> None:
+@click.option("--indexes", is_flag=True, help="Compare all indexes with those that are declared.")
+@click.option("--repair", is_flag=True, help="And mend them; indexes of somebody else's stay.")
+def status(
+    named: tuple[str, ...], parallel: int, as_json: bool, indexes: bool, repair: bool
+) -> None:
     """Show how many tenants are at which version, as their records say.
 
     Exits with 1 when there is something to do.
     """
+    if indexes or repair:
+        _compare_indexes(named, parallel, as_json=as_json, repair=repair)
+        return
     with running_database() as settings, opened_platform(settings) as platform:
         admin_db = platform.connections.admin_db
         versions = list_schema_versions(admin_db)
@@ -207,6 +217,33 @@ def new(name: str, admin: bool) -> None:
     path = folder / f"m{max(taken, default=0) + 1:04}_{slug}.py"
     path.write_text(TEMPLATE.format(title=slug.replace("_", " ").capitalize()), encoding="utf-8")
     click.echo(path)
+
+
+def _compare_indexes(named: Sequence[str], parallel: int, *, as_json: bool, repair: bool) -> None:
+    with running_database() as settings, opened_platform(settings) as platform:
+        records = _tenants(platform, named)
+        with Fleet(platform.connections, platform.cipher, parallel=parallel) as fleet:
+            compared = fleet.compare_indexes(records, repair=repair)
+            done = _follow("Comparing indexes", len(records), compared)
+    wrong = [one for one in done if one.drift or one.error]
+    if as_json:
+        told = [
+            {
+                "name": one.name,
+                "error": one.error,
+                "indexes": [asdict(drift) for drift in one.drift],
+            }
+            for one in wrong
+        ]
+        click.echo(json.dumps({"repaired": repair, "tenants": told}))
+    else:
+        for one in wrong:
+            about = [f"{drift.collection}.{drift.index} {drift.kind}" for drift in one.drift]
+            click.echo(f"{one.name}: {one.error or ', '.join(about)}")
+        click.echo(f"{len(done)} tenants compared, {len(wrong)} with other indexes than declared")
+    left = [one for one in wrong if one.error or not repair]
+    if left:
+        sys.exit(1)
 
 
 def _tenants(

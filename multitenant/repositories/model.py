@@ -133,13 +133,17 @@ class Model:
             return False
         return True
 
-    def ensure_indexes(self) -> None:
-        """Create every index that the schema declares. May be run again."""
+    def declared_indexes(self) -> list[IndexModel]:
+        """The indexes that the schema declares."""
         indexes = []
         for spec in map(dict, self._meta["index_specs"]):
             spec.pop("cls", None)
             indexes.append(IndexModel(spec.pop("fields"), **spec))
-        if indexes:
+        return indexes
+
+    def ensure_indexes(self) -> None:
+        """Create every index that the schema declares. May be run again."""
+        if indexes := self.declared_indexes():
             self.collection.create_indexes(indexes)
 
     def _validated(self, fields: Mapping[str, Any]) -> MongoDocument:

@@ -25,7 +25,9 @@ from pymongo.errors import PyMongoError
 from multitenant.errors import Conflict, DecryptionFailed, DomainError
 from multitenant.repositories.admin import tenants
 from multitenant.repositories.admin.locks import acquire_lock, keep_locks, release_lock
+from multitenant.repositories.indexes import IndexDrift, find_drift, repair_drift
 from multitenant.repositories.model import MongoDatabase, MongoDocument
+from multitenant.schemas.tenant import DOCUMENTS
 from multitenant.security.field_encryption import FieldCipher
 from multitenant.tenancy.connection_manager import ConnectionManager
 from multitenant.tenancy.external import decrypt_uri
@@ -52,6 +54,8 @@ class Migrated:
     after: int | None = None
     error: str | None = None
     """Why it failed; None when it did not."""
+    drift: tuple[IndexDrift, ...] = ()
+    """Where it was looked for: indexes that are (or, repaired, were) not as declared."""
 
     @property
     def touched(self) -> bool:
@@ -101,6 +105,19 @@ class Fleet:
         """Look which version these databases really have, and set their records right."""
         return self._each(records, lambda _: None)
 
+    def compare_indexes(
+        self, records: Iterable[MongoDocument], *, repair: bool
+    ) -> Iterator[Migrated]:
+        """Look for indexes that are not as the schemas declare them, and mend them with `repair`."""
+
+        def look(db: MongoDatabase) -> list[IndexDrift]:
+            drift = find_drift(db, DOCUMENTS)
+            if repair:
+                repair_drift(db, DOCUMENTS, drift)
+            return drift
+
+        return self._each(records, look)
+
     def undo(self, run: Sequence[Migrated], records: Iterable[MongoDocument]) -> Iterator[Migrated]:
         """Take each database that a run has touched back to where it was before."""
         before = {one.tenant_id: one.before for one in run if one.touched}
@@ -126,12 +143,12 @@ class Fleet:
             yield from (future.result() for future in as_completed(waiting))
 
     def _one(self, record: MongoDocument, work: Callable[[MongoDatabase], object]) -> Migrated:
-        before = after = error = None
+        before = after = error = result = None
         try:
             with self._opened(record) as db, self._locked(record["_id"]):
                 before = newest_applied(db)
                 try:
-                    work(db)
+                    result = work(db)
                 except Exception as failure:  # a migration's own: one tenant must not end the run
                     logger.warning("Tenant %s", record["_id"], exc_info=failure)
                     error = f"{type(failure).__name__}: {failure}"
@@ -139,7 +156,8 @@ class Fleet:
                 tenants.set_schema_version(self._connections.admin_db, record["_id"], after)
         except (PyMongoError, DomainError, DecryptionFailed) as failure:
             error = error or f"{type(failure).__name__}: {failure}"
-        return Migrated(record["_id"], record["name"], before, after, error)
+        drift = tuple(result) if isinstance(result, list) else ()
+        return Migrated(record["_id"], record["name"], before, after, error, drift)
 
     @contextmanager
     def _opened(self, record: MongoDocument) -> Iterator[MongoDatabase]:

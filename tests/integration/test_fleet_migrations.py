@@ -367,3 +367,59 @@ def test_a_new_one_gets_the_next_number(package: Path) -> None:
     CliRunner().invoke(cli, ["migrations", "new", "more", "--admin"])
     assert (package / "admin" / "m0002_more.py").exists()
     assert CliRunner().invoke(cli, ["migrations", "new", "&"]).exit_code == 2
+
+
+class TestIndexes:
+    """`migrations status --indexes` and `--repair`."""
+
+    def test_a_new_tenant_has_all_that_are_declared(
+        self, world: World, multitenant: Multitenant
+    ) -> None:
+        add(world, "Acme")
+        done = multitenant("status", "--indexes")
+        assert done.exit_code == 0, done.output
+        assert "2 tenants compared, 0 with" in done.output
+
+    def test_what_differs_is_named_and_mended_and_what_is_somebody_elses_stays(
+        self, world: World, multitenant: Multitenant
+    ) -> None:
+        ids = add(world, "Acme", "Globex", "Initech")
+        acme, globex = world.db_of(ids["Acme"]), world.db_of(ids["Globex"])
+        acme["users"].drop_index("email_1")
+        globex["users"].drop_index("email_1")
+        globex["users"].create_index("email", name="email_1")  # and not unique
+        globex["todos"].create_index("title", name="by_hand")
+
+        found = multitenant("status", "--indexes", "--json")
+
+        assert found.exit_code == 1
+        told = {one["name"]: one["indexes"] for one in json.loads(found.stdout)["tenants"]}
+        assert told == {
+            "Acme": [{"collection": "users", "index": "email_1", "kind": "missing"}],
+            "Globex": [
+                {"collection": "todos", "index": "by_hand", "kind": "unknown"},
+                {"collection": "users", "index": "email_1", "kind": "different"},
+            ],
+        }
+        assert multitenant("status", "--repair").exit_code == 0
+        for db in (acme, globex):
+            assert db["users"].index_information()["email_1"]["unique"] is True
+        left = multitenant("status", "--indexes")
+        assert "Globex: todos.by_hand unknown" in left.output
+        assert "1 with other indexes" in left.output
+
+    def test_one_that_cannot_be_made_is_told_and_the_others_are(
+        self, world: World, multitenant: Multitenant
+    ) -> None:
+        """A unique index, over documents that are not."""
+        ids = add(world, "Acme", "Globex")
+        for name in ids:
+            world.db_of(ids[name])["users"].drop_index("email_1")
+        acme = world.db_of(ids["Acme"])
+        acme["users"].insert_one({"email": "owner@acme.example"})
+        done = multitenant("status", "--repair")
+        assert done.exit_code == 1
+        assert "Acme: DuplicateKeyError" in done.output or "Acme: OperationFailure" in done.output
+        assert "email_1" in world.db_of(ids["Globex"])["users"].index_information()
+        acme["users"].delete_one({"role": {"$exists": False}})
+        assert multitenant("status", "--repair").exit_code == 0
