@@ -1,6 +1,6 @@
 """Whether collections have the indexes that their schemas declare."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,7 +53,7 @@ def repair_drift(
         Model(db, document).ensure_indexes()
 
 
-def _differ(declared: dict[str, Any], actual: dict[str, Any]) -> bool:
+def _differ(declared: Mapping[str, Any], actual: Mapping[str, Any]) -> bool:
     if list(declared["key"].items()) != list(actual["key"].items()):
         return True
     if any(declared.get(option) != actual.get(option) for option in COMPARED):

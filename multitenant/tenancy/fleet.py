@@ -108,7 +108,7 @@ class Fleet:
     def compare_indexes(
         self, records: Iterable[MongoDocument], *, repair: bool
     ) -> Iterator[Migrated]:
-        """Look for indexes that are not as the schemas declare them, and mend them with `repair`."""
+        """Look for indexes that are not as the schemas declare; mend them with `repair`."""
 
         def look(db: MongoDatabase) -> list[IndexDrift]:
             drift = find_drift(db, DOCUMENTS)
