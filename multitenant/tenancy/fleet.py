@@ -19,6 +19,7 @@ from types import TracebackType
 from typing import Self
 from uuid import uuid4
 
+import pymongo
 from bson import ObjectId
 from pymongo.errors import PyMongoError
 
@@ -41,6 +42,8 @@ LOCK_LASTS = timedelta(minutes=1)
 LOCK_WAIT_SECONDS = 90.0
 """Longer than the lock of a process that was killed."""
 LOCK_POLL_SECONDS = 0.2
+MAX_SECONDS = 24 * 3600.0
+"""For one database: an index of a large collection takes longer than any request may."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,20 +147,27 @@ class Fleet:
 
     def _one(self, record: MongoDocument, work: Callable[[MongoDatabase], object]) -> Migrated:
         before = after = error = result = None
+        admin_db, tenant_id = self._connections.admin_db, record["_id"]
         try:
-            with self._opened(record) as db, self._locked(record["_id"]):
-                before = newest_applied(db)
-                try:
-                    result = work(db)
-                except Exception as failure:  # a migration's own: one tenant must not end the run
-                    logger.warning("Tenant %s", record["_id"], exc_info=failure)
-                    error = f"{type(failure).__name__}: {failure}"
-                after = newest_applied(db)
-                tenants.set_schema_version(self._connections.admin_db, record["_id"], after)
+            with self._locked(tenant_id):
+                # As it is now: it may have been purged since, and must not come to be again.
+                current = tenants.find_tenant(admin_db, tenant_id)
+                if current is None:
+                    return Migrated(tenant_id, record["name"])
+                with self._opened(current) as db:
+                    before = newest_applied(db)
+                    try:
+                        with pymongo.timeout(MAX_SECONDS):
+                            result = work(db)
+                    except Exception as failure:  # one tenant must not end the run
+                        logger.warning("Tenant %s", tenant_id, exc_info=failure)
+                        error = f"{type(failure).__name__}: {failure}"
+                    after = newest_applied(db)
+                    tenants.set_schema_version(admin_db, tenant_id, after)
         except (PyMongoError, DomainError, DecryptionFailed) as failure:
             error = error or f"{type(failure).__name__}: {failure}"
         drift = tuple(result) if isinstance(result, list) else ()
-        return Migrated(record["_id"], record["name"], before, after, error, drift)
+        return Migrated(tenant_id, record["name"], before, after, error, drift)
 
     @contextmanager
     def _opened(self, record: MongoDocument) -> Iterator[MongoDatabase]:

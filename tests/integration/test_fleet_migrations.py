@@ -243,6 +243,37 @@ def test_taking_tenants_back(world: World, colours: Colours, multitenant: Multit
     assert versions(world)["Globex"] == (NEW, NEW, True)
 
 
+def test_a_migration_may_take_longer_than_a_request(
+    world: World, colours: Colours, multitenant: Multitenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPERATION_TIMEOUT_MS", "300")
+
+    def slowly(db: MongoDatabase) -> None:
+        db["colours"].insert_one({})
+        assert db["colours"].find_one({"$where": "sleep(700); return true"})
+
+    monkeypatch.setattr(colours, "up", slowly)
+    done = multitenant("run")
+    assert done.exit_code == 0, done.output
+    assert versions(world)["operators"] == (NEW, NEW, True)
+
+
+def test_a_tenant_that_was_purged_meanwhile_does_not_come_to_be_again(
+    world: World, colours: Colours
+) -> None:
+    ids = add(world, "Acme", "Globex")
+    records = list(world.admin_db["tenants"].find())
+    world.operator.delete(f"/api/tenants/{ids['Acme']}")
+    name = db_name(world, ids["Acme"])
+    world.operator.post(f"/api/tenants/{ids['Acme']}/purge", {"confirm": "Acme"})
+    platform = world.platform
+    with Fleet(platform.connections, platform.cipher, parallel=2) as fleet:
+        done = {one.name: (one.before, one.after, one.error) for one in fleet.migrate(records)}
+    assert done["Acme"] == (None, None, None)
+    assert done["Globex"] == (OLD, NEW, None)
+    assert name not in world.databases()
+
+
 def test_a_release_that_is_older_than_a_tenant_does_not_touch_it(
     world: World, colours: Colours, multitenant: Multitenant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
