@@ -102,14 +102,14 @@ def _plot(
     names = list(dict.fromkeys(workload for workload, _, _ in medians))
     figure = Figure(figsize=(4 * len(names), 4), layout="constrained")
     for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
-        for side, label in labels.items():
+        for number, (side, label) in enumerate(labels.items()):
             points = sorted(
                 (tenants, row["rate"])
                 for (workload, tenants, of), row in medians.items()
                 if workload == name and of == side
             )
             if points:
-                axes.plot(*zip(*points, strict=True), marker="o", label=label)
+                axes.plot(*zip(*points, strict=True), marker="o", color=f"C{number}", label=label)
         axes.set(title=name, xlabel="tenants", xscale="log", ylim=(0, None))
     handles, shown = figure.axes[0].get_legend_handles_labels()
     figure.axes[0].set_ylabel("requests/s")
