@@ -190,12 +190,12 @@ def _example(status: int, code: str) -> dict[str, Any]:
 @cache
 def payloads() -> dict[str, type[Payload]]:
     """Every payload by its name."""
-    payloads, pending = {}, [Payload]
+    found, pending = {}, [Payload]
     while pending:
         payload = pending.pop()
-        payloads[payload.__name__] = payload
+        found[payload.__name__] = payload
         pending += payload.__subclasses__()
-    return payloads
+    return found
 
 
 @cache

@@ -27,6 +27,16 @@ JWT_KEY = "a-key-for-tests-only-" + "0123456789abcdef" * 4
 CREDENTIAL_KEY = "another-key-for-tests-" + "fedcba9876543210" * 4
 PASSWORD = "correct horse battery"
 
+# The document and the page that shows it: routes that are none of the API's.
+PAGES = {
+    ("GET", "/openapi.json"),
+    ("GET", "/docs"),
+    ("GET", "/docs/"),
+    ("GET", "/docs/start.js"),
+    ("GET", "/docs/swagger-ui.css"),
+    ("GET", "/docs/swagger-ui-bundle.js"),
+}
+
 
 class CommandRecorder(CommandListener):
     """Remembers every command as (database, command name, the command itself)."""

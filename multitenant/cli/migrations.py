@@ -19,8 +19,13 @@ from multitenant.extensions import Platform
 from multitenant.repositories.admin.tenants import find_tenants_for_migration, list_schema_versions
 from multitenant.repositories.model import MongoDocument
 from multitenant.tenancy.actor import Actor
-from multitenant.tenancy.fleet import LATEST, Fleet, Migrated
-from multitenant.tenancy.migrations import ADMIN_MIGRATIONS, migrate, pending_migrations
+from multitenant.tenancy.fleet import Fleet, Migrated
+from multitenant.tenancy.migrations import (
+    ADMIN_MIGRATIONS,
+    TENANT_VERSION,
+    migrate,
+    pending_migrations,
+)
 
 SAMPLE = 10
 SHOWN = 20
@@ -81,16 +86,16 @@ def status(
         versions = list_schema_versions(admin_db)
         pending = [migration.name for migration in pending_migrations(admin_db, ADMIN_MIGRATIONS)]
     if as_json:
-        found = {"latest": LATEST, "tenants": versions, "adminPending": pending}
+        found = {"latest": TENANT_VERSION, "tenants": versions, "adminPending": pending}
         click.echo(json.dumps(found))
     else:
         click.echo(
             f"admin database: {', '.join(pending) + ' pending' if pending else 'up to date'}"
         )
         for version, tenants in versions.items():
-            what = "the newest" if version == LATEST else f"newest is {LATEST}"
+            what = "the newest" if version == TENANT_VERSION else f"newest is {TENANT_VERSION}"
             click.echo(f"version {version} ({what}): {tenants} tenants")
-    if pending or set(versions) - {LATEST}:
+    if pending or set(versions) - {TENANT_VERSION}:
         sys.exit(1)
 
 
@@ -135,8 +140,10 @@ def run(
             migrate(admin_db, ADMIN_MIGRATIONS)
         with Fleet(platform.connections, platform.cipher, parallel=parallel) as fleet:
             _verify(fleet, _tenants(platform, named), everything=verify)
-            records = _tenants(platform, named, other_than=LATEST)
-            ahead = [record["name"] for record in records if record["schemaVersion"] > LATEST]
+            records = _tenants(platform, named, other_than=TENANT_VERSION)
+            ahead = [
+                record["name"] for record in records if record["schemaVersion"] > TENANT_VERSION
+            ]
             if ahead:
                 raise ConfigurationError(
                     f"These tenants are newer than this release: {_some(ahead)}. Run the release"
@@ -155,7 +162,7 @@ def run(
             "migrations.run",
             None,
             outcome="failure" if failed else "success",
-            version=LATEST,
+            version=TENANT_VERSION,
             migrated=len(migrated),
             failed=len(failed),
             rolledBack=len(undone),
@@ -167,7 +174,7 @@ def run(
 @tenant_option
 @parallel_option
 @json_option
-@click.option("--to", "version", type=click.IntRange(min=1, max=LATEST), required=True)
+@click.option("--to", "version", type=click.IntRange(min=1, max=TENANT_VERSION), required=True)
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def rollback(named: tuple[str, ...], parallel: int, as_json: bool, version: int, yes: bool) -> None:
     """Take tenants back to version N, with whatever their migrations' `down` removes.
@@ -266,10 +273,10 @@ def _names(record: MongoDocument) -> set[str]:
 def _verify(fleet: Fleet, records: Sequence[MongoDocument], *, everything: bool) -> None:
     """Look into the databases that are recorded as done: all, or some, and all if one of those
     is not."""
-    done = [record for record in records if record["schemaVersion"] == LATEST]
+    done = [record for record in records if record["schemaVersion"] == TENANT_VERSION]
     if not everything and len(done) > SAMPLE:
         some = random.sample(done, SAMPLE)
-        if all(one.after == LATEST for one in fleet.verify(some) if not one.error):
+        if all(one.after == TENANT_VERSION for one in fleet.verify(some) if not one.error):
             return
         click.echo("Records are wrong: looking into every database", err=True)
     for one in _follow("Verifying", len(done), fleet.verify(done)):

@@ -1,7 +1,7 @@
 """The OpenAPI document, and a page to read and try it; from files of installed packages alone."""
 
 from importlib import resources
-from typing import Any, cast
+from typing import cast
 
 import orjson
 from flask import Blueprint, Response, current_app, redirect
@@ -48,6 +48,8 @@ SwaggerUIBundle({
 });
 """
 
+KEPT = "openapi_document"
+
 blueprint = Blueprint("docs", __name__)
 
 
@@ -55,7 +57,7 @@ blueprint = Blueprint("docs", __name__)
 @public
 def document() -> Response:
     """Answer the OpenAPI document, as it is, without the envelope."""
-    return Response(orjson.dumps(_document()), mimetype="application/json")
+    return Response(_document(), mimetype="application/json")
 
 
 @blueprint.get("/docs")
@@ -100,9 +102,9 @@ def _file(name: str) -> Response:
     )
 
 
-def _document() -> dict[str, Any]:
-    """The document, built once for each application."""
-    kept = current_app.extensions.setdefault("openapi_document", {})
-    if not kept:
-        kept.update(build_document(cast(OpenAPI, current_app)))
-    return cast(dict[str, Any], kept)
+def _document() -> bytes:
+    """The document as JSON, made once for each application."""
+    kept = current_app.extensions
+    if KEPT not in kept:
+        kept[KEPT] = orjson.dumps(build_document(cast(OpenAPI, current_app)))
+    return cast(bytes, kept[KEPT])

@@ -14,6 +14,7 @@ from werkzeug.exceptions import HTTPException
 from multitenant.errors import DatabaseUnavailable, DomainError, ValidationFailed
 from multitenant.extensions import platform
 from multitenant.middleware.envelope import failure
+from multitenant.repositories.error_codes import AUTHENTICATION_FAILED, DATABASE_DROP_PENDING
 
 logger = logging.getLogger(__name__)
 
@@ -54,9 +55,6 @@ CODE_OF_HTTP_STATUS = {
     415: ("unsupported_media_type", "Send the body as application/json"),
 }
 DEFAULT_RETRY_SECONDS = 1
-# MongoDB's codes.
-AUTHENTICATION_FAILED = 18
-DATABASE_DROP_PENDING = 215
 # How many errors an answer lists, and how much of a field's name, which may be the caller's.
 MAX_ERRORS = 20
 MAX_SHOWN = 60

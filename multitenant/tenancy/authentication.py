@@ -115,23 +115,11 @@ class Authenticator:
             for tenant in map(Tenant.of, tenants.find_tenants_by_ids(admin_db, [*memberships]))
             if tenant.status != "deleted" and hints.fit(tenant)
         ]
-        tried = candidates if len(candidates) <= MAX_CANDIDATES else []
-        fitting: list[tuple[Tenant, MongoDocument]] = []
-        unreachable = None
-        for candidate in tried:
-            try:
-                found = self._find_user(candidate, memberships[candidate.id])
-            except (PyMongoError, DatabaseUnavailable, TenantBusy) as error:
-                found, unreachable = None, error
-            if self._opens(found, password) and found:
-                fitting.append((candidate, found))
-        if not tried:
-            self._opens(None, password)
-        if unreachable and not fitting:
-            raise unreachable
+        too_many = len(candidates) > MAX_CANDIDATES
+        fitting = self._fitting([] if too_many else candidates, memberships, password)
         tenant = hints.best([tenant for tenant, _ in fitting]) if fitting else None
         try:
-            if len(candidates) > MAX_CANDIDATES:
+            if too_many:
                 raise TenantRequired(
                     "This account exists in too many tenants to try: say which in 'tenant'",
                     incorrect_field="tenant",
@@ -231,6 +219,27 @@ class Authenticator:
 
         run_transaction(self._connections.admin_client, end, seconds=self._transaction_seconds)
         self._revoked.forget()
+
+    def _fitting(
+        self, candidates: list[Tenant], memberships: dict[ObjectId, ObjectId], password: str
+    ) -> list[tuple[Tenant, MongoDocument]]:
+        """The tenants in which the password fits, and the users there, at the cost of a hash for
+        each candidate and one at least. Where it fits nowhere that could be asked, raises why
+        another tenant's database could not be."""
+        fitting: list[tuple[Tenant, MongoDocument]] = []
+        unreachable = None
+        for candidate in candidates:
+            try:
+                found = self._find_user(candidate, memberships[candidate.id])
+            except (PyMongoError, DatabaseUnavailable, TenantBusy) as error:
+                found, unreachable = None, error
+            if self._opens(found, password) and found:
+                fitting.append((candidate, found))
+        if not candidates:
+            self._opens(None, password)
+        if unreachable and not fitting:
+            raise unreachable
+        return fitting
 
     def _find_user(self, tenant: Tenant, user_id: ObjectId) -> MongoDocument | None:
         """The user whom the membership means; another one of the same email is nobody, and so is

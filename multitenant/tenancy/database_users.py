@@ -10,6 +10,7 @@ from bson import ObjectId
 from pymongo.errors import OperationFailure
 
 from multitenant.errors import Conflict
+from multitenant.repositories.error_codes import UNAUTHORIZED
 from multitenant.repositories.model import MongoDatabase, utc_now
 from multitenant.security.field_encryption import EncryptedField, FieldCipher
 from multitenant.tenancy.clients import Client
@@ -17,7 +18,6 @@ from multitenant.tenancy.isolation import widened_scope
 
 FIELD = "credentials"
 MADE_AT = "multitenantMadeAt"
-UNAUTHORIZED = 13
 USER_NOT_FOUND = 11
 
 

@@ -24,6 +24,7 @@ from pymongo.uri_parser import parse_uri
 
 from multitenant.config import RESERVED_DATABASES
 from multitenant.errors import AlreadyExists, ValidationFailed
+from multitenant.repositories.error_codes import AUTHENTICATION_FAILED, UNAUTHORIZED
 from multitenant.repositories.model import MongoDatabase
 from multitenant.security.field_encryption import EncryptedField, FieldCipher
 
@@ -38,8 +39,7 @@ AMBIGUOUS = re.compile(r"[;#\\\s\x00-\x1f\x7f]")
 """What URI parsers understand differently, or do not expect."""
 OPTIONS = ("replicaset", "authsource", "authmechanism", "tls", "ssl", "retrywrites")
 MECHANISMS = ("SCRAM-SHA-256", "SCRAM-SHA-1")
-REFUSED = {13, 18}
-"""MongoDB's codes for Unauthorized and AuthenticationFailed."""
+REFUSED = {UNAUTHORIZED, AUTHENTICATION_FAILED}
 
 
 def encrypt_uri(cipher: FieldCipher, uri: str, tenant_id: ObjectId) -> EncryptedField:

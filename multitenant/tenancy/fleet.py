@@ -15,7 +15,6 @@ from contextlib import contextmanager
 from contextvars import copy_context
 from dataclasses import dataclass
 from datetime import timedelta
-from types import TracebackType
 from typing import Self
 from uuid import uuid4
 
@@ -37,7 +36,6 @@ from multitenant.tenancy.migrations import TENANT_MIGRATIONS, migrate, newest_ap
 
 logger = logging.getLogger(__name__)
 
-LATEST = TENANT_MIGRATIONS[-1].number
 LOCK_LASTS = timedelta(minutes=1)
 LOCK_WAIT_SECONDS = 90.0
 """Longer than the lock of a process that was killed."""
@@ -84,12 +82,7 @@ class Fleet:
         self._keeper.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._ended.set()
         self._keeper.join()
 

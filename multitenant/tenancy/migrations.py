@@ -43,20 +43,22 @@ def _discover(package: ModuleType) -> tuple[Migration, ...]:
 
 ADMIN_MIGRATIONS = _discover(admin)
 TENANT_MIGRATIONS = _discover(tenant)
+TENANT_VERSION = TENANT_MIGRATIONS[-1].number
+"""The schema version that tenants' databases have with this release."""
 
 
 def pending_migrations(
     db: MongoDatabase, migrations: tuple[Migration, ...]
 ) -> tuple[Migration, ...]:
     """Return those that the database has not had, in their order."""
-    applied = {record["_id"] for record in db[COLLECTION].find({}, {"_id": 1})}
+    applied = _applied(db)
     return tuple(migration for migration in migrations if migration.number not in applied)
 
 
 def newest_applied(db: MongoDatabase) -> int:
     """Return the version of the database: the newest migration up to which it has had all; 0 when
     it has had none."""
-    applied = {record["_id"] for record in db[COLLECTION].find({}, {"_id": 1})}
+    applied = _applied(db)
     return next(number for number in count(0) if number + 1 not in applied)
 
 
@@ -66,7 +68,7 @@ def roll_back(db: MongoDatabase, migrations: tuple[Migration, ...], to: int) -> 
     Each is struck from the record after it was undone, so a crash between the two undoes it again:
     `down` must bear that.
     """
-    applied = {record["_id"] for record in db[COLLECTION].find({}, {"_id": 1})}
+    applied = _applied(db)
     for migration in reversed(migrations):
         if migration.number > to and migration.number in applied:
             migration.module.down(db)
@@ -84,3 +86,7 @@ def migrate(db: MongoDatabase, migrations: tuple[Migration, ...]) -> int:
             upsert=True,
         )
     return migrations[-1].number
+
+
+def _applied(db: MongoDatabase) -> set[int]:
+    return {record["_id"] for record in db[COLLECTION].find({}, {"_id": 1})}

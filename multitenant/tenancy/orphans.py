@@ -12,14 +12,15 @@ from bson import ObjectId
 from pymongo.errors import OperationFailure
 
 from multitenant.repositories.admin import provisionings
+from multitenant.repositories.error_codes import UNAUTHORIZED
 from multitenant.repositories.model import MongoDatabase, MongoDocument, utc_now
 from multitenant.security.field_encryption import FieldCipher
 from multitenant.tenancy.clusters import EXTERNAL_CLUSTER
 from multitenant.tenancy.connection_manager import ConnectionManager
-from multitenant.tenancy.database_users import UNAUTHORIZED, drop_all_users
+from multitenant.tenancy.database_users import drop_all_users
 from multitenant.tenancy.external import OWNER_COLLECTION, decrypt_uri, is_claimed_by
 from multitenant.tenancy.isolation import widened_scope
-from multitenant.tenancy.prepared_databases import VERSION
+from multitenant.tenancy.migrations import TENANT_VERSION
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +35,7 @@ def find_orphans(
     finish, longer ago than `older_than` (at least MIN_AGE counts). Of those that wait for tenants
     with the schema of today, so many are no orphans."""
     before = utc_now() - max(older_than, MIN_AGE)
-    waiting = provisionings.list_prepared(admin_db, version=VERSION)[:keep_prepared]
+    waiting = provisionings.list_prepared(admin_db, version=TENANT_VERSION)[:keep_prepared]
     notes = provisionings.list_provisionings(admin_db, before=before)
     return [note for note in notes if note["_id"] not in waiting]
 

@@ -5,6 +5,7 @@ from typing import Protocol
 
 from pymongo.errors import OperationFailure
 
+from multitenant.repositories.error_codes import AUTHENTICATION_FAILED
 from multitenant.repositories.model import MongoDatabase
 from multitenant.security.field_encryption import FieldCipher
 from multitenant.tenancy.clients import ClientFactory, OpenedClient
@@ -13,7 +14,6 @@ from multitenant.tenancy.database_users import DatabaseUser
 from multitenant.tenancy.external import decrypt_uri
 from multitenant.tenancy.tenant import Tenant
 
-AUTHENTICATION_FAILED = 18
 EXTERNAL_SERVERS = 3
 """How many servers to expect behind a URI before they are known: what most replica sets have."""
 

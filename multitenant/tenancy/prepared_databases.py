@@ -20,14 +20,13 @@ from multitenant.repositories.model import MongoDocument
 from multitenant.tenancy.clusters import DEFAULT_CLUSTER
 from multitenant.tenancy.connection_manager import ConnectionManager
 from multitenant.tenancy.isolation import widened_scope
-from multitenant.tenancy.migrations import TENANT_MIGRATIONS, migrate
+from multitenant.tenancy.migrations import TENANT_MIGRATIONS, TENANT_VERSION, migrate
 
 logger = logging.getLogger(__name__)
 
 LOCK = "preparing databases"
 LOCK_LASTS = timedelta(minutes=1)
 STOP_SECONDS = 10
-VERSION = TENANT_MIGRATIONS[-1].number
 
 
 class PreparedDatabases:
@@ -50,7 +49,7 @@ class PreparedDatabases:
         if not self._size:
             return None
         return provisionings.take_prepared(
-            self._connections.admin_db, version=VERSION, has_users=has_users
+            self._connections.admin_db, version=TENANT_VERSION, has_users=has_users
         )
 
     def refill(self) -> None:
@@ -91,7 +90,7 @@ class PreparedDatabases:
             while not self._stopping.is_set() and acquire_lock(
                 admin_db, LOCK, holder=self._holder, lasts=LOCK_LASTS
             ):
-                if provisionings.count_prepared(admin_db, version=VERSION) >= self._size:
+                if provisionings.count_prepared(admin_db, version=TENANT_VERSION) >= self._size:
                     break
                 self._prepare()
         finally:
@@ -107,4 +106,4 @@ class PreparedDatabases:
         with widened_scope(db_name):
             client = self._connections.cluster_client(DEFAULT_CLUSTER)
             migrate(client[db_name], TENANT_MIGRATIONS)
-        provisionings.mark_prepared(admin_db, tenant_id, version=VERSION)
+        provisionings.mark_prepared(admin_db, tenant_id, version=TENANT_VERSION)

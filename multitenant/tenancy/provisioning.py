@@ -35,9 +35,9 @@ from multitenant.tenancy.connection_manager import ConnectionManager
 from multitenant.tenancy.database_users import create_user
 from multitenant.tenancy.external import check_uri, claim, encrypt_uri, ensure_usable
 from multitenant.tenancy.isolation import widened_scope
-from multitenant.tenancy.migrations import TENANT_MIGRATIONS, migrate
+from multitenant.tenancy.migrations import TENANT_MIGRATIONS, TENANT_VERSION, migrate
 from multitenant.tenancy.orphans import drop_failed_attempt
-from multitenant.tenancy.prepared_databases import VERSION, PreparedDatabases
+from multitenant.tenancy.prepared_databases import PreparedDatabases
 
 logger = logging.getLogger(__name__)
 
@@ -199,7 +199,7 @@ class Provisioner:
             claim(db, plan.tenant_id, self._connections.admin_db.name)
         elif note["hasUsers"]:
             credentials = create_user(db).encrypted(plan.tenant_id, self._cipher)
-        version = VERSION if plan.prepared else migrate(db, TENANT_MIGRATIONS)
+        version = TENANT_VERSION if plan.prepared else migrate(db, TENANT_MIGRATIONS)
         record = {
             "db_uri": note.get("dbUri"),
             "credentials": credentials,

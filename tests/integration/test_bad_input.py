@@ -11,7 +11,7 @@ from bson import ObjectId
 
 from multitenant.embedded import EmbeddedServer
 from tests.conftest import leakless_worlds, own_environment
-from tests.support import PASSWORD, World, answer, refusal
+from tests.support import PAGES, PASSWORD, World, answer, refusal
 
 ID = "{id}"
 # Every route with a body, and a body it takes.
@@ -78,12 +78,7 @@ WITHOUT_BODY = {
     ("POST", "/api/logout"),
     ("GET", "/healthz"),
     ("GET", "/readyz"),
-    ("GET", "/openapi.json"),
-    ("GET", "/docs"),
-    ("GET", "/docs/"),
-    ("GET", "/docs/start.js"),
-    ("GET", "/docs/swagger-ui.css"),
-    ("GET", "/docs/swagger-ui-bundle.js"),
+    *PAGES,
     ("GET", "/api/tenants"),
     ("GET", "/api/tenants/<id>"),
     ("DELETE", "/api/tenants/<id>"),

@@ -60,8 +60,7 @@ def colours(monkeypatch: pytest.MonkeyPatch) -> Colours:
     module = Colours()
     migrations = (*TENANT_MIGRATIONS, Migration(NEW, module))
     monkeypatch.setattr("multitenant.tenancy.fleet.TENANT_MIGRATIONS", migrations)
-    monkeypatch.setattr("multitenant.tenancy.fleet.LATEST", NEW)
-    monkeypatch.setattr(COMMAND, "LATEST", NEW)
+    monkeypatch.setattr(COMMAND, "TENANT_VERSION", NEW)
     return module
 
 
@@ -181,7 +180,7 @@ def test_what_failed_half_way_goes_back_as_well(
     second.fails_for = {db_name(world, ids["Acme"])}
     migrations = (*TENANT_MIGRATIONS, Migration(NEW, colours), Migration(NEW + 1, second))
     monkeypatch.setattr(FLEET, "TENANT_MIGRATIONS", migrations)
-    monkeypatch.setattr(COMMAND, "LATEST", NEW + 1)
+    monkeypatch.setattr(COMMAND, "TENANT_VERSION", NEW + 1)
     assert multitenant("run").exit_code == 1
     assert set(versions(world).values()) == {(OLD, OLD, False)}
 
@@ -279,7 +278,7 @@ def test_a_release_that_is_older_than_a_tenant_does_not_touch_it(
 ) -> None:
     add(world, "Acme")
     multitenant("run")
-    monkeypatch.setattr(COMMAND, "LATEST", OLD)
+    monkeypatch.setattr(COMMAND, "TENANT_VERSION", OLD)
     with pytest.raises(Exception, match=r"newer than this release: operators, Acme"):
         multitenant("run")
 

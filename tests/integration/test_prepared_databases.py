@@ -10,8 +10,8 @@ import pytest
 from pymongo import MongoClient
 
 from multitenant.repositories.model import utc_now
+from multitenant.tenancy.migrations import TENANT_VERSION
 from multitenant.tenancy.orphans import find_orphans
-from multitenant.tenancy.prepared_databases import VERSION
 from tests.conftest import MakeWorld
 from tests.integration.test_dedicated import users_of
 from tests.integration.test_garbage import find
@@ -45,7 +45,7 @@ def wait_until_full(world: World) -> World:
 
 def waiting(world: World) -> dict[str, Any]:
     """The names of the databases that wait, and their notes."""
-    notes = world.admin_db["provisionings"].find({"preparedVersion": VERSION})
+    notes = world.admin_db["provisionings"].find({"preparedVersion": TENANT_VERSION})
     return {note["dbName"]: note for note in notes}
 
 
@@ -64,7 +64,7 @@ def test_a_tenant_gets_a_database_that_was_ready_and_the_pool_is_filled_again(
 
     record = pooled.record(tenant_id)
     assert record["dbName"] in ready
-    assert record["schemaVersion"] == VERSION
+    assert record["schemaVersion"] == TENANT_VERSION
     assert "createIndexes" not in here, "it had its indexes"
     assert "email_1" in pooled.db_of(tenant_id)["users"].index_information()
     owner = pooled.login("owner@acme.example")
@@ -146,7 +146,7 @@ def test_gc_keeps_as_many_as_wanted_and_none_of_an_earlier_release(pooled: World
     assert find(pooled) == []
     oldest, old, young = sorted(waiting(pooled).values(), key=lambda note: note["_id"])
     notes = pooled.admin_db["provisionings"]
-    notes.update_one({"_id": oldest["_id"]}, {"$set": {"preparedVersion": VERSION - 1}})
+    notes.update_one({"_id": oldest["_id"]}, {"$set": {"preparedVersion": TENANT_VERSION - 1}})
 
     one = find_orphans(pooled.admin_db, older_than=timedelta(0), keep_prepared=1)
 

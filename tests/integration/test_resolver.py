@@ -12,19 +12,14 @@ from bson import ObjectId
 
 from multitenant.middleware.access import Access, access_of, public
 from tests.conftest import MakeWorld
-from tests.support import JWT_KEY, PASSWORD, World, answer, refusal
+from tests.support import JWT_KEY, PAGES, PASSWORD, World, answer, refusal
 
 PUBLIC = {
     ("POST", "/api/login"),
     ("POST", "/api/invitations/accept"),
     ("GET", "/healthz"),
     ("GET", "/readyz"),
-    ("GET", "/openapi.json"),
-    ("GET", "/docs"),
-    ("GET", "/docs/"),
-    ("GET", "/docs/start.js"),
-    ("GET", "/docs/swagger-ui.css"),
-    ("GET", "/docs/swagger-ui-bundle.js"),
+    *PAGES,
 }
 OPERATOR = {
     ("POST", "/api/add"),

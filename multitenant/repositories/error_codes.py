@@ -1,0 +1,8 @@
+"""MongoDB's own error codes, where the driver has no exception for them.
+
+Source: https://github.com/mongodb/mongo/blob/master/src/mongo/base/error_codes.yml
+"""
+
+UNAUTHORIZED = 13
+AUTHENTICATION_FAILED = 18
+DATABASE_DROP_PENDING = 215
