@@ -258,7 +258,7 @@ def _tenants(
 ) -> list[MongoDocument]:
     admin_db = platform.connections.admin_db
     found = find_tenants_for_migration(admin_db, named=named, other_than=other_than)
-    if named and other_than is None and len(found) < len(set(named)):
+    if other_than is None:
         known = {text for one in found for text in _names(one)}
         missing = [text for text in named if text.casefold() not in known]
         if missing:

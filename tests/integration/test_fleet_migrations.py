@@ -226,8 +226,13 @@ def test_only_those_that_are_named(
     assert versions(world)["Acme"] == (OLD, OLD, False)
     assert "2 migrated" in multitenant("run", *named).output
     assert versions(world)["Globex"] == (OLD, OLD, False)
-    with pytest.raises(Exception, match="There is no tenant 'nobody'"):
-        multitenant("run", "--tenant", "acme", "--tenant", "nobody")
+    # A text may be one tenant's name and another's subdomain: that does not make up for a typo.
+    world.operator.patch(f"/api/tenants/{ids['Globex']}", {"name": "Initech Two"})
+    world.operator.patch(f"/api/tenants/{ids['Initech']}", {"subdomain": "initech-two"})
+    world.operator.patch(f"/api/tenants/{ids['Acme']}", {"subdomain": "initech"})
+    for others in (("--tenant", "globex"), ("--tenant", "initech")):
+        with pytest.raises(Exception, match="There is no tenant 'nobody'"):
+            multitenant("run", *others, "--tenant", "nobody")
 
 
 def test_taking_tenants_back(world: World, colours: Colours, multitenant: Multitenant) -> None:
