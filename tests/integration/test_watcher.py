@@ -177,6 +177,26 @@ def test_a_cursor_that_was_killed_is_resumed_without_a_gap(world: World, mongo: 
         eventually(lambda: status(owner) == 200)
 
 
+def test_after_an_election_it_is_resumed_and_nothing_was_missed(
+    world: World, mongo: Client
+) -> None:
+    """The one member steps down and is elected again."""
+    owner = world.tenant("Acme")
+    assert status(owner) == 200
+    term = mongo.admin.command("replSetGetStatus")["term"]
+    mongo.admin.command("replSetStepDown", 1, force=True, secondaryCatchUpPeriodSecs=0)
+    eventually(lambda: bool(mongo.admin.command("hello")["isWritablePrimary"]))
+    assert mongo.admin.command("replSetGetStatus")["term"] > term
+
+    elsewhere(world, mongo, owner, {"$set": {"status": "suspended"}})
+
+    eventually(lambda: status(owner) == 403)
+    watcher = world.platform.watcher
+    eventually(lambda: watcher.vouches_for(time.monotonic()))
+    elsewhere(world, mongo, owner, {"$set": {"status": "active"}})
+    eventually(lambda: status(owner) == 200)
+
+
 def test_stopping_is_quick_and_final(world: World) -> None:
     started = time.monotonic()
     world.platform.watcher.stop()
