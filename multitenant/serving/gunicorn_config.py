@@ -50,6 +50,7 @@ control_socket_disable = True
 # A heartbeat file on disk may block a worker for as long as the disk does.
 _memory = "/dev/shm"  # noqa: S108  # gunicorn makes a file of its own there, safely
 worker_tmp_dir = _memory if Path(_memory).is_dir() else None
+logger_class = "multitenant.serving.server_log.ServerLog"
 logconfig_dict = logging_config(_settings)
 
 
