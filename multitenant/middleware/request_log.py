@@ -28,16 +28,17 @@ def init_app(app: Flask) -> None:
     @app.after_request
     def end(response: Response) -> Response:
         response.headers[REQUEST_ID_HEADER] = g.request_id
-        logger.info(
-            "request",
-            extra={
-                "method": request.method,
-                "path": request.path,
-                "status": response.status_code,
-                "durationMs": round((time.perf_counter() - g.started) * 1000, 1),
-                "ip": request.remote_addr,
-            },
-        )
+        if logger.isEnabledFor(logging.INFO):
+            logger.info(
+                "request",
+                extra={
+                    "method": request.method,
+                    "path": request.path,
+                    "status": response.status_code,
+                    "durationMs": round((time.perf_counter() - g.started) * 1000, 1),
+                    "ip": request.remote_addr,
+                },
+            )
         return response
 
     @app.teardown_request

@@ -4,6 +4,7 @@ Clients are opened by the first request that needs them, so always after the for
 `worker_exit`.
 """
 
+import gc
 import signal
 import sys
 import threading
@@ -53,6 +54,9 @@ worker_tmp_dir = _memory if Path(_memory).is_dir() else None
 logger_class = "multitenant.serving.server_log.ServerLog"
 logconfig_dict = logging_config(_settings)
 
+# Objects made before the collector looks for cycles; Python's 700 is a few requests.
+GARBAGE_THRESHOLD = 20_000
+
 
 def pre_fork(server: Any, worker: Any) -> None:
     """Say so when a MongoClient lives in the master: its sockets and locks must not be forked."""
@@ -68,8 +72,12 @@ def post_fork(server: Any, worker: Any) -> None:
 
 
 def post_worker_init(worker: Any) -> None:
-    """Give requests in flight GRACEFUL_TIMEOUT, and this worker time to close its clients then."""
+    """Give requests in flight GRACEFUL_TIMEOUT, and this worker time to close its clients then.
+    Keep the garbage collector off what lives as long as the process."""
     worker.cfg.set("graceful_timeout", _settings.graceful_timeout)
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(GARBAGE_THRESHOLD)
 
 
 def worker_exit(server: Any, worker: Any) -> None:
