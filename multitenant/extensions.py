@@ -1,5 +1,6 @@
 """What create_app() built, for the code that runs in a request."""
 
+import time
 from dataclasses import dataclass
 
 from flask import Flask, current_app
@@ -10,6 +11,7 @@ from multitenant.security.passwords import PasswordHasher
 from multitenant.security.tokens import Tokens
 from multitenant.tenancy.authentication import Authenticator
 from multitenant.tenancy.clients import ClientFactory
+from multitenant.tenancy.cluster_placement import ClusterPlacement
 from multitenant.tenancy.connection_manager import ConnectionManager
 from multitenant.tenancy.host_names import CACHED_HOSTS, HostNames
 from multitenant.tenancy.login_limits import LoginLimits
@@ -84,8 +86,12 @@ def build_platform(
         on_retiring=watcher.ensure_running,
         settle_seconds=transaction_seconds,
     )
+    cluster_placement = ClusterPlacement(connections)
     prepared = PreparedDatabases(
-        connections, size=settings.provisioning_pool_size, db_prefix=settings.tenant_db_prefix
+        connections,
+        cluster_placement,
+        size=settings.provisioning_pool_size,
+        db_prefix=settings.tenant_db_prefix,
     )
     tokens = Tokens(settings)
     hasher = PasswordHasher(
@@ -106,9 +112,16 @@ def build_platform(
     watcher.on_tenant_change(connections.forget)
     watcher.on_tenant_change(lambda _: host_names.forget())
     watcher.on_revocation(revocations.forget)
+    watcher.on_cluster_change(connections.refresh_cluster)
     for forget in (connections.forget_all, host_names.forget, revocations.forget):
         watcher.on_gap(forget)
-    for keep_house in (connections.close_idle, credentials.retire_unused):
+    watcher.on_gap(connections.refresh_clusters)
+
+    def look_at_clusters() -> None:
+        if not vouches(time.monotonic()):
+            connections.refresh_clusters()
+
+    for keep_house in (connections.close_idle, credentials.retire_unused, look_at_clusters):
         watcher.on_pause(keep_house)
     return Platform(
         settings=settings,
@@ -149,6 +162,7 @@ def build_platform(
             hasher,
             tokens,
             cipher,
+            cluster_placement,
             prepared,
             db_prefix=settings.tenant_db_prefix,
             allowed_hosts=settings.tenant_uri_allowed_hosts,

@@ -12,6 +12,7 @@ from bson import ObjectId
 from pymongo.errors import OperationFailure
 
 from multitenant.repositories.admin import provisionings
+from multitenant.repositories.admin.clusters import is_open
 from multitenant.repositories.error_codes import UNAUTHORIZED
 from multitenant.repositories.model import MongoDatabase, MongoDocument, utc_now
 from multitenant.security.field_encryption import FieldCipher
@@ -33,9 +34,14 @@ def find_orphans(
 ) -> list[MongoDocument]:
     """Return the notes of databases that this platform began to prepare or to drop, and did not
     finish, longer ago than `older_than` (at least MIN_AGE counts). Of those that wait for tenants
-    with the schema of today, so many are no orphans."""
+    with the schema of today, so many on each open cluster are no orphans."""
     before = utc_now() - max(older_than, MIN_AGE)
-    waiting = provisionings.list_prepared(admin_db, version=TENANT_VERSION)[:keep_prepared]
+    waiting = {
+        waits
+        for cluster, ids in provisionings.list_prepared(admin_db, version=TENANT_VERSION).items()
+        if is_open(admin_db, cluster)
+        for waits in ids[:keep_prepared]
+    }
     notes = provisionings.list_provisionings(admin_db, before=before)
     return [note for note in notes if note["_id"] not in waiting]
 

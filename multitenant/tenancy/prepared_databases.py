@@ -2,7 +2,8 @@
 
 Making collections and indexes is most of the work of adding a tenant. A thread does it ahead, in
 one process at a time. Each database is noted like one that is being prepared for a tenant
-(`provisionings`), and is taken by removing from its note that it is ready: from then on it is one.
+(`provisionings`), has its place on a cluster like one, and is taken by removing from its note that
+it is ready: from then on it is one.
 """
 
 import logging
@@ -13,11 +14,11 @@ from uuid import uuid4
 from bson import ObjectId
 from pymongo.errors import PyMongoError
 
-from multitenant.errors import DomainError
+from multitenant.errors import DecryptionFailed, DomainError
 from multitenant.repositories.admin import provisionings
 from multitenant.repositories.admin.locks import acquire_lock, release_lock
 from multitenant.repositories.model import MongoDocument
-from multitenant.tenancy.clusters import DEFAULT_CLUSTER
+from multitenant.tenancy.cluster_placement import ClusterPlacement
 from multitenant.tenancy.connection_manager import ConnectionManager
 from multitenant.tenancy.isolation import widened_scope
 from multitenant.tenancy.migrations import TENANT_MIGRATIONS, TENANT_VERSION, migrate
@@ -30,11 +31,19 @@ STOP_SECONDS = 10
 
 
 class PreparedDatabases:
-    """The pool of them: PROVISIONING_POOL_SIZE on the cluster of the admin database."""
+    """The pool of them: PROVISIONING_POOL_SIZE on each open cluster, where there is room."""
 
-    def __init__(self, connections: ConnectionManager, *, size: int, db_prefix: str) -> None:
+    def __init__(
+        self,
+        connections: ConnectionManager,
+        placement: ClusterPlacement,
+        *,
+        size: int,
+        db_prefix: str,
+    ) -> None:
         """Starts nothing before refill()."""
         self._connections = connections
+        self._placement = placement
         self._size = size
         self._db_prefix = db_prefix
         self._holder = uuid4().hex
@@ -43,13 +52,14 @@ class PreparedDatabases:
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
 
-    def take(self, *, has_users: bool) -> MongoDocument | None:
-        """Return the note of a database that is the caller's from now on, to make a tenant of or
-        to drop; None when none is ready. `has_users` is noted: that it gets a MongoDB user."""
+    def take(self, cluster: str, *, has_users: bool) -> MongoDocument | None:
+        """Return the note of a database there that is the caller's from now on, to make a tenant
+        of or to drop; None when none is ready. `has_users` is noted: that it gets a MongoDB
+        user."""
         if not self._size:
             return None
         return provisionings.take_prepared(
-            self._connections.admin_db, version=TENANT_VERSION, has_users=has_users
+            self._connections.admin_db, cluster, version=TENANT_VERSION, has_users=has_users
         )
 
     def refill(self) -> None:
@@ -79,31 +89,44 @@ class PreparedDatabases:
                 return
             self._wanted.clear()
             try:
-                self._fill()
+                for cluster in self._placement.candidates():
+                    self._try_to_fill(cluster)
             except (PyMongoError, DomainError) as error:
-                # The next tenant is made without, and asks for more.
                 logger.warning("No databases were prepared: %s", type(error).__name__)
 
-    def _fill(self) -> None:
+    def _try_to_fill(self, cluster: str) -> None:
+        """A cluster that is down must not keep the others."""
+        try:
+            self._fill(cluster)
+        except (PyMongoError, DomainError, DecryptionFailed) as error:
+            # The next tenant is made without, and asks for more.
+            why = type(error).__name__
+            logger.warning("No databases were prepared on cluster %s: %s", cluster, why)
+
+    def _fill(self, cluster: str) -> None:
         admin_db = self._connections.admin_db
         try:
             while not self._stopping.is_set() and acquire_lock(
                 admin_db, LOCK, holder=self._holder, lasts=LOCK_LASTS
             ):
-                if provisionings.count_prepared(admin_db, version=TENANT_VERSION) >= self._size:
+                count = provisionings.count_prepared(admin_db, cluster, version=TENANT_VERSION)
+                if count >= self._size or not self._prepare(cluster):
                     break
-                self._prepare()
         finally:
             release_lock(admin_db, LOCK, holder=self._holder)
 
-    def _prepare(self) -> None:
-        admin_db = self._connections.admin_db
+    def _prepare(self, cluster: str) -> bool:
+        """Prepare one; return whether there was room for it."""
         tenant_id = ObjectId()
         db_name = f"{self._db_prefix}{tenant_id}"
-        provisionings.insert_provisioning(
-            admin_db, tenant_id, db_name=db_name, cluster=DEFAULT_CLUSTER
-        )
-        with widened_scope(db_name):
-            client = self._connections.cluster_client(DEFAULT_CLUSTER)
-            migrate(client[db_name], TENANT_MIGRATIONS)
-        provisionings.mark_prepared(admin_db, tenant_id, version=TENANT_VERSION)
+        with self._connections.operator_client(cluster) as client:
+            if self._connections.lacks_primary(cluster):
+                client.admin.command(
+                    "ping"
+                )  # waits for one, and leaves nothing where there is none
+            if not self._placement.reserve(cluster, tenant_id, db_name=db_name):
+                return False
+            with widened_scope(db_name):
+                migrate(client[db_name], TENANT_MIGRATIONS)
+        provisionings.mark_prepared(self._connections.admin_db, tenant_id, version=TENANT_VERSION)
+        return True
