@@ -11,7 +11,9 @@ from multitenant.security.passwords import PasswordHasher
 from multitenant.security.tokens import Tokens
 from multitenant.tenancy.authentication import Authenticator
 from multitenant.tenancy.clients import ClientFactory
+from multitenant.tenancy.cluster_administration import ClusterAdministration
 from multitenant.tenancy.cluster_placement import ClusterPlacement
+from multitenant.tenancy.cluster_report import ClusterReport
 from multitenant.tenancy.connection_manager import ConnectionManager
 from multitenant.tenancy.host_names import CACHED_HOSTS, HostNames
 from multitenant.tenancy.login_limits import LoginLimits
@@ -46,6 +48,8 @@ class Platform:
     user_administration: UserAdministration
     provisioner: Provisioner
     prepared: PreparedDatabases
+    clusters: ClusterAdministration
+    cluster_report: ClusterReport
     lifecycle: TenantLifecycle
     credentials: TenantCredentials
     cipher: FieldCipher
@@ -60,6 +64,7 @@ class Platform:
         """
         self.watcher.stop()
         self.prepared.stop()
+        self.cluster_report.stop()
         return self.connections.close(timeout)
 
 
@@ -87,6 +92,7 @@ def build_platform(
         settle_seconds=transaction_seconds,
     )
     cluster_placement = ClusterPlacement(connections)
+    cluster_report = ClusterReport(connections)
     prepared = PreparedDatabases(
         connections,
         cluster_placement,
@@ -164,10 +170,19 @@ def build_platform(
             cipher,
             cluster_placement,
             prepared,
+            on_added=cluster_report.measure_soon,
             db_prefix=settings.tenant_db_prefix,
             allowed_hosts=settings.tenant_uri_allowed_hosts,
             transaction_seconds=transaction_seconds,
         ),
+        clusters=ClusterAdministration(
+            connections,
+            factory,
+            cipher,
+            budget=settings.connection_budget,
+            transaction_seconds=transaction_seconds,
+        ),
+        cluster_report=cluster_report,
         prepared=prepared,
         credentials=credentials,
         cipher=cipher,

@@ -48,7 +48,7 @@ class ClusterConcurrency:
         with self._lock:
             crowded = cluster not in UNLIMITED and self._in_flight[cluster] >= self._limit
             self._first_used.setdefault(cluster, self._clock())
-        if crowded and self._is_troubled(cluster):
+        if crowded and self.is_troubled(cluster):
             raise DatabaseUnavailable(retry_after=int(TROUBLE_SECONDS))
         with self._lock:
             self._in_flight[cluster] += 1
@@ -75,16 +75,18 @@ class ClusterConcurrency:
         """Take note that the cluster has not answered."""
         self._failed_at[cluster] = self._clock()
 
+    def is_troubled(self, cluster: str) -> bool:
+        """Whether the cluster is known to this process for not answering."""
+        now = self._clock()
+        if now - self._failed_at.get(cluster, float("-inf")) < TROUBLE_SECONDS:
+            return True
+        used_for = now - self._first_used.get(cluster, now)
+        return used_for > WARM_UP_SECONDS and self._lacks_primary(cluster)
+
     def counts(self) -> dict[str, int]:
         """How many leases there are at this moment, by cluster."""
         with self._lock:
             return +self._in_flight
-
-    def _is_troubled(self, cluster: str) -> bool:
-        now = self._clock()
-        if now - self._failed_at.get(cluster, float("-inf")) < TROUBLE_SECONDS:
-            return True
-        return now - self._first_used[cluster] > WARM_UP_SECONDS and self._lacks_primary(cluster)
 
 
 def is_unreachable(error: BaseException) -> bool:

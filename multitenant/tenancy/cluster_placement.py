@@ -55,7 +55,7 @@ class ClusterPlacement:
         def rank(record: MongoDocument) -> tuple[bool, float, int]:
             name, count = record["_id"], places.get(record["_id"], 0)
             share = scarcest(record, count).free_share
-            return self._connections.lacks_primary(name), -share, count
+            return self._connections.is_troubled(name), -share, count
 
         return [record["_id"] for record in sorted(usable, key=rank)]
 

@@ -115,9 +115,9 @@ class ConnectionManager:
         """Take note that a tenant's cluster has not answered: few will wait for it for a while."""
         self._concurrency.note_failure(cluster)
 
-    def lacks_primary(self, cluster: str) -> bool:
-        """Whether this process knows that nothing can be written to the cluster now."""
-        return self._clusters.lacks_primary(cluster)
+    def is_troubled(self, cluster: str) -> bool:
+        """Whether the cluster is known to this process for not answering."""
+        return self._concurrency.is_troubled(cluster)
 
     def refresh_cluster(self, cluster: str) -> None:
         """Follow a change of the cluster's record: when another URI leads there, everybody gets a

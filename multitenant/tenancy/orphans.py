@@ -16,7 +16,7 @@ from multitenant.repositories.admin.clusters import is_open
 from multitenant.repositories.error_codes import UNAUTHORIZED
 from multitenant.repositories.model import MongoDatabase, MongoDocument, utc_now
 from multitenant.security.field_encryption import FieldCipher
-from multitenant.tenancy.clusters import EXTERNAL_CLUSTER
+from multitenant.tenancy.clusters import DEFAULT_CLUSTER, EXTERNAL_CLUSTER
 from multitenant.tenancy.connection_manager import ConnectionManager
 from multitenant.tenancy.database_users import drop_all_users
 from multitenant.tenancy.external import OWNER_COLLECTION, decrypt_uri, is_claimed_by
@@ -25,6 +25,8 @@ from multitenant.tenancy.migrations import TENANT_VERSION
 
 logger = logging.getLogger(__name__)
 
+WRITTEN_BEFORE = {"users", "migrations"}
+"""Where there are documents before a tenant exists."""
 MIN_AGE = timedelta(minutes=15)
 """Younger ones are most likely under way."""
 
@@ -109,12 +111,18 @@ def _drop_noted(
 
 
 def _is_in_use(db: MongoDatabase, note: MongoDocument) -> bool:
-    """Whether a tenant was made of it all the same. On our clusters, what never became a tenant
-    has no user: if it has, the admin database is older than the data (it was restored from a
-    backup, say)."""
+    """Whether a tenant was made of it all the same: then the admin database is older than the data
+    (it was restored from a backup, say). On its cluster, what never became a tenant has no user. On
+    another one the first user is written before the tenant exists, and nothing after them."""
     if note["purged"] or note["cluster"] == EXTERNAL_CLUSTER:
         return False
-    return db["users"].find_one({}, {"_id": 1}) is not None
+    found = list(db["users"].find({}, {"createdAt": 1, "updatedAt": 1}).limit(2))
+    if note["cluster"] == DEFAULT_CLUSTER or len(found) > 1:
+        return bool(found)
+    if any(user["createdAt"] != user["updatedAt"] for user in found):
+        return True
+    written = set(db.list_collection_names(filter={"type": "collection"})) - WRITTEN_BEFORE
+    return any(db[name].find_one({}, {"_id": 1}) for name in written)
 
 
 def _drop_users(db: MongoDatabase, *, expected: bool) -> None:

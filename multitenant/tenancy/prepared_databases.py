@@ -7,7 +7,6 @@ it is ready: from then on it is one.
 """
 
 import logging
-import threading
 from datetime import timedelta
 from uuid import uuid4
 
@@ -18,6 +17,7 @@ from multitenant.errors import DecryptionFailed, DomainError
 from multitenant.repositories.admin import provisionings
 from multitenant.repositories.admin.locks import acquire_lock, release_lock
 from multitenant.repositories.model import MongoDocument
+from multitenant.tenancy.background import Background
 from multitenant.tenancy.cluster_placement import ClusterPlacement
 from multitenant.tenancy.connection_manager import ConnectionManager
 from multitenant.tenancy.isolation import widened_scope
@@ -27,7 +27,6 @@ logger = logging.getLogger(__name__)
 
 LOCK = "preparing databases"
 LOCK_LASTS = timedelta(minutes=1)
-STOP_SECONDS = 10
 
 
 class PreparedDatabases:
@@ -47,10 +46,7 @@ class PreparedDatabases:
         self._size = size
         self._db_prefix = db_prefix
         self._holder = uuid4().hex
-        self._wanted = threading.Event()
-        self._stopping = threading.Event()
-        self._thread: threading.Thread | None = None
-        self._lock = threading.Lock()
+        self._background = Background("prepare", self._fill_all)
 
     def take(self, cluster: str, *, has_users: bool) -> MongoDocument | None:
         """Return the note of a database there that is the caller's from now on, to make a tenant
@@ -64,35 +60,16 @@ class PreparedDatabases:
 
     def refill(self) -> None:
         """See to it that there are enough again; returns at once."""
-        if not self._size:
-            return
-        with self._lock:
-            if self._stopping.is_set():
-                return
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._work, name="prepare", daemon=True)
-                self._thread.start()
-        self._wanted.set()
+        if self._size:
+            self._background.wake()
 
     def stop(self) -> None:
         """End the thread, after the database that it is preparing."""
-        with self._lock:
-            self._stopping.set()
-        self._wanted.set()
-        if self._thread is not None:
-            self._thread.join(STOP_SECONDS)
+        self._background.stop()
 
-    def _work(self) -> None:
-        while True:
-            self._wanted.wait()
-            if self._stopping.is_set():
-                return
-            self._wanted.clear()
-            try:
-                for cluster in self._placement.candidates():
-                    self._try_to_fill(cluster)
-            except (PyMongoError, DomainError) as error:
-                logger.warning("No databases were prepared: %s", type(error).__name__)
+    def _fill_all(self) -> None:
+        for cluster in self._placement.candidates():
+            self._try_to_fill(cluster)
 
     def _try_to_fill(self, cluster: str) -> None:
         """A cluster that is down must not keep the others."""
@@ -106,7 +83,7 @@ class PreparedDatabases:
     def _fill(self, cluster: str) -> None:
         admin_db = self._connections.admin_db
         try:
-            while not self._stopping.is_set() and acquire_lock(
+            while not self._background.stopping and acquire_lock(
                 admin_db, LOCK, holder=self._holder, lasts=LOCK_LASTS
             ):
                 count = provisionings.count_prepared(admin_db, cluster, version=TENANT_VERSION)
@@ -120,10 +97,7 @@ class PreparedDatabases:
         tenant_id = ObjectId()
         db_name = f"{self._db_prefix}{tenant_id}"
         with self._connections.operator_client(cluster) as client:
-            if self._connections.lacks_primary(cluster):
-                client.admin.command(
-                    "ping"
-                )  # waits for one, and leaves nothing where there is none
+            client.admin.command("ping")  # so that nothing is noted on a cluster that is down
             if not self._placement.reserve(cluster, tenant_id, db_name=db_name):
                 return False
             with widened_scope(db_name):

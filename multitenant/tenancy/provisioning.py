@@ -11,7 +11,7 @@ before that transaction, which no other deployment can take part in.
 import hashlib
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -88,17 +88,20 @@ class Provisioner:
         placement: ClusterPlacement,
         prepared: PreparedDatabases,
         *,
+        on_added: Callable[[], None],
         db_prefix: str,
         allowed_hosts: Sequence[str],
         transaction_seconds: float,
     ) -> None:
-        """`allowed_hosts` are those that a `dbUri` may lead to."""
+        """`on_added` is called after a tenant was added; `allowed_hosts` are those that a `dbUri`
+        may lead to."""
         self._connections = connections
         self._hasher = hasher
         self._tokens = tokens
         self._cipher = cipher
         self._placement = placement
         self._prepared = prepared
+        self._on_added = on_added
         self._db_prefix = db_prefix
         self._allowed_hosts = allowed_hosts
         self._transaction_seconds = transaction_seconds
@@ -134,6 +137,8 @@ class Provisioner:
         finally:
             if not system:
                 self._prepared.refill()
+        if not system:
+            self._on_added()
         logger.info("Provisioned tenant %s", plan.tenant_id)
         return self._result(plan.tenant_id, plan.user_id, plan.invitation_id, plan.made_at)
 
@@ -207,6 +212,8 @@ class Provisioner:
             try:
                 self._prepare_and_commit(plan, db, note)
             except Exception as error:
+                if is_unreachable(error):
+                    self._connections.note_failure(plan.cluster)
                 if not may_be_committed(error) and not _may_still_arrive(error, plan.cluster):
                     self._discard(plan.tenant_id, note)
                 raise

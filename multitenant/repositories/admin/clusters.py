@@ -48,9 +48,18 @@ def set_measurement(db: MongoDatabase, name: str, measured: MongoDocument) -> No
     _clusters(db).collection.update_one({"_id": name}, {"$set": {"measured": measured}})
 
 
-def delete_cluster(db: MongoDatabase, name: str) -> None:
-    """Remove the record."""
-    _clusters(db).collection.delete_one({"_id": name})
+def set_state(
+    db: MongoDatabase, name: str, state: str, *, only: MongoDocument | None = None
+) -> bool:
+    """Change the cluster's state; with `only`, just if its record is still that one (by the time
+    of its last change). Return whether it was changed."""
+    same = {"updatedAt": only["updatedAt"]} if only else {}
+    return _clusters(db).update({"_id": name, **same}, state=state) is not None
+
+
+def delete_cluster(db: MongoDatabase, name: str, *, state: str) -> bool:
+    """Remove the record, if the cluster is in that state; return whether it was."""
+    return _clusters(db).collection.delete_one({"_id": name, "state": state}).deleted_count == 1
 
 
 def count_places(db: MongoDatabase, name: str) -> int:
@@ -74,6 +83,11 @@ def count_tenants(db: MongoDatabase, *, since: datetime | None = None) -> dict[s
     """Return how many tenants each cluster has, deleted ones included; with `since`, how many of
     them were made after that."""
     return _count_by_cluster(db, TenantDocument, {"createdAt": {"$gte": since}} if since else {})
+
+
+def find_notes_under_way(db: MongoDatabase, name: str) -> list[MongoDocument]:
+    """Return the notes of databases there that hold, or will hold, a tenant's place."""
+    return list(Model(db, ProvisioningDocument).collection.find({"cluster": name, **UNDER_WAY}))
 
 
 def count_notes(db: MongoDatabase, name: str) -> int:
