@@ -82,7 +82,7 @@ def build_platform(
         cipher,
         placement=placement,
         vouches=vouches,
-        on_dedicated=watcher.ensure_running,
+        watch=watcher.ensure_running,
     )
     transaction_seconds = settings.operation_timeout_ms / 1000
     credentials = TenantCredentials(

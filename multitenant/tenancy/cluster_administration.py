@@ -1,7 +1,7 @@
 """Adding clusters, changing them, and taking them out of service, on behalf of an operator."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from multitenant.errors import Conflict, NotFound, ValidationFailed
@@ -86,7 +86,7 @@ class ClusterAdministration:
         return found
 
     def change(
-        self, name: str, actor: Actor, *, uri: str | None = None, capacity: dict[str, int | None]
+        self, name: str, actor: Actor, *, uri: str | None = None, capacity: Mapping[str, int | None]
     ) -> None:
         """Give the cluster another URI, which must lead to the same deployment, and other limits
         (None removes one; what is not named stays).

@@ -33,7 +33,7 @@ SAMPLE = 50
 """So many tenants of a cluster are looked at; where there are no more, the sums are exact."""
 PARALLEL = 8
 SECONDS = 10.0
-"""After this time a cluster counts as not answering."""
+"""Looking at them may take so long."""
 WINDOW = timedelta(days=30)
 """The tenants that were added in this time tell how fast a cluster fills."""
 LEAST_WINDOW = timedelta(days=1)
@@ -130,8 +130,8 @@ class ClusterReport:
         return len(clusters.list_clusters(self._connections.admin_db))
 
     def statuses(self) -> Iterator[ClusterStatus]:
-        """Go through the clusters by name; each is measured, which takes SECONDS at most, and what
-        was found is kept in its record, for placing tenants by."""
+        """Go through the clusters by name; each is measured, and what was found is kept in its
+        record, for placing tenants by."""
         admin_db = self._connections.admin_db
         now = utc_now()
         oldest = tenants.find_oldest_tenant(admin_db)
@@ -180,9 +180,12 @@ class ClusterReport:
         """Look at some tenants of the cluster, and return its record with the averages."""
         name, admin_db = record["_id"], self._connections.admin_db
         looked_at = tenants.find_tenants_on_cluster(admin_db, name, sample=SAMPLE)
-        with self._connections.operator_client(name) as client, pymongo.timeout(SECONDS):
+        with self._connections.operator_client(name) as client:
             client.admin.command("ping")
-            with ThreadPoolExecutor(PARALLEL, thread_name_prefix="measure") as pool:
+            with (
+                pymongo.timeout(SECONDS),
+                ThreadPoolExecutor(PARALLEL, thread_name_prefix="measure") as pool,
+            ):
                 asked = [
                     pool.submit(copy_context().run, _size, client[tenant["dbName"]])
                     for tenant in looked_at

@@ -15,7 +15,7 @@ from multitenant.repositories.model import MongoDatabase, MongoDocument
 from multitenant.security.field_encryption import FieldCipher
 from multitenant.tenancy.clients import Client, ClientFactory, OpenedClient
 from multitenant.tenancy.cluster_concurrency import ClusterConcurrency
-from multitenant.tenancy.clusters import EXTERNAL_CLUSTER, Clusters
+from multitenant.tenancy.clusters import DEFAULT_CLUSTER, EXTERNAL_CLUSTER, Clusters
 from multitenant.tenancy.leases import Lease
 from multitenant.tenancy.placement import Placement, TenantPlacement
 from multitenant.tenancy.recent_answers import Vouches, nobody_vouches
@@ -39,15 +39,16 @@ class ConnectionManager:
         *,
         placement: Placement | None = None,
         vouches: Vouches = nobody_vouches,
-        on_dedicated: Callable[[], None] = lambda: None,
+        watch: Callable[[], None] = lambda: None,
     ) -> None:
         """`placement` decides how tenants are reached; by default as their records say.
-        `vouches` tells what the tenant cache need not read again. `on_dedicated` is called when
-        a tenant is leased whose client close_idle() will have to look after."""
+        `vouches` tells what the tenant cache need not read again. `watch` is called when a
+        tenant is leased whose client will have to be looked after: by close_idle() one of its
+        own, by refresh_cluster() that of a cluster."""
         self._admin_db_name = settings.admin_db_name
         self._budget = settings.connection_budget
         self._factory = factory
-        self._on_dedicated = on_dedicated
+        self._watch = watch
         self._cipher = cipher
         self._clusters = Clusters(
             settings.admin_db_uri.get_secret_value(),
@@ -104,8 +105,8 @@ class ConnectionManager:
         try:
             self._concurrency.enter(cluster)
             lease.on_release(lambda: self._concurrency.leave(cluster))
-            if lease.tenant.isolation == "dedicated":
-                self._on_dedicated()
+            if lease.tenant.isolation == "dedicated" or cluster != DEFAULT_CLUSTER:
+                self._watch()
         except BaseException:
             lease.release()
             raise
