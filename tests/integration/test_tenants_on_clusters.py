@@ -285,11 +285,14 @@ class TestNewUri:
             opened = [name for name, _ in of.platform.connections.cluster_clients()]
             assert sorted(opened) == ["blue", "default"]
 
-    def test_a_process_that_missed_the_change_follows_when_it_hears_again(
-        self, world: World, blue: Client, second_uri: str
+    def test_a_process_that_hears_of_no_changes_looks_itself(
+        self, world: World, blue: Client, mongo: Client, second_uri: str
     ) -> None:
         owner = world.tenant("Acme", cluster="blue")
-        with failing(world.admin_db.client, "alwaysOn", "getMore", "aggregate", errorCode=13):
+        watcher = world.platform.watcher
+        eventually(lambda: watcher.vouches_for(time.monotonic()))
+        with failing(mongo, "alwaysOn", "getMore", "aggregate", errorCode=13):
+            eventually(lambda: watcher._covered_since is None)
             world.platform.clusters.change("blue", ACTOR, uri=second_uri, capacity={})
             eventually(lambda: owner.get("/api/users/me").status_code == 200)
             eventually(
