@@ -252,7 +252,9 @@ def _print(status: ClusterStatus) -> None:
         limit = f"of {_amount(one.limit, in_bytes)}" if one.limit else "no limit"
         click.echo(f"  {one.resource:12}{used:>12}  {limit:16}{each} each")
     full_on = status.full_on(utc_now())
-    if status.free_tenants == 0:
+    if state != "open":
+        pass  # nobody is placed there
+    elif status.free_tenants == 0:
         click.echo(f"  full: no more {status.limiting.resource}")
     elif full_on:
         click.echo(

@@ -24,6 +24,8 @@ T = TypeVar("T")
 NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 TURN = "clusters"
 """Whoever adds a cluster, or gives one another URI, takes turns: each compares with all others."""
+ACTIONS = {"open": "open", "draining": "drain", "closed": "close"}
+"""What the audit log calls it."""
 FIELDS = {"diskBytes": "disk_bytes"}
 """The schema's names of limits, where they are not those of the record."""
 
@@ -225,7 +227,7 @@ class ClusterAdministration:
                 return True
             if not clusters.set_state(admin_db, name, state, only=only):
                 return False
-            actor.record(admin_db, f"cluster.{state}", None, cluster=name)
+            actor.record(admin_db, f"cluster.{ACTIONS[state]}", None, cluster=name)
             return True
 
         return self._transaction(write)

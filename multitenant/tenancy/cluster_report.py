@@ -91,7 +91,9 @@ class ClusterStatus:
 
     def full_on(self, now: datetime) -> datetime | None:
         """When there will be room for no more, at the rate of today; None when that is not to be
-        expected within ten years."""
+        expected within ten years, or the cluster takes no tenants."""
+        if self.record["state"] != "open":
+            return None
         return forecast(self.free_tenants, self.per_day, now)
 
 

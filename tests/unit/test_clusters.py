@@ -31,10 +31,13 @@ class TestCapacity:
         assert scarcest({}, 1_000_000).free_share < 0
 
     def test_the_forecast_is_by_the_resource_that_ends_first(self) -> None:
-        record = {"capacity": {"tenants": 100, "diskBytes": 1000}, "measured": {"diskBytes": 20.0}}
+        limits = {"tenants": 100, "diskBytes": 1000}
+        record = {"state": "open", "capacity": limits, "measured": {"diskBytes": 20.0}}
         status = ClusterStatus(record, 30, 30, per_day=2, error=None)
         assert (status.limiting.resource, status.free_tenants) == ("diskBytes", 20)
         assert status.full_on(NOW) == NOW + timedelta(days=10)
+        drained = ClusterStatus({**record, "state": "draining"}, 30, 30, per_day=2, error=None)
+        assert drained.full_on(NOW) is None
 
     @pytest.mark.parametrize(
         ("free", "per_day", "days"),

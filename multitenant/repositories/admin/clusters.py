@@ -1,6 +1,5 @@
 """Clusters: their records, and how many tenants each has."""
 
-from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
@@ -12,6 +11,8 @@ from multitenant.schemas.admin.tenants import TenantDocument
 COLLECTION: str = ClusterDocument._meta["collection"]  # noqa: SLF001  # as in tenants.py
 UNDER_WAY: dict[str, Any] = {"purged": False, "droppingSince": {"$exists": False}}
 """Notes of databases that hold, or will hold, a tenant's place."""
+ALL = {"cluster": {"$gte": ""}}
+"""So that tenants are counted by the index alone, without reading their records."""
 
 
 def _clusters(db: MongoDatabase) -> Model:
@@ -98,9 +99,9 @@ def count_notes(db: MongoDatabase, name: str) -> int:
 def _count_by_cluster(
     db: MongoDatabase, document: type[TenantDocument | ProvisioningDocument], query: Any
 ) -> dict[str, int]:
-    stages: Iterable[MongoDocument] = [
-        {"$match": query},
+    stages: list[MongoDocument] = [
+        {"$match": {**ALL, **query}},
         {"$group": {"_id": "$cluster", "count": {"$sum": 1}}},
     ]
-    grouped = Model(db, document).collection.aggregate(list(stages))
+    grouped = Model(db, document).collection.aggregate(stages)
     return {group["_id"]: group["count"] for group in grouped}
