@@ -15,7 +15,14 @@ from multitenant.tenancy.actor import Actor
 from multitenant.tenancy.clients import ClientFactory
 from multitenant.tenancy.clusters import DEFAULT_CLUSTER, EXTERNAL_CLUSTER
 from multitenant.tenancy.connection_manager import URI_FIELD, ConnectionManager
-from multitenant.tenancy.deployments import Deployment, Identity, check_uri, examine, identify
+from multitenant.tenancy.deployments import (
+    Deployment,
+    Identity,
+    check_uri,
+    examine,
+    explained,
+    identify,
+)
 from multitenant.tenancy.migrations import TENANT_VERSION
 from multitenant.tenancy.orphans import drop_orphan
 
@@ -167,7 +174,8 @@ class ClusterAdministration:
 
     def _examine(self, uri: str) -> Deployment:
         check_uri(uri)
-        opened = self._factory.open_dedicated(uri)
+        with explained():
+            opened = self._factory.open_dedicated(uri)
         try:
             return examine(opened.client)
         finally:

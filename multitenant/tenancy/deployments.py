@@ -71,8 +71,8 @@ def check_uri(uri: str) -> None:
         raise _refusal("must begin with mongodb:// or mongodb+srv://")
     try:
         parsed = parse_uri(uri, warn=False)
-    except (InvalidURI, ConfigurationError, ValueError) as error:
-        raise _refusal("is not a MongoDB URI, or its name cannot be looked up") from error
+    except (InvalidURI, ConfigurationError, ValueError, OSError) as error:
+        raise _refusal("is no MongoDB URI, or names a host or file that is not there") from error
     if not parsed["username"]:
         raise _refusal("names no user: the platform works with authentication only")
     if parsed["options"].get("directConnection"):
@@ -85,7 +85,7 @@ def examine(client: Client) -> Deployment:
 
     Raises ValidationFailed that says which is not so. Writes nothing.
     """
-    with _explained(), pymongo.timeout(CHECK_SECONDS):
+    with explained(), pymongo.timeout(CHECK_SECONDS):
         hello = client.admin.command("hello")
         if "setName" not in hello and hello.get("msg") != "isdbgrid":
             raise _refusal("leads to a server that is no replica set, which transactions need")
@@ -139,8 +139,8 @@ def _own_id(client: Client, hello: dict[str, Any]) -> str | None:
 
 
 @contextmanager
-def _explained() -> Iterator[None]:
-    """Turn what a server does wrong into what is wrong with the URI."""
+def explained() -> Iterator[None]:
+    """Turn what the driver or a server complains of into what is wrong with the URI."""
     try:
         yield
     except OperationFailure as error:
@@ -152,7 +152,11 @@ def _explained() -> Iterator[None]:
     except PyMongoError as error:
         if error.timeout:
             raise _refusal("leads to no server that answers in time") from error
+        if isinstance(error, ConfigurationError):
+            raise _refusal("has options that do not work together, or not here") from error
         raise
+    except (ValueError, OSError) as error:  # a password that SCRAM cannot take, a missing file
+        raise _refusal("has a user, password or option that does not work here") from error
 
 
 def _refusal(message: str) -> ValidationFailed:

@@ -245,6 +245,7 @@ class TestAdding:
             (("replicaSet=embedded", "replicaSet=other"), "reached"),
             (("replicaSet=embedded", "directConnection=true"), "directConnection"),
             (("multitenant:", ":"), "URI"),
+            (("/?", "/?tls=true&tlsCAFile=/nowhere&"), "not there"),
         ],
     )
     def test_a_uri_that_cannot_be_used_is_refused(
