@@ -210,12 +210,19 @@ class ClusterAdministration:
             raise Conflict("The admin database is on the cluster default, which stays")
         if record["state"] == "open":
             raise Conflict(f"The cluster {name} is open; drain it first")
-        if tenants := clusters.count_tenants(admin_db).get(name, 0):
+        # At one moment: a note that becomes a tenant in between would be missed.
+        tenants, notes = self._transaction(
+            lambda: (
+                clusters.count_tenants(admin_db).get(name, 0),
+                clusters.count_notes(admin_db, name),
+            )
+        )
+        if tenants:
             raise Conflict(
                 f"{tenants} tenants are on the cluster {name}, deleted ones included: move or purge"
                 " them"
             )
-        if notes := clusters.count_notes(admin_db, name):
+        if notes:
             raise Conflict(
                 f"{notes} databases on the cluster {name} are left over from purged tenants, or"
                 " from some that were being made: `multitenant tenants gc` removes them when they"

@@ -6,19 +6,26 @@ counted in the admin database; choosing costs two small reads of it, and no othe
 
 import random
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from datetime import timedelta
 from typing import Any
+from uuid import uuid4
 
 from bson import ObjectId
 
-from multitenant.errors import Conflict, ValidationFailed
+from multitenant.errors import Conflict, DatabaseUnavailable, ValidationFailed
 from multitenant.repositories.admin import clusters, provisionings
+from multitenant.repositories.admin.locks import acquire_lock, release_lock
 from multitenant.repositories.model import MongoDocument
+from multitenant.repositories.transactions import in_transaction
 from multitenant.tenancy.cluster_capacity import is_within, scarcest
 from multitenant.tenancy.connection_manager import ConnectionManager
 
-ATTEMPTS = 5
-PAUSE_SECONDS = 0.05
-"""Those who have all withdrawn from the last place try again one after another."""
+LOCK_LASTS = timedelta(seconds=5)
+LOCK_WAIT_SECONDS = 8.0
+"""Longer than the lock of a process that was killed."""
+LOCK_POLL_SECONDS = 0.02
 
 
 class ClusterPlacement:
@@ -63,30 +70,51 @@ class ClusterPlacement:
         """Note a database on the cluster (see ProvisioningDocument), which is its place from now
         on, and return the note; None when the cluster is full or takes no tenants.
 
-        The note is written first, and what it needs is looked at then. So of those who race for
-        the last place none is one too many; and whoever stops a cluster from taking tenants, and
-        then looks for notes, misses none that will stay (see ADR 18).
+        The note is written first, and what it needs is looked at then. So a limit is never
+        exceeded; and whoever stops a cluster from taking tenants, and then looks for notes, misses
+        none that will stay (see ADR 18). Where there are limits, one does it at a time: else those
+        who race for the last place would see each other, and all withdraw.
         """
-        admin_db = self._connections.admin_db
-        for attempt in range(ATTEMPTS):
-            noted = provisionings.insert_provisioning(admin_db, tenant_id, cluster=cluster, **note)
-            if self._is_within(cluster):
-                return noted
-            provisionings.delete_provisioning(admin_db, tenant_id)
-            if not self._is_within(cluster, more=1):
-                return None
-            time.sleep(random.uniform(0, PAUSE_SECONDS) * (attempt + 1))  # noqa: S311  # no secret
-        return None
-
-    def _is_within(self, cluster: str, *, more: int = 0) -> bool:
-        """Whether the cluster takes tenants, and what it has, and so many more, fits."""
         record = clusters.find_cluster(self._connections.admin_db, cluster)
         if record is None or record["state"] != "open":
-            return False
+            return None
+        with self._alone(cluster) if record.get("capacity") else nullcontext():
+            return self._note(cluster, tenant_id, note)
+
+    def _note(
+        self, cluster: str, tenant_id: ObjectId, note: dict[str, Any]
+    ) -> MongoDocument | None:
+        admin_db = self._connections.admin_db
+        noted = provisionings.insert_provisioning(admin_db, tenant_id, cluster=cluster, **note)
+        record = clusters.find_cluster(admin_db, cluster)
+        if record and record["state"] == "open" and self._holds(record):
+            return noted
+        provisionings.delete_provisioning(admin_db, tenant_id)
+        return None
+
+    def _holds(self, record: MongoDocument) -> bool:
+        """Whether what is on the cluster is within its limits. Both kinds of places are counted at
+        one moment: a note that becomes a tenant in between would be missed."""
         if not record.get("capacity"):
             return True
-        places = clusters.count_places(self._connections.admin_db, cluster)
-        return is_within(record, places + more)
+        admin_db = self._connections.admin_db
+        places = in_transaction(admin_db, lambda: clusters.count_places(admin_db, record["_id"]))
+        return is_within(record, places)
+
+    @contextmanager
+    def _alone(self, cluster: str) -> Iterator[None]:
+        """Wait until nobody else takes a place on the cluster; the lock of a process that was
+        killed runs out. Raises DatabaseUnavailable when that takes too long."""
+        admin_db, name, holder = self._connections.admin_db, f"placing on {cluster}", uuid4().hex
+        deadline = time.monotonic() + LOCK_WAIT_SECONDS
+        while not acquire_lock(admin_db, name, holder=holder, lasts=LOCK_LASTS):
+            if time.monotonic() > deadline:
+                raise DatabaseUnavailable("Too many tenants are being added; try again")
+            time.sleep(random.uniform(0.2, 1) * LOCK_POLL_SECONDS)  # noqa: S311  # no secret
+        try:
+            yield
+        finally:
+            release_lock(admin_db, name, holder=holder)
 
 
 def full(told: str | None) -> Conflict:

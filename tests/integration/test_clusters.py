@@ -94,6 +94,19 @@ class TestPlacement:
         assert sorted(statuses) == [201] * 3 + [409] * 5
         assert world.admin_db["tenants"].count_documents({}) == 4
 
+    def test_the_lock_of_somebody_who_died_while_placing_runs_out(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        world.platform.clusters.change("default", ACTOR, capacity={"tenants": 4})
+        until = utc_now() + timedelta(seconds=0.3)
+        lock = {"_id": "placing on default", "holder": "somebody who died", "until": until}
+        world.admin_db["locks"].insert_one(lock)
+        assert add(world, "Acme").status_code == 201
+        assert world.admin_db["locks"].count_documents({}) == 0
+        world.admin_db["locks"].insert_one({**lock, "until": utc_now() + timedelta(hours=1)})
+        monkeypatch.setattr("multitenant.tenancy.cluster_placement.LOCK_WAIT_SECONDS", 0.1)
+        refusal(add(world, "Globex"), 503, "database_unavailable")
+
     def test_a_purged_tenant_leaves_room(self, world: World) -> None:
         world.platform.clusters.change("default", ACTOR, capacity={"tenants": 2})
         made = answer(add(world, "Acme"))

@@ -65,7 +65,7 @@ def delete_cluster(db: MongoDatabase, name: str, *, state: str) -> bool:
 
 def count_places(db: MongoDatabase, name: str) -> int:
     """Return how many databases of tenants the cluster has: those of tenants, deleted ones
-    included, and those that are being prepared or wait for a tenant."""
+    included, and those that are being prepared or wait for a tenant. Exact in a transaction."""
     tenants = Model(db, TenantDocument).collection.count_documents({"cluster": name})
     noted = Model(db, ProvisioningDocument).collection
     return tenants + noted.count_documents({"cluster": name, **UNDER_WAY})
