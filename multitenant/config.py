@@ -166,6 +166,12 @@ class Settings(BaseModel):
         return max(1, self.requests_at_work * 3 // 4)
 
     @property
+    def max_waiting_for_a_cluster(self) -> int:
+        """How many requests of a worker may wait for a cluster that does not answer: a quarter of
+        its threads."""
+        return max(1, self.threads // 4)
+
+    @property
     def max_requests_of_a_tenant(self) -> int:
         """How many requests of one tenant a worker serves at a time: half of what it can, unless
         TENANT_MAX_CONCURRENCY says otherwise."""

@@ -1,5 +1,6 @@
 """What create_app() built, for the code that runs in a request."""
 
+import time
 from dataclasses import dataclass
 
 from flask import Flask, current_app
@@ -11,6 +12,9 @@ from multitenant.security.tokens import Tokens
 from multitenant.serving.native_threads import in_native_thread
 from multitenant.tenancy.authentication import Authenticator
 from multitenant.tenancy.clients import ClientFactory
+from multitenant.tenancy.cluster_administration import ClusterAdministration
+from multitenant.tenancy.cluster_placement import ClusterPlacement
+from multitenant.tenancy.cluster_report import ClusterReport
 from multitenant.tenancy.connection_manager import ConnectionManager
 from multitenant.tenancy.host_names import CACHED_HOSTS, HostNames
 from multitenant.tenancy.login_limits import LoginLimits
@@ -45,6 +49,8 @@ class Platform:
     user_administration: UserAdministration
     provisioner: Provisioner
     prepared: PreparedDatabases
+    clusters: ClusterAdministration
+    cluster_report: ClusterReport
     lifecycle: TenantLifecycle
     credentials: TenantCredentials
     cipher: FieldCipher
@@ -59,6 +65,7 @@ class Platform:
         """
         self.watcher.stop()
         self.prepared.stop()
+        self.cluster_report.stop()
         return self.connections.close(timeout)
 
 
@@ -76,7 +83,7 @@ def build_platform(
         cipher,
         placement=placement,
         vouches=vouches,
-        on_dedicated=watcher.ensure_running,
+        watch=watcher.ensure_running,
     )
     transaction_seconds = settings.operation_timeout_ms / 1000
     credentials = TenantCredentials(
@@ -85,8 +92,13 @@ def build_platform(
         on_retiring=watcher.ensure_running,
         settle_seconds=transaction_seconds,
     )
+    cluster_placement = ClusterPlacement(connections)
+    cluster_report = ClusterReport(connections)
     prepared = PreparedDatabases(
-        connections, size=settings.provisioning_pool_size, db_prefix=settings.tenant_db_prefix
+        connections,
+        cluster_placement,
+        size=settings.provisioning_pool_size,
+        db_prefix=settings.tenant_db_prefix,
     )
     tokens = Tokens(settings)
     hasher = PasswordHasher(
@@ -108,9 +120,16 @@ def build_platform(
     watcher.on_tenant_change(connections.forget)
     watcher.on_tenant_change(lambda _: host_names.forget())
     watcher.on_revocation(revocations.forget)
+    watcher.on_cluster_change(connections.refresh_cluster)
     for forget in (connections.forget_all, host_names.forget, revocations.forget):
         watcher.on_gap(forget)
-    for keep_house in (connections.close_idle, credentials.retire_unused):
+    watcher.on_gap(connections.refresh_clusters)
+
+    def look_at_clusters() -> None:
+        if not vouches(time.monotonic()):
+            connections.refresh_clusters()
+
+    for keep_house in (connections.close_idle, credentials.retire_unused, look_at_clusters):
         watcher.on_pause(keep_house)
     return Platform(
         settings=settings,
@@ -151,11 +170,21 @@ def build_platform(
             hasher,
             tokens,
             cipher,
+            cluster_placement,
             prepared,
+            on_added=cluster_report.measure_soon,
             db_prefix=settings.tenant_db_prefix,
             allowed_hosts=settings.tenant_uri_allowed_hosts,
             transaction_seconds=transaction_seconds,
         ),
+        clusters=ClusterAdministration(
+            connections,
+            factory,
+            cipher,
+            budget=settings.connection_budget,
+            transaction_seconds=transaction_seconds,
+        ),
+        cluster_report=cluster_report,
         prepared=prepared,
         credentials=credentials,
         cipher=cipher,

@@ -142,8 +142,9 @@ def own_environment(
     }
     # Dropping a database takes mongod 0.1 s; these go with the server. But each must be somebody's:
     admin_db = mongo[f"{name}_admin"]
-    known = {tenant["dbName"] for tenant in admin_db["tenants"].find()}
-    waiting = admin_db["provisionings"].find({"preparedVersion": {"$exists": True}})
+    here = {"cluster": "default"}
+    known = {tenant["dbName"] for tenant in admin_db["tenants"].find(here)}
+    waiting = admin_db["provisionings"].find({"preparedVersion": {"$exists": True}, **here})
     known |= {note["dbName"] for note in waiting}
     made = {db for db in mongo.list_database_names() if db.startswith(f"{name}_tenant_")}
     assert made == known, "a database without a tenant, or a tenant without a database, was left"

@@ -164,6 +164,7 @@ class World:
         self.platform.connections.forget(ObjectId(tenant_id))
 
     def db_of(self, tenant_id: str) -> MongoDatabase:
+        """The tenant's database, on the cluster `default`."""
         return self.admin_db.client[self.record(tenant_id)["dbName"]]
 
     def databases(self) -> set[str]:

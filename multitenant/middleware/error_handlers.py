@@ -125,6 +125,8 @@ def _answer_database_error(error: PyMongoError) -> Response:
         or error.has_error_label("UnknownTransactionCommitResult")
         or (isinstance(error, OperationFailure) and error.code == DATABASE_DROP_PENDING)
     ):
+        if "tenant" in g:
+            platform().connections.note_failure(g.tenant.cluster)
         logger.error("The database did not answer: %s", type(error).__name__, exc_info=error)
         return answer_domain_error(DatabaseUnavailable())
     return _answer_unexpected_error(error)

@@ -28,3 +28,15 @@ def collection_sizes(db: MongoDatabase) -> list[MongoDocument]:
     ]
     others = [{"$unionWith": {"coll": name, "pipeline": sizes}} for name in names[1:]]
     return list(db[names[0]].aggregate([*sizes, *others]))
+
+
+def database_size(db: MongoDatabase) -> MongoDocument:
+    """Return how many `collections` and `indexes` the database has, the `bytes` of its data and its
+    `diskBytes` (compressed, with indexes)."""
+    stats = db.command("dbStats")
+    return {
+        "collections": stats["collections"],
+        "indexes": stats["indexes"],
+        "bytes": stats["dataSize"],
+        "diskBytes": stats["storageSize"] + stats["indexSize"],
+    }

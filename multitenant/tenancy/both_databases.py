@@ -31,7 +31,7 @@ def write_both(
     nothing, and a user whose tokens are void in their own database gets no new ones.
     """
     if tenant.cluster == DEFAULT_CLUSTER:
-        client = connections.cluster_client(DEFAULT_CLUSTER)
+        client = connections.admin_client
 
         def both() -> T:
             result = in_tenant(client[tenant.db_name])

@@ -105,6 +105,10 @@ class ClientFactory:
             **credentials,
         )
 
+    def shared_limit(self, servers: int) -> int:
+        """The most sockets that a cluster's client may open to a deployment of so many servers."""
+        return _limit(self._shared_pool_size, MONITORING_SOCKETS_PER_CLIENT, 0, servers)
+
     def dedicated_limit(self, servers: int) -> int:
         """The most sockets that such a client may open to a deployment of so many servers."""
         return _limit(self.dedicated_pool_size, 1, 1, servers)

@@ -11,14 +11,17 @@ def report_connections(connections: ConnectionManager, *, budget: int) -> dict[s
     """Return the cache's counts, every open client, and all sockets against the budget.
 
     `limit` is what all open clients together may open, and never above `budget`; sockets that
-    watch servers are counted with the others. Each process answers for itself.
+    watch servers are counted with the others. The `leases` of a cluster are all that its tenants
+    have, also those who have a client of their own. Each process answers for itself.
     """
+    leases = connections.cluster_leases()
     clients = [
-        {"kind": "shared", "cluster": name, **_sockets(opened)}
-        for name, opened in connections.cluster_clients().items()
+        {"kind": "shared", "cluster": name, "leases": leases.get(name, 0), **_sockets(opened)}
+        for name, opened in connections.cluster_clients()
     ] + [
         {
             "kind": "dedicated",
+            "cluster": own.cluster,
             "tenantId": str(own.tenant_id),
             "leases": own.leases,
             **_sockets(own.opened),

@@ -1,20 +1,26 @@
 """What is left over: databases without a tenant, MongoDB users without a record, and tenants that
 were deleted long enough ago."""
 
+import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 
-from multitenant.repositories.admin import tenants
-from multitenant.repositories.model import MongoDatabase, MongoDocument, utc_now
+from pymongo.errors import PyMongoError
+
+from multitenant.errors import DatabaseUnavailable, DecryptionFailed
+from multitenant.repositories.admin import clusters, tenants
+from multitenant.repositories.model import MongoDocument, utc_now
 from multitenant.security.field_encryption import FieldCipher
 from multitenant.tenancy.actor import Actor
 from multitenant.tenancy.connection_manager import ConnectionManager
 from multitenant.tenancy.database_users import drop_unused_users
 from multitenant.tenancy.orphans import MIN_AGE, drop_orphan, find_orphans
-from multitenant.tenancy.tenant_credentials import TenantCredentials
+from multitenant.tenancy.tenant_credentials import LeftoverUsers, TenantCredentials
 from multitenant.tenancy.tenant_lifecycle import TenantLifecycle
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +70,26 @@ class GarbageCollector:
             purge = partial(self._purge, record, actor)
             yield Garbage("tenant", record["name"], record["deletedAt"], purge)
         before = utc_now() - max(older_than, MIN_AGE)
-        for db, names in self._credentials.find_leftover_users(before=before):
-            drop_users = partial(self._drop_users, db, names)
-            yield Garbage("database users", f"{len(names)} of {db.name}", None, drop_users)
+        for cluster in clusters.list_clusters(admin_db):
+            for left in self._find_users(cluster, before):
+                drop_users = partial(self._drop_users, left)
+                name = f"{len(left.names)} of {left.db_name}"
+                yield Garbage("database users", name, None, drop_users)
+
+    def _find_users(self, cluster: MongoDocument, before: datetime) -> list[LeftoverUsers]:
+        """Those of one cluster, which may be down: that must not keep the others."""
+        if cluster["state"] == "closed":
+            return []
+        try:
+            return list(self._credentials.find_leftover_users(cluster["_id"], before=before))
+        except (PyMongoError, DatabaseUnavailable, DecryptionFailed) as error:
+            why = type(error).__name__
+            logger.warning("Cluster %s: its users were not looked at: %s", cluster["_id"], why)
+            return []
 
     def _purge(self, record: MongoDocument, actor: Actor) -> bool:
         return all(self._lifecycle.purge(record["_id"], record["name"], actor).values())
 
-    def _drop_users(self, db: MongoDatabase, names: set[str]) -> bool:
-        return not drop_unused_users(db, names)
+    def _drop_users(self, left: LeftoverUsers) -> bool:
+        with self._connections.operator_client(left.cluster) as client:
+            return not drop_unused_users(client[left.db_name], left.names)

@@ -24,12 +24,17 @@ class Entry:
 class Lease:
     """The right to use a tenant's database until `release()`; also a context manager."""
 
-    __slots__ = ("_entry", "_give_back", "tenant")
+    __slots__ = ("_entry", "_give_back", "_on_release", "tenant")
 
     def __init__(self, entry: Entry, tenant: Tenant, give_back: Callable[[Entry], None]) -> None:
         self._entry: Entry | None = entry
         self._give_back = give_back
+        self._on_release: Callable[[], None] = _nothing
         self.tenant = tenant
+
+    def on_release(self, handler: Callable[[], None]) -> None:
+        """Call `handler` when the lease is given back."""
+        self._on_release = handler
 
     @property
     def database(self) -> MongoDatabase:
@@ -42,10 +47,17 @@ class Lease:
         """Give the lease back. Doing it again does nothing."""
         entry, self._entry = self._entry, None
         if entry is not None:
-            self._give_back(entry)
+            try:
+                self._give_back(entry)
+            finally:
+                self._on_release()
 
     def __enter__(self) -> "Lease":
         return self
 
     def __exit__(self, *_: object) -> None:
         self.release()
+
+
+def _nothing() -> None:
+    """What happens on release unless somebody has asked for more."""

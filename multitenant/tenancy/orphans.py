@@ -12,10 +12,11 @@ from bson import ObjectId
 from pymongo.errors import OperationFailure
 
 from multitenant.repositories.admin import provisionings
+from multitenant.repositories.admin.clusters import is_open
 from multitenant.repositories.error_codes import UNAUTHORIZED
 from multitenant.repositories.model import MongoDatabase, MongoDocument, utc_now
 from multitenant.security.field_encryption import FieldCipher
-from multitenant.tenancy.clusters import EXTERNAL_CLUSTER
+from multitenant.tenancy.clusters import DEFAULT_CLUSTER, EXTERNAL_CLUSTER
 from multitenant.tenancy.connection_manager import ConnectionManager
 from multitenant.tenancy.database_users import drop_all_users
 from multitenant.tenancy.external import OWNER_COLLECTION, decrypt_uri, is_claimed_by
@@ -24,6 +25,8 @@ from multitenant.tenancy.migrations import TENANT_VERSION
 
 logger = logging.getLogger(__name__)
 
+WRITTEN_BEFORE = {"users", "migrations"}
+"""Where there are documents before a tenant exists."""
 MIN_AGE = timedelta(minutes=15)
 """Younger ones are most likely under way."""
 
@@ -33,9 +36,14 @@ def find_orphans(
 ) -> list[MongoDocument]:
     """Return the notes of databases that this platform began to prepare or to drop, and did not
     finish, longer ago than `older_than` (at least MIN_AGE counts). Of those that wait for tenants
-    with the schema of today, so many are no orphans."""
+    with the schema of today, so many on each open cluster are no orphans."""
     before = utc_now() - max(older_than, MIN_AGE)
-    waiting = provisionings.list_prepared(admin_db, version=TENANT_VERSION)[:keep_prepared]
+    waiting = {
+        waits
+        for cluster, ids in provisionings.list_prepared(admin_db, version=TENANT_VERSION).items()
+        if is_open(admin_db, cluster)
+        for waits in ids[:keep_prepared]
+    }
     notes = provisionings.list_provisionings(admin_db, before=before)
     return [note for note in notes if note["_id"] not in waiting]
 
@@ -103,12 +111,18 @@ def _drop_noted(
 
 
 def _is_in_use(db: MongoDatabase, note: MongoDocument) -> bool:
-    """Whether a tenant was made of it all the same. On our clusters, what never became a tenant
-    has no user: if it has, the admin database is older than the data (it was restored from a
-    backup, say)."""
+    """Whether a tenant was made of it all the same: then the admin database is older than the data
+    (it was restored from a backup, say). On its cluster, what never became a tenant has no user. On
+    another one the first user is written before the tenant exists, and nothing after them."""
     if note["purged"] or note["cluster"] == EXTERNAL_CLUSTER:
         return False
-    return db["users"].find_one({}, {"_id": 1}) is not None
+    found = list(db["users"].find({}, {"createdAt": 1, "updatedAt": 1}).limit(2))
+    if note["cluster"] == DEFAULT_CLUSTER or len(found) > 1:
+        return bool(found)
+    if any(user["createdAt"] != user["updatedAt"] for user in found):
+        return True
+    written = set(db.list_collection_names(filter={"type": "collection"})) - WRITTEN_BEFORE
+    return any(db[name].find_one({}, {"_id": 1}) for name in written)
 
 
 def _drop_users(db: MongoDatabase, *, expected: bool) -> None:

@@ -9,13 +9,11 @@ from multitenant.repositories.error_codes import AUTHENTICATION_FAILED
 from multitenant.repositories.model import MongoDatabase
 from multitenant.security.field_encryption import FieldCipher
 from multitenant.tenancy.clients import ClientFactory, OpenedClient
-from multitenant.tenancy.clusters import Clusters
+from multitenant.tenancy.cluster_concurrency import ClusterConcurrency
+from multitenant.tenancy.clusters import EXPECTED_SERVERS, Clusters, Hold
 from multitenant.tenancy.database_users import DatabaseUser
 from multitenant.tenancy.external import decrypt_uri
 from multitenant.tenancy.tenant import Tenant
-
-EXTERNAL_SERVERS = 3
-"""How many servers to expect behind a URI before they are known: what most replica sets have."""
 
 
 class CredentialsRefused(Exception):
@@ -25,10 +23,12 @@ class CredentialsRefused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """A tenant's database, and the client that exists for it alone, if there is one."""
+    """A tenant's database, and what is to be closed when nobody needs it any more: the client that
+    exists for it alone, or the hold on its cluster's."""
 
     database: MongoDatabase
     own: OpenedClient | None = None
+    hold: Hold | None = None
 
 
 class Placement(Protocol):
@@ -45,19 +45,28 @@ class Placement(Protocol):
 class TenantPlacement:
     """Shared tenants on their cluster's one client, dedicated ones on a client of their own."""
 
-    def __init__(self, clusters: Clusters, factory: ClientFactory, cipher: FieldCipher) -> None:
+    def __init__(
+        self,
+        clusters: Clusters,
+        factory: ClientFactory,
+        cipher: FieldCipher,
+        concurrency: ClusterConcurrency,
+    ) -> None:
         self._clusters = clusters
+        self._concurrency = concurrency
         self._factory = factory
         self._cipher = cipher
 
     def connect(self, tenant: Tenant) -> Connection:
         """Return the tenant's database; a dedicated tenant's client has logged in."""
         if tenant.isolation == "shared":
-            return Connection(self._clusters.client(tenant.cluster)[tenant.db_name])
+            hold = self._clusters.hold(tenant.cluster)
+            return Connection(hold.client[tenant.db_name], hold=hold)
         own = self._open(tenant)
         database = own.client[tenant.db_name]
         try:
-            database.command("ping")
+            with self._concurrency.entered(tenant.cluster):
+                database.command("ping")
         except BaseException as error:
             own.close()
             if isinstance(error, OperationFailure) and error.code == AUTHENTICATION_FAILED:
@@ -71,7 +80,7 @@ class TenantPlacement:
             return 0
         if tenant.db_uri is None:
             return self._factory.dedicated_limit(self._clusters.servers(tenant.cluster))
-        return self._factory.dedicated_limit(EXTERNAL_SERVERS)
+        return self._factory.dedicated_limit(EXPECTED_SERVERS)
 
     def _open(self, tenant: Tenant) -> OpenedClient:
         uri = decrypt_uri(self._cipher, tenant.db_uri, tenant.id)
@@ -80,7 +89,7 @@ class TenantPlacement:
         assert tenant.credentials is not None
         user = DatabaseUser.of(tenant.id, tenant.credentials, self._cipher)
         return self._factory.open_dedicated(
-            self._clusters.uris[tenant.cluster],
+            self._clusters.uri(tenant.cluster),
             username=user.name,
             password=user.password,
             authSource=tenant.db_name,

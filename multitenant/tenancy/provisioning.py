@@ -11,7 +11,7 @@ before that transaction, which no other deployment can take part in.
 import hashlib
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -30,12 +30,14 @@ from multitenant.security.field_encryption import FieldCipher
 from multitenant.security.passwords import PasswordHasher
 from multitenant.security.tokens import Tokens
 from multitenant.tenancy.actor import Actor
+from multitenant.tenancy.cluster_concurrency import is_unreachable
+from multitenant.tenancy.cluster_placement import ClusterPlacement, full
 from multitenant.tenancy.clusters import DEFAULT_CLUSTER, EXTERNAL_CLUSTER
 from multitenant.tenancy.connection_manager import ConnectionManager
 from multitenant.tenancy.database_users import create_user
 from multitenant.tenancy.external import check_uri, claim, encrypt_uri, ensure_usable
 from multitenant.tenancy.isolation import widened_scope
-from multitenant.tenancy.migrations import TENANT_MIGRATIONS, TENANT_VERSION, migrate
+from multitenant.tenancy.migrations import TENANT_MIGRATIONS, migrate
 from multitenant.tenancy.orphans import drop_failed_attempt
 from multitenant.tenancy.prepared_databases import PreparedDatabases
 
@@ -70,12 +72,12 @@ class _Plan:
     system: bool
     idempotency_key: str | None
     actor: Actor | None
-    prepared: MongoDocument | None
-    """The note of the database, where it is ready."""
+    note: MongoDocument | None
+    """That of the database, where it has its place already."""
 
 
 class Provisioner:
-    """Makes tenants on the cluster of the admin database, and on servers of their own."""
+    """Makes tenants on the platform's clusters, and on servers of their own."""
 
     def __init__(
         self,
@@ -83,18 +85,23 @@ class Provisioner:
         hasher: PasswordHasher,
         tokens: Tokens,
         cipher: FieldCipher,
+        placement: ClusterPlacement,
         prepared: PreparedDatabases,
         *,
+        on_added: Callable[[], None],
         db_prefix: str,
         allowed_hosts: Sequence[str],
         transaction_seconds: float,
     ) -> None:
-        """`allowed_hosts` are those that a `dbUri` may lead to."""
+        """`on_added` is called after a tenant was added; `allowed_hosts` are those that a `dbUri`
+        may lead to."""
         self._connections = connections
         self._hasher = hasher
         self._tokens = tokens
         self._cipher = cipher
+        self._placement = placement
         self._prepared = prepared
+        self._on_added = on_added
         self._db_prefix = db_prefix
         self._allowed_hosts = allowed_hosts
         self._transaction_seconds = transaction_seconds
@@ -111,7 +118,9 @@ class Provisioner:
 
         With the `idempotency_key` of an earlier call the first result is answered again. Raises
         AlreadyExists with the field that is taken, and ValidationFailed when the key was used
-        for another request, or `db_uri` leads to no database that can be the tenant's.
+        for another request, `cluster` names none that takes tenants, or `db_uri` leads to no
+        database that can be the tenant's; Conflict when there is room on no cluster, or not on
+        the one that was named.
         """
         if idempotency_key and (first := self._first_result(new, idempotency_key)):
             return first
@@ -128,6 +137,8 @@ class Provisioner:
         finally:
             if not system:
                 self._prepared.refill()
+        if not system:
+            self._on_added()
         logger.info("Provisioned tenant %s", plan.tenant_id)
         return self._result(plan.tenant_id, plan.user_id, plan.invitation_id, plan.made_at)
 
@@ -139,17 +150,15 @@ class Provisioner:
         db_name = check_uri(db_uri, self._allowed_hosts) if db_uri else None
         password = new.password.get_secret_value() if new.password else None
         hashed = self._hasher.hash(password) if password else None
-        prepared = None
-        if not (db_uri or system):
-            prepared = self._prepared.take(has_users=new.isolation == "dedicated")
-        tenant_id = prepared["_id"] if prepared else ObjectId()
+        note = None if db_uri or system else self._place(new)
+        tenant_id = note["_id"] if note else ObjectId()
         return _Plan(
             new=new,
             tenant_id=tenant_id,
             user_id=ObjectId(),
             made_at=utc_now(),
             db_name=db_name or f"{self._db_prefix}{tenant_id}",
-            cluster=EXTERNAL_CLUSTER if db_uri else DEFAULT_CLUSTER,
+            cluster=EXTERNAL_CLUSTER if db_uri else note["cluster"] if note else DEFAULT_CLUSTER,
             isolation="dedicated" if db_uri else new.isolation or "shared",
             db_uri=db_uri,
             password=hashed,
@@ -157,8 +166,22 @@ class Provisioner:
             system=system,
             idempotency_key=idempotency_key,
             actor=actor,
-            prepared=prepared,
+            note=note,
         )
+
+    def _place(self, new: NewTenant) -> MongoDocument:
+        """Return the note of a database that has its place on a cluster, and may be ready."""
+        has_users = new.isolation == "dedicated"
+        for cluster in self._placement.candidates(new.cluster):
+            if ready := self._prepared.take(cluster, has_users=has_users):
+                return ready
+            tenant_id = ObjectId()
+            db_name = f"{self._db_prefix}{tenant_id}"
+            if note := self._placement.reserve(
+                cluster, tenant_id, db_name=db_name, has_users=has_users
+            ):
+                return note
+        raise full(new.cluster)
 
     def _ensure_free(self, new: NewTenant) -> None:
         """Refuse a name that is taken before anything is prepared. The unique indexes decide
@@ -178,7 +201,7 @@ class Provisioner:
             db = client[plan.db_name]
             if plan.db_uri:
                 ensure_usable(db, self._allowed_hosts)
-            note = plan.prepared or provisionings.insert_provisioning(
+            note = plan.note or provisionings.insert_provisioning(
                 admin_db,
                 plan.tenant_id,
                 db_name=plan.db_name,
@@ -189,7 +212,9 @@ class Provisioner:
             try:
                 self._prepare_and_commit(plan, db, note)
             except Exception as error:
-                if not may_be_committed(error) and not _may_still_arrive(error):
+                if is_unreachable(error):
+                    self._connections.note_failure(plan.cluster)
+                if not may_be_committed(error) and not _may_still_arrive(error, plan.cluster):
                     self._discard(plan.tenant_id, note)
                 raise
 
@@ -199,7 +224,7 @@ class Provisioner:
             claim(db, plan.tenant_id, self._connections.admin_db.name)
         elif note["hasUsers"]:
             credentials = create_user(db).encrypted(plan.tenant_id, self._cipher)
-        version = TENANT_VERSION if plan.prepared else migrate(db, TENANT_MIGRATIONS)
+        version = migrate(db, TENANT_MIGRATIONS)
         record = {
             "db_uri": note.get("dbUri"),
             "credentials": credentials,
@@ -313,6 +338,8 @@ class Provisioner:
         """What tells one request from another, the first to be kept. The password is not part of
         it: a hash of it here could be guessed at. The URI is, under each key."""
         body = new.model_dump(mode="json", exclude={"password", "db_uri"})
+        if new.cluster is None:
+            del body["cluster"]  # so that a request from before there were clusters is known again
         body["invited"] = new.password is None
         uris = self._cipher.digests(new.db_uri.get_secret_value()) if new.db_uri else [None]
         return [
@@ -321,7 +348,10 @@ class Provisioner:
         ]
 
 
-def _may_still_arrive(error: BaseException) -> bool:
-    """Whether a write to a server of somebody else's was given up, and may yet be done."""
+def _may_still_arrive(error: BaseException, cluster: str) -> bool:
+    """Whether a write to another deployment than the admin database's was given up, and may yet be
+    done."""
+    if cluster != DEFAULT_CLUSTER and is_unreachable(error):
+        return True
     cause = error.__cause__
     return isinstance(cause, PyMongoError) and cause.timeout

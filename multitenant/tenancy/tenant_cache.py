@@ -15,8 +15,9 @@ import sys
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from bson import ObjectId
@@ -24,6 +25,7 @@ from lru import LRU
 
 from multitenant.errors import DatabaseUnavailable, TokenRevoked
 from multitenant.tenancy.clients import OpenedClient
+from multitenant.tenancy.clusters import Hold
 from multitenant.tenancy.leases import Entry, Lease
 from multitenant.tenancy.placement import CredentialsRefused, Placement
 from multitenant.tenancy.recent_answers import Vouches, nobody_vouches
@@ -58,6 +60,7 @@ class OwnClient:
     """A client that exists for one tenant alone, and how many leases are using it."""
 
     tenant_id: ObjectId
+    cluster: str
     opened: OpenedClient
     leases: int
 
@@ -146,6 +149,17 @@ class TenantCache:
         _close(unused)
         return out
 
+    def drop_cluster(self, cluster: str) -> None:
+        """Take every tenant of the cluster out of the cache, because another URI leads there now.
+        What leases are using stays open for as long as they do."""
+        with self._lock:
+            self._flights.clear()  # they may have connected the old way
+            for entry in self._entries.values():
+                if entry.tenant.cluster == cluster:
+                    self._drop(entry.tenant.id)
+            unused = self._take_unused()
+        _close(unused)
+
     def forget_all(self) -> None:
         """Make the next lease of every tenant read its record."""
         with self._lock:
@@ -165,6 +179,17 @@ class TenantCache:
             unused = self._take_unused()
         _close(unused)
 
+    @contextmanager
+    def room_for(self, sockets: int) -> Iterator[None]:
+        """Keep room for so many sockets of a cluster's client that is opened in the block, by
+        closing idle clients of single tenants. Raises DatabaseUnavailable where there is none."""
+        self._reserve(sockets)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._reserved -= sockets
+
     def stats(self) -> dict[str, int]:
         """Counts: what is cached and leased now; hits, misses and so on since the start."""
         with self._lock:
@@ -183,7 +208,7 @@ class TenantCache:
         """The clients of single tenants that are open, least recently used first."""
         with self._lock:
             return [
-                OwnClient(entry.tenant.id, entry.connection.own, entry.leases)
+                OwnClient(entry.tenant.id, entry.tenant.cluster, entry.connection.own, entry.leases)
                 for entry in self._own.values()
                 if entry.connection.own is not None
             ]
@@ -235,7 +260,7 @@ class TenantCache:
         entry.leases -= 1
         entry.used_at = self._clock()
         self._leases -= 1
-        if entry.connection.own is not None and not entry.cached:
+        if not entry.cached:
             self._evicted.append(entry)  # it may be closed now
         self._lock.notify_all()
 
@@ -311,7 +336,7 @@ class TenantCache:
         if not sockets:
             return
         room = self._room() - sockets
-        unused: list[OpenedClient] = []
+        unused: list[OpenedClient | Hold] = []
 
         def fits() -> bool:
             while (full := self._opened_sockets() + self._reserved > room) and (
@@ -328,9 +353,7 @@ class TenantCache:
                 self._reserved += sockets
         _close(unused)
         if not fitted:
-            raise DatabaseUnavailable(
-                "All connections for dedicated tenants are in use; try again shortly"
-            )
+            raise DatabaseUnavailable("All connections to databases are in use; try again shortly")
 
     def _opened_sockets(self) -> int:
         return sum(
@@ -383,15 +406,19 @@ class TenantCache:
         if dropped is not None:
             self._note_eviction(tenant_id, dropped)
 
-    def _take_unused(self) -> list[OpenedClient]:
-        """The clients that nobody can use any more, among those that have left the cache; they
-        are not counted from now on. Close them outside the lock."""
-        unused = []
+    def _take_unused(self) -> list[OpenedClient | Hold]:
+        """The clients, and holds on clusters' clients, that nobody can use any more, among those
+        that have left the cache; they are not counted from now on. Close them outside the lock."""
+        unused: list[OpenedClient | Hold] = []
         for entry in self._evicted:
-            own = entry.connection.own
-            if own is not None and entry.leases == 0 and id(entry) in self._own:
+            if entry.leases:
+                continue
+            own, hold = entry.connection.own, entry.connection.hold
+            if own is not None and id(entry) in self._own:
                 del self._own[id(entry)]
                 unused.append(own)
+            if hold is not None:
+                unused.append(hold)
         self._evicted.clear()
         return unused
 
@@ -401,8 +428,14 @@ class TenantCache:
         self._evicted.append(entry)
 
 
-def _close(clients: list[OpenedClient]) -> None:
-    """Close them, several at a time: each may take a second."""
+def _close(unused: Sequence[OpenedClient | Hold]) -> None:
+    """Close them, several at a time: each client may take a second."""
+    clients = []
+    for one in unused:
+        if isinstance(one, Hold):
+            one.close()
+        else:
+            clients.append(one)
     if len(clients) == 1:
         clients[0].close()
     elif clients:

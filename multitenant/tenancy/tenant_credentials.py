@@ -18,12 +18,12 @@ from typing import Any
 import pymongo
 from pymongo.errors import PyMongoError
 
-from multitenant.errors import Conflict, DecryptionFailed
+from multitenant.errors import Conflict, DatabaseUnavailable, DecryptionFailed
 from multitenant.repositories.admin import tenants
-from multitenant.repositories.model import MongoDatabase, MongoDocument
+from multitenant.repositories.model import MongoDocument
 from multitenant.repositories.transactions import may_be_committed
 from multitenant.security.field_encryption import FieldCipher
-from multitenant.tenancy.clusters import DEFAULT_CLUSTER, EXTERNAL_CLUSTER
+from multitenant.tenancy.clusters import EXTERNAL_CLUSTER
 from multitenant.tenancy.connection_manager import ConnectionManager
 from multitenant.tenancy.database_users import (
     DatabaseUser,
@@ -39,12 +39,25 @@ logger = logging.getLogger(__name__)
 RETIRE_SECONDS = 2.0
 """How long one attempt to drop an old user may take."""
 
+RETIRE_AGAIN_SECONDS = 10.0
+"""After an attempt that failed: the next must not keep the thread from its other work."""
+
+
+@dataclass(frozen=True, slots=True)
+class LeftoverUsers:
+    """Users of a tenant's database whom nobody needs."""
+
+    cluster: str
+    db_name: str
+    names: set[str]
+
 
 @dataclass(slots=True, eq=False)
 class _Retiring:
     """A user whose last connection this process waits for."""
 
-    db: MongoDatabase
+    cluster: str
+    db_name: str
     name: str
     settled_at: float
     seen_gone: bool = False
@@ -82,9 +95,12 @@ class TenantCredentials:
             raise Conflict(
                 "The tenant is on a server of its own: change the user there, then `dbUri` here"
             )
-        db = self._connections.cluster_client(record["cluster"])[record["dbName"]]
         tenant_id = record["_id"]
-        with widened_scope(db.name):
+        with (
+            self._connections.operator_client(record["cluster"]) as client,
+            widened_scope(record["dbName"]),
+        ):
+            db = client[record["dbName"]]
             if isolation == "shared":
                 yield {"isolation": "shared", "credentials": None}
             else:
@@ -97,7 +113,7 @@ class TenantCredentials:
                         drop_user(db, user.name)
                     raise
             if old := record.get("credentials"):
-                self._retire(db, DatabaseUser.of(tenant_id, old, self._cipher).name)
+                self._retire(record, DatabaseUser.of(tenant_id, old, self._cipher).name)
 
     def retire_unused(self) -> None:
         """Drop the users whose last connection is gone. Called about twice a second; what a
@@ -108,30 +124,31 @@ class TenantCredentials:
             try:
                 with pymongo.timeout(RETIRE_SECONDS):
                     self._retire_one(retiring)
-            except PyMongoError as error:
-                name = retiring.db.name
+            except (PyMongoError, DatabaseUnavailable) as error:
+                name = retiring.db_name
                 logger.warning("An old user of %s is still there: %s", name, type(error).__name__)
+                retiring.settled_at = time.monotonic() + RETIRE_AGAIN_SECONDS
 
     def _retire_one(self, retiring: "_Retiring") -> None:
         """Drop the user once nobody was connected twice in a row: a pool may be between two
         connections when it is looked at."""
-        if retiring.name in connected_users(retiring.db):
-            retiring.seen_gone = False
-        elif not retiring.seen_gone:
-            retiring.seen_gone = True
-        else:
-            drop_user(retiring.db, retiring.name)
-            self._retiring.remove(retiring)
+        with self._connections.operator_client(retiring.cluster) as client:
+            db = client[retiring.db_name]
+            if retiring.name in connected_users(db):
+                retiring.seen_gone = False
+            elif not retiring.seen_gone:
+                retiring.seen_gone = True
+            else:
+                drop_user(db, retiring.name)
+                self._retiring.remove(retiring)
 
-    def find_leftover_users(self, *, before: datetime) -> Iterator[tuple[MongoDatabase, set[str]]]:
-        """Go through the tenant databases that have users, made before that time, whom no
-        tenant's record names."""
-        client = self._connections.cluster_client(DEFAULT_CLUSTER)
-        made = list_made_users(client)
-        records = tenants.find_tenants_by_db_names(
-            self._connections.admin_db, DEFAULT_CLUSTER, [*made]
-        )
-        for record in records:
+    def find_leftover_users(self, cluster: str, *, before: datetime) -> Iterator[LeftoverUsers]:
+        """Go through the tenant databases of the cluster that have users, made before that time,
+        whom no tenant's record names. Raises PyMongo's errors."""
+        with self._connections.operator_client(cluster) as client:
+            made = list_made_users(client)
+        admin_db = self._connections.admin_db
+        for record in tenants.find_tenants_by_db_names(admin_db, cluster, [*made]):
             names = {name for name, made_at in made[record["dbName"]].items() if made_at < before}
             try:
                 if credentials := record.get("credentials"):
@@ -140,8 +157,9 @@ class TenantCredentials:
                 logger.exception("The users of %s are left alone", record["dbName"])
                 continue
             if names:
-                yield client[record["dbName"]], names
+                yield LeftoverUsers(cluster, record["dbName"], names)
 
-    def _retire(self, db: MongoDatabase, name: str) -> None:
-        self._retiring.append(_Retiring(db, name, time.monotonic() + self._settle_seconds))
+    def _retire(self, record: MongoDocument, name: str) -> None:
+        settled_at = time.monotonic() + self._settle_seconds
+        self._retiring.append(_Retiring(record["cluster"], record["dbName"], name, settled_at))
         self._on_retiring()

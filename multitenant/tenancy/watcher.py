@@ -1,9 +1,9 @@
 """Hearing of changes in the admin database, as they happen in any process.
 
-A thread follows the change stream of `tenants` and `revocations`. What the caches know stays good
-for as long as the stream can vouch for it: every change since then would have arrived here and
-have made them forget. When the stream is down, it vouches for nothing, and the caches read again
-what is older than TENANT_STALE_SECONDS.
+A thread follows the change stream of `tenants`, `revocations` and `clusters`. What the caches know
+stays good for as long as the stream can vouch for it: every change since then would have arrived
+here and have made them forget. When the stream is down, it vouches for nothing, and the caches read
+again what is older than TENANT_STALE_SECONDS.
 """
 
 import logging
@@ -17,6 +17,7 @@ from bson import ObjectId
 from pymongo.errors import PyMongoError
 
 from multitenant.errors import DatabaseUnavailable
+from multitenant.repositories.admin.clusters import COLLECTION as CLUSTERS
 from multitenant.repositories.admin.revocations import COLLECTION as REVOCATIONS
 from multitenant.repositories.admin.tenants import COLLECTION as TENANTS
 from multitenant.repositories.model import MongoDatabase
@@ -30,7 +31,7 @@ HOUSEKEEPING_SECONDS = 0.5
 PIPELINE: list[dict[str, Any]] = [
     {
         "$match": {
-            "ns.coll": {"$in": [TENANTS, REVOCATIONS]},
+            "ns.coll": {"$in": [TENANTS, REVOCATIONS, CLUSTERS]},
             # Every refresh leaves a record that the old token was used; no cache knows of those.
             "fullDocument.used": {"$ne": True},
         }
@@ -47,6 +48,7 @@ class Watcher:
         self._await_ms = max(10, int(min(0.2, stale_seconds / 4) * 1000))
         self._on_tenant: list[Callable[[ObjectId], None]] = []
         self._on_revocation: list[Callable[[], None]] = []
+        self._on_cluster: list[Callable[[str], None]] = []
         self._on_gap: list[Callable[[], None]] = []
         self._on_pause: list[Callable[[], None]] = []
         self._paused_at = NEVER
@@ -64,6 +66,10 @@ class Watcher:
     def on_revocation(self, handler: Callable[[], None]) -> None:
         """Call `handler` whenever tokens were withdrawn."""
         self._on_revocation.append(handler)
+
+    def on_cluster_change(self, handler: Callable[[str], None]) -> None:
+        """Call `handler` with the name of each cluster whose record has changed or gone."""
+        self._on_cluster.append(handler)
 
     def on_gap(self, handler: Callable[[], None]) -> None:
         """Call `handler` when any change may have been missed: whatever is known may be old."""
@@ -156,6 +162,9 @@ class Watcher:
         if collection == TENANTS and isinstance(key, ObjectId):
             for handle_tenant in self._on_tenant:
                 handle_tenant(key)
+        elif collection == CLUSTERS and isinstance(key, str):
+            for handle_cluster in self._on_cluster:
+                handle_cluster(key)
         elif collection == REVOCATIONS and key is not None:
             if change["operationType"] != "delete":  # they expire
                 for handle_revocation in self._on_revocation:

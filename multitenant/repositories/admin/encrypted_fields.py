@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from multitenant.repositories.model import Model, MongoDatabase
+from multitenant.schemas.admin.clusters import ClusterDocument
 from multitenant.schemas.admin.provisionings import ProvisioningDocument
 from multitenant.schemas.admin.tenants import TenantDocument
 
@@ -12,6 +13,7 @@ ENCRYPTED_FIELDS = (
     (TenantDocument, "dbUri"),
     (TenantDocument, "credentials"),
     (ProvisioningDocument, "dbUri"),
+    (ClusterDocument, "uri"),
 )
 
 

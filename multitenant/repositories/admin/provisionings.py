@@ -14,8 +14,8 @@ def _provisionings(db: MongoDatabase) -> Model:
     return Model(db, ProvisioningDocument)
 
 
-def _prepared(version: int) -> dict[str, Any]:
-    return {"preparedVersion": version, "droppingSince": {"$exists": False}}
+def _prepared(version: int, **more: Any) -> dict[str, Any]:
+    return {"preparedVersion": version, "droppingSince": {"$exists": False}, **more}
 
 
 def insert_provisioning(db: MongoDatabase, tenant_id: ObjectId, **fields: Any) -> MongoDocument:
@@ -29,27 +29,35 @@ def mark_prepared(db: MongoDatabase, tenant_id: ObjectId, *, version: int) -> No
     _provisionings(db).collection.update_one({"_id": tenant_id}, ready)
 
 
-def take_prepared(db: MongoDatabase, *, version: int, has_users: bool) -> MongoDocument | None:
-    """Return the note of a prepared database, which nobody else gets; None without one. It is,
-    from now on, that of a database that is being prepared for a tenant."""
+def take_prepared(
+    db: MongoDatabase, cluster: str, *, version: int, has_users: bool
+) -> MongoDocument | None:
+    """Return the note of a prepared database on the cluster, which nobody else gets; None without
+    one. It is, from now on, that of a database that is being prepared for a tenant."""
     taken = {
         "$unset": {"preparedVersion": ""},
         "$set": {"startedAt": utc_now(), "hasUsers": has_users},
     }
     return _provisionings(db).collection.find_one_and_update(
-        _prepared(version), taken, sort=[("startedAt", 1)], return_document=ReturnDocument.AFTER
+        _prepared(version, cluster=cluster),
+        taken,
+        sort=[("startedAt", 1)],
+        return_document=ReturnDocument.AFTER,
     )
 
 
-def count_prepared(db: MongoDatabase, *, version: int) -> int:
-    """Return how many prepared databases there are."""
-    return _provisionings(db).collection.count_documents(_prepared(version))
+def count_prepared(db: MongoDatabase, cluster: str, *, version: int) -> int:
+    """Return how many prepared databases there are on the cluster."""
+    return _provisionings(db).collection.count_documents(_prepared(version, cluster=cluster))
 
 
-def list_prepared(db: MongoDatabase, *, version: int) -> list[ObjectId]:
-    """Return the ids under which they are noted, oldest first."""
-    found = _provisionings(db).collection.find(_prepared(version), {"_id": 1})
-    return [note["_id"] for note in found.sort("startedAt", 1)]
+def list_prepared(db: MongoDatabase, *, version: int) -> dict[str, list[ObjectId]]:
+    """Return, by cluster, the ids under which they are noted, oldest first."""
+    found: dict[str, list[ObjectId]] = {}
+    notes = _provisionings(db).collection.find(_prepared(version), {"cluster": 1})
+    for note in notes.sort("startedAt", 1):
+        found.setdefault(note["cluster"], []).append(note["_id"])
+    return found
 
 
 def delete_unclaimed_provisioning(db: MongoDatabase, tenant_id: ObjectId) -> bool:

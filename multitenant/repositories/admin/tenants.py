@@ -13,6 +13,9 @@ from multitenant.schemas.paging import Page
 
 COLLECTION: str = TenantDocument._meta["collection"]  # noqa: SLF001  # MongoEngine's, documented
 
+DECISIVE = ("status", "isolation", "credentials", "dbUri", "cluster", "dbName")
+"""What whoever changes a tenant has looked at before."""
+
 
 def _tenants(db: MongoDatabase) -> Model:
     return Model(db, TenantDocument)
@@ -62,6 +65,25 @@ def find_tenants_by_db_names(
     return list(_tenants(db).collection.find(query))
 
 
+def find_tenants_on_cluster(
+    db: MongoDatabase, cluster: str, *, sample: int | None = None
+) -> list[MongoDocument]:
+    """Return the tenants of the cluster, deleted ones included, oldest first; with `sample`, so
+    many of them at random."""
+    if sample is not None:
+        stages: list[MongoDocument] = [
+            {"$match": {"cluster": cluster}},
+            {"$sample": {"size": sample}},
+        ]
+        return list(_tenants(db).collection.aggregate(stages))
+    return list(_tenants(db).collection.find({"cluster": cluster}).sort("createdAt", 1))
+
+
+def find_oldest_tenant(db: MongoDatabase) -> MongoDocument | None:
+    """Return the first of all tenants, the operators' own included."""
+    return _tenants(db).collection.find_one({}, sort=[("createdAt", 1)])
+
+
 def list_tenants(db: MongoDatabase, query: TenantQuery) -> Page:
     """Return a page of tenants, oldest first."""
     wanted: dict[str, Any] = {}
@@ -76,7 +98,7 @@ def list_tenants(db: MongoDatabase, query: TenantQuery) -> Page:
 def update_tenant(db: MongoDatabase, record: MongoDocument, **changes: Any) -> MongoDocument | None:
     """Change fields of a tenant (None removes one), if what decides about the change is still as
     `record` says; return the new record, None otherwise."""
-    same = {name: record.get(name) for name in ("status", "isolation", "credentials", "dbUri")}
+    same = {name: record.get(name) for name in DECISIVE}
     return _tenants(db).update({"_id": record["_id"], **same}, **changes)
 
 

@@ -54,6 +54,7 @@ class TenantDocument(Document):  # type: ignore[misc]  # MongoEngine has no type
             {"fields": ["domains"], "unique": True, "sparse": True},
             ["created_at", "_id"],
             ["status", "created_at", "_id"],
+            ["cluster", "created_at"],
         ],
     }
 
@@ -125,6 +126,9 @@ DbUri = Annotated[
 ]
 
 
+Cluster = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
+
+
 class AddHeaders(Headers):
     """What comes with adding a tenant."""
 
@@ -161,6 +165,11 @@ class NewTenant(Payload):
         " may name the (empty) database to use",
         examples=[None],
     )
+    cluster: Cluster | None = Field(
+        None,
+        description="The name of an open cluster; without it the platform chooses by free capacity",
+        examples=[None],
+    )
     modules: Modules | None = Field(None, description="Without it the tenant has all modules")
     user_limit: UserLimit | None = None
 
@@ -171,6 +180,13 @@ class NewTenant(Payload):
     ) -> SecretStr | None:
         if value is not None and info.data.get("isolation") == "shared":
             raise ValueError("makes a tenant dedicated: leave isolation out")
+        return value
+
+    @field_validator("cluster")
+    @classmethod
+    def _own_servers_are_no_clusters(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is not None and info.data.get("db_uri") is not None:
+            raise ValueError("must be left out with dbUri, which says where the tenant lives")
         return value
 
 
