@@ -22,6 +22,8 @@ from multitenant.tenancy.collection_specs import (
 )
 from multitenant.tenancy.snapshots import open_snapshot
 
+MAX_SECONDS = 24 * 3600.0
+"""For one database: no limit of a request applies."""
 BATCH_BYTES = 4 * 2**20
 BATCH_DOCUMENTS = 5000
 
