@@ -1,9 +1,11 @@
 """Withdrawn tokens."""
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
 from bson import ObjectId
+from pymongo import UpdateOne
 
 from multitenant.repositories.model import Model, MongoDatabase, MongoDocument
 from multitenant.schemas.admin.revocations import RevocationDocument
@@ -48,6 +50,33 @@ def upsert_user_revocation(
         {"$max": {"version": version, "expiresAt": expires_at}, **exception},
         upsert=True,
     )
+
+
+def upsert_user_revocations(
+    db: MongoDatabase,
+    tenant_id: ObjectId,
+    user_ids: Iterable[ObjectId],
+    *,
+    version: int,
+    expires_at: datetime,
+) -> None:
+    """Withdraw the tokens of all these users of versions below `version`, and spare none."""
+    withdraw = {
+        "$max": {"version": version, "expiresAt": expires_at},
+        "$unset": {"exceptFamily": ""},
+    }
+    updates = [
+        UpdateOne({"_id": user_key(tenant_id, user_id)}, withdraw, upsert=True)
+        for user_id in user_ids
+    ]
+    if updates:
+        Model(db, RevocationDocument).collection.bulk_write(updates, ordered=False)
+
+
+def newest_revoked_version(db: MongoDatabase, tenant_id: ObjectId) -> int:
+    """Return the highest version below which tokens of any of the tenant's users are void."""
+    found = Model(db, RevocationDocument).collection.find(_of_tenant(tenant_id), {"version": 1})
+    return max((record.get("version", 0) for record in found), default=0)
 
 
 def find_revocations(db: MongoDatabase, ids: list[str]) -> list[MongoDocument]:
