@@ -6,7 +6,7 @@ that it is a tenant's. What a killed process leaves, `multitenant tenants gc` dr
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -67,7 +67,7 @@ class FreshDatabases:
         cipher: FieldCipher,
         *,
         db_prefix: str,
-        allowed_hosts: list[str],
+        allowed_hosts: Sequence[str],
     ) -> None:
         """`allowed_hosts` are those that a URI may lead to."""
         self._connections = connections

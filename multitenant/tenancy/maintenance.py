@@ -5,10 +5,13 @@ killed. So whoever ends it with a change to the tenant makes sure, in the same t
 was never over (see ensure_in_maintenance()).
 """
 
+import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+
+from pymongo.errors import PyMongoError
 
 from multitenant.errors import Conflict
 from multitenant.repositories.admin import tenants
@@ -17,6 +20,8 @@ from multitenant.repositories.transactions import run_transaction
 from multitenant.repositories.turns import take_turn
 from multitenant.tenancy.connection_manager import ConnectionManager
 from multitenant.tenancy.tenant_locks import renewing
+
+logger = logging.getLogger(__name__)
 
 LASTS = timedelta(minutes=1)
 MARGIN = timedelta(seconds=20)
@@ -73,7 +78,10 @@ def maintenance(
         with renewing(renew, LASTS.total_seconds() / 4):
             yield begun, settle
     finally:
-        tenants.update_tenant(admin_db, begun, status="active", maintenance_until=None)
+        try:
+            tenants.update_tenant(admin_db, begun, status="active", maintenance_until=None)
+        except PyMongoError as error:  # it ends by itself
+            logger.warning("The maintenance of %s goes on: %s", tenant_id, type(error).__name__)
         connections.forget(tenant_id)
 
 

@@ -176,6 +176,17 @@ class NewTenant(Payload):
         return value
 
 
+class TenantCopy(Payload):
+    """A new tenant with another one's data. What is left out is as it is there."""
+
+    name: TenantName
+    subdomain: Subdomain | None = None
+    isolation: Isolation | None = None
+    db_uri: DbUri | None = None
+    modules: Modules | None = None
+    user_limit: UserLimit | None = None
+
+
 class TenantChanges(Changes):
     """What an operator may change; `null` removes a subdomain, the domains or a limit."""
 

@@ -1,0 +1,100 @@
+"""The users of a database that a tenant gets or gets back, and what becomes of their tokens."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from bson import ObjectId
+
+from multitenant.errors import BackupError
+from multitenant.repositories.admin import revocations, tenant_users
+from multitenant.repositories.model import MongoDatabase, MongoDocument, utc_now
+from multitenant.repositories.tenant import users
+
+SECRET = ("password", "role", "status")
+"""What lets a user in, and to what."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReturningUsers:
+    """The difference between the users of a tenant's present database and those of the next."""
+
+    emails: dict[ObjectId, str]
+    """Of all users of the next one."""
+    withdrawn: frozenset[ObjectId]
+    """All whose tokens end: the users of both."""
+    token_version: int
+    """Below which they do."""
+    back: list[str]
+    """Emails of those whom the present one does not have."""
+    gone: list[str]
+    """Emails of those whom the next one does not have."""
+    changed: list[str]
+    """Emails of those whose password, role or status is another."""
+
+    def write(
+        self, admin_db: MongoDatabase, tenant_id: ObjectId, *, tokens_live: timedelta
+    ) -> None:
+        """Set the memberships, and end all sessions, in the transaction that switches."""
+        tenant_users.replace_tenant_users(admin_db, tenant_id, self.emails)
+        revocations.upsert_user_revocations(
+            admin_db,
+            tenant_id,
+            self.withdrawn,
+            version=self.token_version,
+            expires_at=utc_now() + tokens_live,
+        )
+
+
+def sound_users(db: MongoDatabase) -> dict[ObjectId, str]:
+    """Return the emails of all users by their ids. Raises BackupError when one is not as the
+    schema says, and when there is no owner who could do anything (an invited one can)."""
+    emails: dict[ObjectId, str] = {}
+    owned = False
+    for user in users.iterate_users(db):
+        if not users.is_sound(db, user):
+            raise BackupError(f"The user {user['_id']} is not as users are: look at the data")
+        owned = owned or (user["role"] == "owner" and user["status"] != "disabled")
+        emails[user["_id"]] = user["email"]
+    if not owned:
+        raise BackupError("It has no owner: nobody could use the tenant")
+    return emails
+
+
+def prepare_users(
+    admin_db: MongoDatabase, tenant_id: ObjectId, present: MongoDatabase, following: MongoDatabase
+) -> ReturningUsers:
+    """Make the users of `following` ready to be the tenant's, and return what has to be written
+    with the switch. Raises BackupError: see sound_users().
+
+    Going back must not bring back what was ended since: a token of any version that was ever given
+    out is older than those that will be, and an invitation is open only if it still is.
+    """
+    emails = sound_users(following)
+    before = {user["_id"]: user for user in users.iterate_users(present)}
+    version = revocations.newest_revoked_version(admin_db, tenant_id)
+    back, changed, void = [], [], []
+    for user in users.iterate_users(following):
+        version = max(version, user["tokenVersion"])
+        known = before.get(user["_id"])
+        if known is None:
+            back.append(user["email"])
+        elif _differ(user, known):
+            changed.append(user["email"])
+        if "invitationId" in user and user["invitationId"] != (known or {}).get("invitationId"):
+            void.append(user["_id"])
+    versions = (user.get("tokenVersion", 0) for user in before.values())
+    version = max([version, *(number for number in versions if isinstance(number, int))]) + 1
+    users.set_token_version(following, version)
+    users.void_invitations(following, void)
+    return ReturningUsers(
+        emails=emails,
+        withdrawn=frozenset(emails) | frozenset(before),
+        token_version=version,
+        back=sorted(back),
+        gone=sorted(str(user.get("email")) for _id, user in before.items() if _id not in emails),
+        changed=sorted(changed),
+    )
+
+
+def _differ(one: MongoDocument, other: MongoDocument) -> bool:
+    return any(one.get(name) != other.get(name) for name in SECRET)
