@@ -28,6 +28,7 @@ OPTIONS: dict[Kind, frozenset[str]] = {
     ),
     "view": frozenset({"viewOn", "pipeline", "collation"}),
 }
+SIMPLE = {"locale": "simple"}
 MADE_BY_MONGODB = ("ns", "background")
 """What older servers tell of an index, and none takes."""
 
@@ -93,8 +94,11 @@ def create_collection(db: MongoDatabase, spec: CollectionSpec) -> None:
 
 def create_indexes(db: MongoDatabase, spec: CollectionSpec) -> None:
     """Make its indexes, which may take long."""
+    # One that names no collation compares simply; made anew it would get the collection's.
+    inherited = {"collation": SIMPLE} if "collation" in spec.options else {}
     wanted = [
-        {option: value for option, value in index.items() if option not in MADE_BY_MONGODB}
+        inherited
+        | {option: value for option, value in index.items() if option not in MADE_BY_MONGODB}
         for index in spec.indexes
         if index["name"] != ALWAYS_THERE and not index.get("clustered")
     ]

@@ -62,7 +62,7 @@ def fill_database(target: MongoDatabase, contents: Contents, progress: Progress)
         raise BackupError(f"The database {target.name} is not empty")
     collections = documents = size = 0
     for spec, chunks in contents:
-        create_collection(target, spec)
+        _make(lambda: create_collection(target, spec), f"{spec.name!r}")  # noqa: B023  # at once
         collections += 1
         if spec.kind == "view":
             continue
@@ -108,13 +108,15 @@ def _fill_collection(
         progress(written)
     if (found := collection.count_documents({})) != documents:
         raise BackupError(f"{spec.name!r} has {found} documents after {documents} were written")
-    try:
-        create_indexes(target, spec)
-    except OperationFailure as error:
-        raise BackupError(
-            f"An index of {spec.name!r} cannot be made (error {error.code})"
-        ) from None
+    _make(lambda: create_indexes(target, spec), f"An index of {spec.name!r}")
     return documents, size
+
+
+def _make(make: Callable[[], None], what: str) -> None:
+    try:
+        make()
+    except OperationFailure as error:  # its text may hold a document
+        raise BackupError(f"{what} cannot be made (error {error.code})") from None
 
 
 def _batches(documents: Iterator[bytes]) -> Iterator[list[RawBSONDocument]]:

@@ -10,6 +10,8 @@ from multitenant.repositories.admin import revocations, tenant_users
 from multitenant.repositories.model import MongoDatabase, MongoDocument, utc_now
 from multitenant.repositories.tenant import users
 
+MAX_TOKEN_VERSION = 2**53
+"""Nobody's grows that far."""
 SECRET = ("password", "role", "status")
 """What lets a user in, and to what."""
 
@@ -51,7 +53,7 @@ def sound_users(db: MongoDatabase) -> dict[ObjectId, str]:
     emails: dict[ObjectId, str] = {}
     owned = False
     for user in users.iterate_users(db):
-        if not users.is_sound(db, user):
+        if not users.is_sound(db, user) or user["tokenVersion"] > MAX_TOKEN_VERSION:
             raise BackupError(f"The user {user['_id']} is not as users are: look at the data")
         owned = owned or (user["role"] == "owner" and user["status"] != "disabled")
         emails[user["_id"]] = user["email"]
@@ -82,8 +84,7 @@ def prepare_users(
             changed.append(user["email"])
         if "invitationId" in user and user["invitationId"] != (known or {}).get("invitationId"):
             void.append(user["_id"])
-    versions = (user.get("tokenVersion", 0) for user in before.values())
-    version = max([version, *(number for number in versions if isinstance(number, int))]) + 1
+    version = max([version, *map(_token_version, before.values())]) + 1
     users.set_token_version(following, version)
     users.void_invitations(following, void)
     return ReturningUsers(
@@ -94,6 +95,12 @@ def prepare_users(
         gone=sorted(str(user.get("email")) for _id, user in before.items() if _id not in emails),
         changed=sorted(changed),
     )
+
+
+def _token_version(user: MongoDocument) -> int:
+    """Of a user in a database whose owner may have written anything there."""
+    version = user.get("tokenVersion")
+    return version if isinstance(version, int) and version <= MAX_TOKEN_VERSION else 0
 
 
 def _differ(one: MongoDocument, other: MongoDocument) -> bool:

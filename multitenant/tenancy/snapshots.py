@@ -1,7 +1,8 @@
 """Reading a whole database as it was at one moment, while it is written to.
 
 MongoDB reads the past for as long as it keeps it: `minSnapshotHistoryWindowInSeconds`, five minutes
-unless set. A cursor that is open when that has passed fails as well (measured with 6.0).
+unless set. A cursor that is open when that has passed fails as well (measured with 6.0). Of capped
+collections it reads no past at all: those are read as they are when their turn comes.
 """
 
 import time
@@ -18,7 +19,7 @@ from multitenant.repositories.error_codes import (
     SNAPSHOT_TOO_OLD,
     SNAPSHOT_UNAVAILABLE,
 )
-from multitenant.repositories.model import MongoDatabase, MongoDocument
+from multitenant.repositories.model import MongoDatabase
 from multitenant.tenancy.collection_specs import CollectionSpec, read_specs
 
 ATTEMPTS = 5
@@ -58,10 +59,9 @@ class Snapshot:
 
         Raises BackupError when MongoDB does not have that moment any more.
         """
-        with _explained():
-            cursor = self._db[spec.name].find_raw_batches(session=self._session)
-            with cursor:
-                yield from cursor
+        session = self._session if _has_a_past(spec) else None
+        with _explained(), self._db[spec.name].find_raw_batches(session=session) as cursor:
+            yield from cursor
 
     def ensure_whole(self) -> None:
         """Return if all that was read is as it was at the moment of the snapshot. To be called
@@ -92,11 +92,13 @@ def _fix_moment(
     db: MongoDatabase, session: ClientSession, specs: tuple[CollectionSpec, ...]
 ) -> None:
     """The first read decides the moment; only one of a collection that exists does."""
-    for spec in specs:
-        if spec.kind == "collection":
-            found: MongoDocument | None = db[spec.name].find_one({}, {"_id": 1}, session=session)
-            del found
-            return
+    for spec in filter(_has_a_past, specs):
+        db[spec.name].find_one({}, {"_id": 1}, session=session)
+        return
+
+
+def _has_a_past(spec: CollectionSpec) -> bool:
+    return spec.kind == "collection" and not spec.options.get("capped")
 
 
 @contextmanager

@@ -55,7 +55,7 @@ def insert_copied_tenant_users(
 ) -> None:
     """Record that these users, of whom others may have the ids as well, belong to the tenant."""
     memberships = [
-        {"user_id": user_id, "email": email, "tenant_id": tenant_id}
+        {"id": ObjectId(), "user_id": user_id, "email": email, "tenant_id": tenant_id}
         for user_id, email in emails.items()
     ]
     if memberships:
