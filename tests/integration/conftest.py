@@ -50,7 +50,7 @@ def multitenant(
 ) -> Multitenant:
     """Run a command, which must end with the exit code, and return what it printed."""
     monkeypatch.chdir(tmp_path)
-    for name, value in environment.items():
+    for name, value in {**environment, "TENANT_STALE_SECONDS": "0.1"}.items():
         monkeypatch.setenv(name, value)
 
     def run(*args: object, code: int = 0) -> Result:

@@ -476,7 +476,7 @@ class TestKilled:
         commit = max(i for i, name in enumerate(commands) if name == "commitTransaction")
         assert commit > 40
         # Some before the switch, one in it, and every one from its commit on.
-        steps = [*range(2, commit - 3, 9), commit - 3, *range(commit, last)]
+        steps = [*range(2, commit - 3, 13), commit - 3, *range(commit, last)]
         states = []
         for step in steps:
             assert _killed_in_child(world.platform.settings, directory, step), step
