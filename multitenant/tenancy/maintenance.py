@@ -89,7 +89,8 @@ def ensure_in_maintenance(admin_db: MongoDatabase, record: MongoDocument) -> Non
     """Return if the tenant still refuses requests, as it did when `record` was read, and has
     since. To be called in the transaction that relies on it. Raises Conflict."""
     current = tenants.find_tenant(admin_db, record["_id"])
-    if current is None or current["status"] != record["status"]:
+    same = ("status", "suspendedAt")  # one that was activated and suspended again was served
+    if current is None or any(current.get(name) != record.get(name) for name in same):
         raise Conflict("The tenant was changed meanwhile; look at it again")
     until = current.get("maintenanceUntil")
     if current["status"] == "maintenance" and until and until < utc_now() + MARGIN:

@@ -167,6 +167,16 @@ class TestAChangingCatalogue:
             with pytest.raises(BackupError, match="dropped"):
                 snapshot.ensure_whole()
 
+    def test_a_backup_that_missed_one_is_none(self, world: World, tmp_path: Path) -> None:
+        owner = world.tenant("Acme")
+        db = world.db_of(owner.tenant_id)
+        db["zebras"].insert_one({})
+        platform = world.platform
+        work = Backup(platform.connections, platform.cipher, tmp_path, gzipped=False, parallel=1)
+        (done,) = work.run([world.record(owner.tenant_id)], lambda _: db["zebras"].drop())
+        assert "dropped" in (done.error or "")
+        assert list(tmp_path.iterdir()) == []
+
     def test_one_that_is_made_between_the_list_and_the_moment_is_in_it(
         self, world: World, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -271,6 +271,29 @@ class TestMeanwhile:
         assert world.record(owner.tenant_id)["dbName"] == before
         assert titles(owner) == ["acknowledged"]
 
+    @pytest.mark.parametrize("how", ["expired", "suspended again"])
+    def test_a_tenant_that_may_have_been_served_meanwhile_is_not_switched(
+        self, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+    ) -> None:
+        """The restoring process was asleep, and does not know."""
+        owner = world.tenant("Acme")
+        directory = back_up(world, owner, tmp_path)
+        before = world.record(owner.tenant_id)["dbName"]
+        real = RESTORATION.prepare_users
+        changes: dict[str, Any] = {"maintenanceUntil": utc_now()}
+        if how == "suspended again":
+            world.operator.post(f"/api/tenants/{owner.tenant_id}/suspend")
+            changes = {"suspendedAt": utc_now() + timedelta(seconds=1)}
+
+        def sleep(*args: Any) -> Any:
+            world.admin_db["tenants"].update_one({"name": "Acme"}, {"$set": changes})
+            return real(*args)
+
+        monkeypatch.setattr(RESTORATION, "prepare_users", sleep)
+        with pytest.raises(Conflict):
+            restore(world, directory)
+        assert world.record(owner.tenant_id)["dbName"] == before
+
     def test_two_at_once_happen_one_after_another(
         self, world: World, tmp_path: Path, run_together: Any
     ) -> None:
