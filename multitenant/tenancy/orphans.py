@@ -11,7 +11,7 @@ from datetime import timedelta
 from bson import ObjectId
 from pymongo.errors import OperationFailure
 
-from multitenant.repositories.admin import provisionings, tenants
+from multitenant.repositories.admin import provisionings, tenant_users, tenants
 from multitenant.repositories.error_codes import UNAUTHORIZED
 from multitenant.repositories.model import MongoDatabase, MongoDocument, utc_now
 from multitenant.security.field_encryption import FieldCipher
@@ -98,6 +98,8 @@ def _drop_noted(
             _drop(db)
         if note["cluster"] != EXTERNAL_CLUSTER:
             _drop_users(db, expected=note["hasUsers"])
+    if "tenantId" not in note:  # memberships are copied before the tenant is there
+        tenant_users.delete_tenant_users(connections.admin_db, note["_id"])
     if not keep_note:
         provisionings.delete_provisioning(connections.admin_db, tenant_id)
     return True

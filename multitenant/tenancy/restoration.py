@@ -14,9 +14,11 @@ from typing import Any
 
 import pymongo
 from bson import ObjectId
+from pymongo.errors import BulkWriteError
 
 from multitenant.errors import Conflict, NotFound
 from multitenant.repositories.admin import provisionings, tenants
+from multitenant.repositories.error_codes import TRANSACTION_TOO_LARGE
 from multitenant.repositories.model import MongoDatabase, MongoDocument
 from multitenant.repositories.transactions import run_transaction
 from multitenant.security.field_encryption import FieldCipher
@@ -200,7 +202,16 @@ class Restoration:
                 **details,
             )
 
-        run_transaction(self._connections.admin_client, write, seconds=SWITCH_SECONDS)
+        try:
+            run_transaction(self._connections.admin_client, write, seconds=SWITCH_SECONDS)
+        except BulkWriteError as error:  # its text is as long
+            codes = {one["code"] for one in (error.details or {}).get("writeErrors", ())}
+            if TRANSACTION_TOO_LARGE in codes:
+                raise Conflict(
+                    "More users differ than MongoDB's cache holds in one transaction: restore it"
+                    " as a new tenant"
+                ) from None
+            raise
         logger.info("Tenant %s has the database %s now", tenant_id, home.db_name)
         return users
 

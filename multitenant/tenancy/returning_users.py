@@ -12,6 +12,9 @@ from multitenant.repositories.tenant import users
 
 MAX_TOKEN_VERSION = 2**53
 """Nobody's grows that far."""
+CLOCKS_DIFFER = timedelta(seconds=5)
+"""A token from before the switch may say that it is this much younger. Nor does a user who is added
+just after it get a token that is good before this has passed."""
 SECRET = ("password", "role", "status")
 """What lets a user in, and to what."""
 
@@ -22,10 +25,8 @@ class ReturningUsers:
 
     emails: dict[ObjectId, str]
     """Of all users of the next one."""
-    withdrawn: frozenset[ObjectId]
-    """All whose tokens end: the users of both."""
     token_version: int
-    """Below which they do."""
+    """Below which all tokens end."""
     back: list[str]
     """Emails of those whom the present one does not have."""
     gone: list[str]
@@ -38,12 +39,13 @@ class ReturningUsers:
     ) -> None:
         """Set the memberships, and end all sessions, in the transaction that switches."""
         tenant_users.replace_tenant_users(admin_db, tenant_id, self.emails)
-        revocations.upsert_user_revocations(
+        now = utc_now()
+        revocations.upsert_tenant_revocation(
             admin_db,
             tenant_id,
-            self.withdrawn,
             version=self.token_version,
-            expires_at=utc_now() + tokens_live,
+            issued_until=now + CLOCKS_DIFFER,
+            expires_at=now + tokens_live,
         )
 
 
@@ -89,7 +91,6 @@ def prepare_users(
     users.void_invitations(following, void)
     return ReturningUsers(
         emails=emails,
-        withdrawn=frozenset(emails) | frozenset(before),
         token_version=version,
         back=sorted(back),
         gone=sorted(str(user.get("email")) for _id, user in before.items() if _id not in emails),

@@ -31,7 +31,7 @@ from multitenant.tenancy.stored_backup import StoredBackup
 logger = logging.getLogger(__name__)
 
 SWITCH_SECONDS = 60.0
-"""For the one transaction: a tenant may have very many users."""
+"""For the one transaction: very many users may differ."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,11 +108,12 @@ class TenantCopies:
             copied = fill(fresh.db)
             version = bring_up_to_date(fresh.db)
             emails = sound_users(fresh.db)
+            # They may be too many for one transaction; without the tenant they open nothing.
+            tenant_users.insert_copied_tenant_users(admin_db, tenant_id, emails)
 
             def insert() -> None:
                 take_note_away(admin_db, fresh.home.note_id)
                 self._insert(tenant_id, source, new, fresh.home, version)
-                tenant_users.insert_copied_tenant_users(admin_db, tenant_id, emails)
                 actor.record(
                     admin_db, action, tenant_id, name=new.name, sourceId=str(source.id), **details
                 )

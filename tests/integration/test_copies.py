@@ -201,6 +201,7 @@ class TestHowItIsMade:
             clone(world, owner, name="Acme")
         assert world.databases() == before
         assert world.admin_db["provisionings"].count_documents({}) == 0
+        assert world.admin_db["tenantusers"].count_documents({}) == 2
 
     def test_the_operators_tenant_is_not_copied(self, world: World) -> None:
         with pytest.raises(Conflict, match="operators"):
@@ -243,7 +244,7 @@ def test_killed_at_some_command_there_is_no_half_tenant_and_gc_finds_the_rest(
 ) -> None:
     owner = world.tenant("Acme")
     settings, admin_db = world.platform.settings, world.admin_db
-    for step in (4, 25, 40, 52):
+    for step in (4, 30, 61, 76, 78, 81):
         assert _killed_in_child(settings, step)
         assert admin_db["tenants"].count_documents({"name": "Copy"}) == 0, step
         long_ago = utc_now() - timedelta(hours=2)
@@ -251,6 +252,7 @@ def test_killed_at_some_command_there_is_no_half_tenant_and_gc_finds_the_rest(
         assert all(garbage.remove() for garbage in find(world)), step
         known = {tenant["dbName"] for tenant in admin_db["tenants"].find()}
         assert world.databases() - {admin_db.name} == known, step
+        assert admin_db["tenantusers"].count_documents({}) == 2, step
     assert clone(world, owner, name="Copy").users == 1
 
 
