@@ -168,8 +168,8 @@ class Settings(BaseModel):
     @property
     def max_waiting_for_a_cluster(self) -> int:
         """How many requests of a worker may wait for a cluster that does not answer: a quarter of
-        its threads."""
-        return max(1, self.threads // 4)
+        what it can work on."""
+        return max(1, self.requests_at_work // 4)
 
     @property
     def max_requests_of_a_tenant(self) -> int:

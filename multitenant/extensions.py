@@ -16,6 +16,7 @@ from multitenant.tenancy.cluster_administration import ClusterAdministration
 from multitenant.tenancy.cluster_placement import ClusterPlacement
 from multitenant.tenancy.cluster_report import ClusterReport
 from multitenant.tenancy.connection_manager import ConnectionManager
+from multitenant.tenancy.fresh_databases import FreshDatabases
 from multitenant.tenancy.host_names import CACHED_HOSTS, HostNames
 from multitenant.tenancy.login_limits import LoginLimits
 from multitenant.tenancy.membership import Membership
@@ -23,12 +24,14 @@ from multitenant.tenancy.placement import Placement
 from multitenant.tenancy.prepared_databases import PreparedDatabases
 from multitenant.tenancy.provisioning import Provisioner
 from multitenant.tenancy.recent_answers import RecentAnswers
+from multitenant.tenancy.restoration import Restoration
 from multitenant.tenancy.revocations import CACHED_CHECKS, Revocations
 from multitenant.tenancy.tenant_concurrency import TenantConcurrency
+from multitenant.tenancy.tenant_copies import TenantCopies
 from multitenant.tenancy.tenant_credentials import TenantCredentials
 from multitenant.tenancy.tenant_lifecycle import TenantLifecycle
 from multitenant.tenancy.usage import Usage
-from multitenant.tenancy.user_administration import UserAdministration
+from multitenant.tenancy.user_administration import MARGIN, UserAdministration
 from multitenant.tenancy.watcher import Watcher
 
 NAME = "multitenant"
@@ -53,6 +56,8 @@ class Platform:
     cluster_report: ClusterReport
     lifecycle: TenantLifecycle
     credentials: TenantCredentials
+    copies: TenantCopies
+    restoration: Restoration
     cipher: FieldCipher
     concurrency: TenantConcurrency
     login_limits: LoginLimits
@@ -106,6 +111,12 @@ def build_platform(
         parallel=settings.password_hash_concurrency,
         waiting=settings.max_waiting_hashes,
         run=in_native_thread,
+    )
+    fresh = FreshDatabases(
+        connections,
+        cipher,
+        db_prefix=settings.tenant_db_prefix,
+        allowed_hosts=settings.tenant_uri_allowed_hosts,
     )
     concurrency = TenantConcurrency(settings.max_requests_of_a_tenant)
     revocations = Revocations(
@@ -187,6 +198,15 @@ def build_platform(
         cluster_report=cluster_report,
         prepared=prepared,
         credentials=credentials,
+        copies=TenantCopies(connections, cipher, fresh),
+        restoration=Restoration(
+            connections,
+            cipher,
+            fresh,
+            tokens_live=tokens.longest_life + MARGIN,
+            settle_seconds=stale_seconds,
+            transaction_seconds=transaction_seconds,
+        ),
         cipher=cipher,
         concurrency=concurrency,
         login_limits=LoginLimits(settings.login_rate_limit, lambda: connections.admin_db),

@@ -144,8 +144,8 @@ def own_environment(
     admin_db = mongo[f"{name}_admin"]
     here = {"cluster": "default"}
     known = {tenant["dbName"] for tenant in admin_db["tenants"].find(here)}
-    waiting = admin_db["provisionings"].find({"preparedVersion": {"$exists": True}, **here})
-    known |= {note["dbName"] for note in waiting}
+    noted = [{"preparedVersion": {"$exists": True}}, {"kept": True}]
+    known |= {note["dbName"] for note in admin_db["provisionings"].find({"$or": noted, **here})}
     made = {db for db in mongo.list_database_names() if db.startswith(f"{name}_tenant_")}
     assert made == known, "a database without a tenant, or a tenant without a database, was left"
 

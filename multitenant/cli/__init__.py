@@ -6,15 +6,18 @@ from typing import NoReturn
 import click
 from pymongo.errors import PyMongoError
 
+from multitenant.cli.backup import backup
+from multitenant.cli.clone import clone
 from multitenant.cli.clusters import clusters
 from multitenant.cli.init import init
 from multitenant.cli.keys import keys
 from multitenant.cli.migrations import migrations
 from multitenant.cli.openapi import openapi
+from multitenant.cli.restore import restore
 from multitenant.cli.run import run
 from multitenant.cli.tenants import tenants
 from multitenant.embedded import EmbeddedServerError
-from multitenant.errors import ConfigurationError, DecryptionFailed, DomainError
+from multitenant.errors import BackupError, ConfigurationError, DecryptionFailed, DomainError
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -26,7 +29,18 @@ def cli() -> None:
     """
 
 
-for command in (run, init, tenants, clusters, migrations, keys, openapi):
+for command in (
+    run,
+    init,
+    tenants,
+    clusters,
+    migrations,
+    backup,
+    restore,
+    clone,
+    keys,
+    openapi,
+):
     cli.add_command(command)
 
 
@@ -35,6 +49,7 @@ def main() -> None:
     try:
         cli()
     except (
+        BackupError,
         ConfigurationError,
         EmbeddedServerError,
         DecryptionFailed,

@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from multitenant import migrations as package
+from multitenant.cli.named_tenants import named_tenants
 from multitenant.cli.platform import opened_platform, running_database
 from multitenant.errors import ConfigurationError
 from multitenant.extensions import Platform
@@ -257,17 +258,9 @@ def _tenants(
     platform: Platform, named: Sequence[str], *, other_than: int | None = None
 ) -> list[MongoDocument]:
     admin_db = platform.connections.admin_db
-    found = find_tenants_for_migration(admin_db, named=named, other_than=other_than)
     if other_than is None:
-        known = {text for one in found for text in _names(one)}
-        missing = [text for text in named if text.casefold() not in known]
-        if missing:
-            raise ConfigurationError(f"There is no tenant {', '.join(map(repr, missing))}")
-    return found
-
-
-def _names(record: MongoDocument) -> set[str]:
-    return {str(record["_id"]), record.get("subdomain") or "", record["name"].casefold()}
+        return named_tenants(admin_db, named)
+    return find_tenants_for_migration(admin_db, named=named, other_than=other_than)
 
 
 def _verify(fleet: Fleet, records: Sequence[MongoDocument], *, everything: bool) -> None:

@@ -96,13 +96,22 @@ def ensure_usable(db: MongoDatabase, allowed: Sequence[str]) -> None:
     _ensure_allowed([*db.client.topology_description.server_descriptions()], allowed)
 
 
-def claim(db: MongoDatabase, tenant_id: ObjectId, admin_db_name: str) -> None:
-    """Mark an empty database as this tenant's.
+def claim(
+    db: MongoDatabase,
+    tenant_id: ObjectId,
+    admin_db_name: str,
+    *,
+    copy_id: ObjectId | None = None,
+) -> None:
+    """Mark an empty database as this tenant's. `copy_id` tells it from another database of the
+    same tenant.
 
     Raises AlreadyExists when it is some tenant's, and ValidationFailed when it holds anything
     else, or cannot be written to.
     """
     owner = {"_id": OWNER_ID, "tenantId": tenant_id, "adminDb": admin_db_name}
+    if copy_id:
+        owner["copyId"] = copy_id
     with _explained(), pymongo.timeout(CHECK_SECONDS):
         taken = AlreadyExists("This database belongs to another tenant", incorrect_field=FIELD)
         if db[OWNER_COLLECTION].find_one({"_id": OWNER_ID}):
@@ -115,9 +124,12 @@ def claim(db: MongoDatabase, tenant_id: ObjectId, admin_db_name: str) -> None:
             raise taken from error
 
 
-def is_claimed_by(db: MongoDatabase, tenant_id: ObjectId) -> bool:
-    """Whether the database is marked as this tenant's."""
-    return db[OWNER_COLLECTION].find_one({"_id": OWNER_ID, "tenantId": tenant_id}) is not None
+def is_claimed_by(
+    db: MongoDatabase, tenant_id: ObjectId, *, copy_id: ObjectId | None = None
+) -> bool:
+    """Whether the database is marked as this tenant's (and with this `copy_id`)."""
+    owner = {"_id": OWNER_ID, "tenantId": tenant_id} | ({"copyId": copy_id} if copy_id else {})
+    return db[OWNER_COLLECTION].find_one(owner) is not None
 
 
 @contextlib.contextmanager

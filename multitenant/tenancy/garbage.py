@@ -10,7 +10,7 @@ from functools import partial
 from pymongo.errors import PyMongoError
 
 from multitenant.errors import DatabaseUnavailable, DecryptionFailed
-from multitenant.repositories.admin import clusters, tenants
+from multitenant.repositories.admin import clusters, provisionings, tenants
 from multitenant.repositories.model import MongoDocument, utc_now
 from multitenant.security.field_encryption import FieldCipher
 from multitenant.tenancy.actor import Actor
@@ -28,7 +28,7 @@ class Garbage:
     """One thing to remove."""
 
     kind: str
-    """`database`, `tenant` or `database users`."""
+    """`database`, `replaced database`, `tenant` or `database users`."""
     name: str
     since: datetime | None
     remove: Callable[[], bool]
@@ -48,8 +48,8 @@ class GarbageCollector:
         purge_after: timedelta,
         keep_prepared: int,
     ) -> None:
-        """Tenants that were deleted longer than `purge_after` ago are to be purged, and all
-        prepared databases but `keep_prepared` to be dropped."""
+        """Tenants that were deleted longer than `purge_after` ago are to be purged, databases that
+        were replaced longer ago to be dropped, and all prepared ones but `keep_prepared`."""
         self._connections = connections
         self._credentials = credentials
         self._lifecycle = lifecycle
@@ -66,7 +66,11 @@ class GarbageCollector:
         ):
             drop = partial(drop_orphan, self._connections, self._cipher, note["_id"], note)
             yield Garbage("database", note["dbName"], note["startedAt"], drop)
-        for record in tenants.find_tenants_deleted_before(admin_db, utc_now() - self._purge_after):
+        long_ago = utc_now() - self._purge_after
+        for note in provisionings.list_kept(admin_db, before=long_ago):
+            drop = partial(drop_orphan, self._connections, self._cipher, note["_id"], note)
+            yield Garbage("replaced database", note["dbName"], note["startedAt"], drop)
+        for record in tenants.find_tenants_deleted_before(admin_db, long_ago):
             purge = partial(self._purge, record, actor)
             yield Garbage("tenant", record["name"], record["deletedAt"], purge)
         before = utc_now() - max(older_than, MIN_AGE)

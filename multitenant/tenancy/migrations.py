@@ -62,6 +62,12 @@ def newest_applied(db: MongoDatabase) -> int:
     return next(number for number in count(0) if number + 1 not in applied)
 
 
+def unknown_migrations(db: MongoDatabase, migrations: tuple[Migration, ...]) -> list[int]:
+    """Return the numbers of those that the database has had and that are none of these: it comes
+    from a later release."""
+    return sorted(_applied(db) - {migration.number for migration in migrations})
+
+
 def roll_back(db: MongoDatabase, migrations: tuple[Migration, ...], to: int) -> int:
     """Undo what is newer than version `to`, the newest first; return the database's version.
 

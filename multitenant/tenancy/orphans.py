@@ -11,13 +11,14 @@ from datetime import timedelta
 from bson import ObjectId
 from pymongo.errors import OperationFailure
 
-from multitenant.repositories.admin import provisionings
+from multitenant.repositories.admin import provisionings, tenant_users, tenants
 from multitenant.repositories.admin.clusters import is_open
 from multitenant.repositories.error_codes import UNAUTHORIZED
 from multitenant.repositories.model import MongoDatabase, MongoDocument, utc_now
 from multitenant.security.field_encryption import FieldCipher
 from multitenant.tenancy.clusters import DEFAULT_CLUSTER, EXTERNAL_CLUSTER
 from multitenant.tenancy.connection_manager import ConnectionManager
+from multitenant.tenancy.copying import is_marked_as_copy
 from multitenant.tenancy.database_users import drop_all_users
 from multitenant.tenancy.external import OWNER_COLLECTION, decrypt_uri, is_claimed_by
 from multitenant.tenancy.isolation import widened_scope
@@ -36,7 +37,8 @@ def find_orphans(
 ) -> list[MongoDocument]:
     """Return the notes of databases that this platform began to prepare or to drop, and did not
     finish, longer ago than `older_than` (at least MIN_AGE counts). Of those that wait for tenants
-    with the schema of today, so many on each open cluster are no orphans."""
+    with the schema of today, so many on each open cluster are no orphans; those that are kept are
+    none."""
     before = utc_now() - max(older_than, MIN_AGE)
     waiting = {
         waits
@@ -90,31 +92,38 @@ def _drop_noted(
     *,
     keep_note: bool,
 ) -> bool:
-    uri = decrypt_uri(cipher, note.get("dbUri"), tenant_id)
+    uri = decrypt_uri(cipher, note.get("dbUri"), note["_id"])
     with (
         connections.operator_client(note["cluster"], uri) as client,
         widened_scope(note["dbName"]),
     ):
         db = client[note["dbName"]]
-        if _is_in_use(db, note):
+        if _is_in_use(connections.admin_db, db, note):
             logger.error("%s is noted as a left-over, but is in use; look at it", db.name)
             return False
         # A server of somebody else's must say itself that this is ours: the mark is our first
         # write there.
-        if note["cluster"] != EXTERNAL_CLUSTER or is_claimed_by(db, tenant_id):
+        if note["cluster"] != EXTERNAL_CLUSTER or _is_ours(db, note):
             _drop(db)
         if note["cluster"] != EXTERNAL_CLUSTER:
             _drop_users(db, expected=note["hasUsers"])
+    if "tenantId" not in note:  # memberships are copied before the tenant is there
+        tenant_users.delete_tenant_users(connections.admin_db, note["_id"])
     if not keep_note:
         provisionings.delete_provisioning(connections.admin_db, tenant_id)
     return True
 
 
-def _is_in_use(db: MongoDatabase, note: MongoDocument) -> bool:
+def _is_in_use(admin_db: MongoDatabase, db: MongoDatabase, note: MongoDocument) -> bool:
     """Whether a tenant was made of it all the same: then the admin database is older than the data
-    (it was restored from a backup, say). On its cluster, what never became a tenant has no user. On
-    another one the first user is written before the tenant exists, and nothing after them."""
-    if note["purged"] or note["cluster"] == EXTERNAL_CLUSTER:
+    (it was restored from a backup, say). On the admin database's cluster, what never became a
+    tenant has no user, or a mark that it was being filled. On another one the first user is
+    written before the tenant exists, and nothing after them."""
+    if note["cluster"] == EXTERNAL_CLUSTER:
+        return False
+    if tenants.find_tenants_by_db_names(admin_db, note["cluster"], [note["dbName"]]):
+        return True
+    if note["purged"] or is_marked_as_copy(db):
         return False
     found = list(db["users"].find({}, {"createdAt": 1, "updatedAt": 1}).limit(2))
     if note["cluster"] == DEFAULT_CLUSTER or len(found) > 1:
@@ -123,6 +132,14 @@ def _is_in_use(db: MongoDatabase, note: MongoDocument) -> bool:
         return True
     written = set(db.list_collection_names(filter={"type": "collection"})) - WRITTEN_BEFORE
     return any(db[name].find_one({}, {"_id": 1}) for name in written)
+
+
+def _is_ours(db: MongoDatabase, note: MongoDocument) -> bool:
+    """Whether the database is the one that the note means. Of a tenant's databases, the one that
+    is being prepared bears the note's own id: its URI may lead to the one that is in use."""
+    if "tenantId" not in note:
+        return is_claimed_by(db, note["_id"])
+    return is_claimed_by(db, note["tenantId"], copy_id=None if note["purged"] else note["_id"])
 
 
 def _drop_users(db: MongoDatabase, *, expected: bool) -> None:

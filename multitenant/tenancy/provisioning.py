@@ -125,7 +125,7 @@ class Provisioner:
         if idempotency_key and (first := self._first_result(new, idempotency_key)):
             return first
         try:
-            self._ensure_free(new)
+            ensure_free(self._connections.admin_db, new.name, new.subdomain)
             plan = self._plan(new, idempotency_key, actor, system=system)
             with widened_scope(plan.db_name):
                 self._make(plan)
@@ -182,15 +182,6 @@ class Provisioner:
             ):
                 return note
         raise full(new.cluster)
-
-    def _ensure_free(self, new: NewTenant) -> None:
-        """Refuse a name that is taken before anything is prepared. The unique indexes decide
-        when several ask at once; this only spares the common case the work."""
-        admin_db = self._connections.admin_db
-        if tenants.find_tenant_by_name(admin_db, new.name):
-            raise AlreadyExists("This name is already taken", incorrect_field="name")
-        if new.subdomain and tenants.find_tenant_id_by_subdomain(admin_db, new.subdomain):
-            raise AlreadyExists("This subdomain is already taken", incorrect_field="subdomain")
 
     def _make(self, plan: _Plan) -> None:
         admin_db = self._connections.admin_db
@@ -346,6 +337,15 @@ class Provisioner:
             hashlib.sha256(json.dumps({**body, "uri": uri}, sort_keys=True).encode()).hexdigest()
             for uri in uris
         ]
+
+
+def ensure_free(admin_db: MongoDatabase, name: str, subdomain: str | None) -> None:
+    """Refuse a name that is taken before anything is prepared. The unique indexes decide when
+    several ask at once; this only spares the common case the work. Raises AlreadyExists."""
+    if tenants.find_tenant_by_name(admin_db, name):
+        raise AlreadyExists("This name is already taken", incorrect_field="name")
+    if subdomain and tenants.find_tenant_id_by_subdomain(admin_db, subdomain):
+        raise AlreadyExists("This subdomain is already taken", incorrect_field="subdomain")
 
 
 def _may_still_arrive(error: BaseException, cluster: str) -> bool:

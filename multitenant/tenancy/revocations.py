@@ -1,9 +1,10 @@
 """Whether a genuine token was withdrawn."""
 
 from collections.abc import Callable
+from datetime import datetime
 
 from multitenant.errors import TokenRevoked
-from multitenant.repositories.admin.revocations import find_revocations, user_key
+from multitenant.repositories.admin.revocations import find_revocations, tenant_key, user_key
 from multitenant.repositories.model import MongoDatabase, MongoDocument
 from multitenant.security.tokens import Claims
 from multitenant.tenancy.recent_answers import RecentAnswers
@@ -33,10 +34,12 @@ class Revocations:
         token below it needs a revocation that excepts its family, since the process that was to
         write one may have ended before it did."""
         ids = [claims.family, user_key(claims.tenant_id, claims.user_id)]
+        ids.append(tenant_key(claims.tenant_id))
         if claims.type != "refresh":
             ids.append(claims.id)
         if operator := claims.impersonator:
             ids += [operator.family, user_key(operator.tenant_id, operator.user_id)]
+            ids.append(tenant_key(operator.tenant_id))
         found = find_revocations(self._admin_db(), ids)
         if any(_withdraws(record, claims) for record in found):
             raise TokenRevoked()
@@ -51,8 +54,12 @@ class Revocations:
 
 def _withdraws(record: MongoDocument, claims: Claims) -> bool:
     """Whether the record, which is about this token, says that it is void. A record of a user
-    is about the tokens of older versions only."""
+    is about the tokens of older versions only, and so is one of a tenant."""
     for session in (claims, claims.impersonator):
+        if session and record["_id"] == tenant_key(session.tenant_id):
+            issued_until: datetime = record["issuedUntil"]
+            in_time = claims.issued_at <= issued_until.timestamp()
+            return session.version < record["version"] and in_time
         if session and record["_id"] == user_key(session.tenant_id, session.user_id):
             return session.version < record["version"] and session.family != record.get(
                 "exceptFamily"

@@ -45,7 +45,7 @@ logger = logging.getLogger(__name__)
 # For each action the status it leads to, and those it may start from.
 TRANSITIONS: dict[str, tuple[str, frozenset[str]]] = {
     "suspend": ("suspended", frozenset({"active", "maintenance"})),
-    "activate": ("active", frozenset({"suspended"})),
+    "activate": ("active", frozenset({"suspended", "maintenance"})),
     "delete": ("deleted", frozenset({"active", "suspended", "maintenance"})),
     "restore": ("active", frozenset({"deleted"})),
 }
@@ -145,7 +145,7 @@ class TenantLifecycle:
             raise ValidationFailed(errors=[{"field": "confirm", "message": message}])
         admin_db = self._connections.admin_db
 
-        def remove_records() -> MongoDocument:
+        def remove_records() -> tuple[MongoDocument, list[MongoDocument]]:
             take_turn(admin_db, tenant_id)
             if not tenants.delete_tenant(admin_db, tenant_id, status="deleted"):
                 raise Conflict("The tenant was changed meanwhile; look at it again")
@@ -163,15 +163,17 @@ class TenantLifecycle:
                 purged=True,
             )
             actor.record(admin_db, "tenant.purge", tenant_id, name=record["name"])
-            return note
+            return note, provisionings.release_kept(admin_db, tenant_id)
 
-        note = run_transaction(
+        note, kept = run_transaction(
             self._connections.admin_client, remove_records, seconds=self._transaction_seconds
         )
         self._connections.forget(tenant_id)
         drop_orphan(self._connections, self._cipher, tenant_id, note, keep_note=True)
+        gone = [drop_orphan(self._connections, self._cipher, one["_id"], one) for one in kept]
         logger.info("Purged tenant %s", tenant_id)
-        return self._verify_gone(record)
+        verified = self._verify_gone(record)
+        return verified | {"replacedDatabases": all(gone)} if kept else verified
 
     def _verify_gone(self, record: MongoDocument) -> dict[str, bool]:
         """Look for everything that a purged tenant had."""
@@ -267,9 +269,9 @@ class TenantLifecycle:
 def _moments(action: str, now: datetime) -> dict[str, datetime | None]:
     """The times that an action sets or removes."""
     moments: dict[str, dict[str, datetime | None]] = {
-        "suspend": {"suspended_at": now},
-        "activate": {"suspended_at": None},
-        "delete": {"deleted_at": now},
+        "suspend": {"suspended_at": now, "maintenance_until": None},
+        "activate": {"suspended_at": None, "maintenance_until": None},
+        "delete": {"deleted_at": now, "maintenance_until": None},
         "restore": {"deleted_at": None},
     }
     return moments[action]

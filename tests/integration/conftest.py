@@ -1,14 +1,19 @@
-"""Fixtures: a second real replica set: somebody else's, or a cluster of the platform's."""
+"""Fixtures: a second real replica set (somebody else's, or a cluster of the platform's), and the
+command line."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner, Result
 from pymongo import MongoClient
 
+from multitenant.cli import cli
 from multitenant.embedded import EmbeddedServer
 from multitenant.tenancy.actor import Actor
 from tests.conftest import data_directory
+from tests.integration.backups import Multitenant
 from tests.support import World
 
 Client = MongoClient[dict[str, Any]]
@@ -57,3 +62,20 @@ def their_uri(theirs: Client, elsewhere: EmbeddedServer) -> Iterator[str]:
     yield f"mongodb://theirs:their-password@127.0.0.1:{elsewhere._port}/acme?authSource=acme"
     theirs["acme"].command("dropUser", "theirs")
     theirs.drop_database("acme")
+
+
+@pytest.fixture
+def multitenant(
+    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Multitenant:
+    """Run a command, which must end with the exit code, and return what it printed."""
+    monkeypatch.chdir(tmp_path)
+    for name, value in {**environment, "TENANT_STALE_SECONDS": "0.1"}.items():
+        monkeypatch.setenv(name, value)
+
+    def run(*args: object, code: int = 0) -> Result:
+        result = CliRunner().invoke(cli, [str(arg) for arg in args])
+        assert result.exit_code == code, (result.output, result.exception)
+        return result
+
+    return run

@@ -21,8 +21,8 @@ from multitenant.repositories.admin.provisionings import insert_provisioning
 from multitenant.repositories.model import utc_now
 from multitenant.repositories.transactions import run_transaction
 from multitenant.schemas.admin.tenants import NewTenant
+from multitenant.tenancy import provisioning
 from multitenant.tenancy.orphans import drop_orphan, find_orphans
-from multitenant.tenancy.provisioning import Provisioner
 from tests.conftest import MakeWorld
 from tests.support import PASSWORD, CommandRecorder, World, answer, in_thread, refusal
 
@@ -490,18 +490,18 @@ class TestIdempotencyKey:
     ) -> None:
         """The first one commits between the look at the key and the look at the name."""
         operator = world.operator
-        ensure_free = Provisioner._ensure_free
+        ensure_free = provisioning.ensure_free
         first: list[Any] = []
 
-        def commit_first(self: Provisioner, new: NewTenant) -> None:
+        def commit_first(*asked: Any) -> None:
             if not first:
                 first.append(None)
                 first[0] = in_thread(
                     lambda: operator.post("/api/add", ACME, headers=TestIdempotencyKey.HEADERS)
                 )
-            ensure_free(self, new)
+            ensure_free(*asked)
 
-        monkeypatch.setattr(Provisioner, "_ensure_free", commit_first)
+        monkeypatch.setattr(provisioning, "ensure_free", commit_first)
         retry = operator.post("/api/add", ACME, headers=self.HEADERS)
 
         assert retry.status_code == 201

@@ -18,9 +18,10 @@ def _prepared(version: int, **more: Any) -> dict[str, Any]:
     return {"preparedVersion": version, "droppingSince": {"$exists": False}, **more}
 
 
-def insert_provisioning(db: MongoDatabase, tenant_id: ObjectId, **fields: Any) -> MongoDocument:
-    """Note that a database is about to be prepared for the tenant, or to be dropped after it."""
-    return _provisionings(db).insert(id=tenant_id, started_at=utc_now(), **fields)
+def insert_provisioning(db: MongoDatabase, note_id: ObjectId, **fields: Any) -> MongoDocument:
+    """Note that a database is about to be prepared for a tenant, or to be dropped after it. The
+    note's id is the tenant's, unless `tenant_id` says whose it is."""
+    return _provisionings(db).insert(id=note_id, started_at=utc_now(), **fields)
 
 
 def mark_prepared(db: MongoDatabase, tenant_id: ObjectId, *, version: int) -> None:
@@ -79,6 +80,33 @@ def delete_provisioning(db: MongoDatabase, tenant_id: ObjectId) -> None:
 
 
 def list_provisionings(db: MongoDatabase, *, before: datetime) -> list[MongoDocument]:
-    """Return the notes that were made before that time, oldest first."""
-    query = {"startedAt": {"$lt": before}}
+    """Return the notes that were made before that time, oldest first; not of databases that are
+    kept."""
+    query = {"startedAt": {"$lt": before}, "kept": {"$exists": False}}
     return list(_provisionings(db).collection.find(query).sort("startedAt", 1))
+
+
+def touch_provisioning(db: MongoDatabase, note_id: ObjectId) -> None:
+    """Note that the database is still being prepared: its time begins anew."""
+    _provisionings(db).collection.update_one({"_id": note_id}, {"$set": {"startedAt": utc_now()}})
+
+
+def list_kept(
+    db: MongoDatabase, *, tenant_id: ObjectId | None = None, before: datetime | None = None
+) -> list[MongoDocument]:
+    """Return the notes of databases that tenants had (that this tenant had; before that time) and
+    that are kept, the latest first."""
+    query: dict[str, Any] = {"kept": True}
+    if tenant_id is not None:
+        query["tenantId"] = tenant_id
+    if before is not None:
+        query["startedAt"] = {"$lt": before}
+    return list(_provisionings(db).collection.find(query).sort("startedAt", -1))
+
+
+def release_kept(db: MongoDatabase, tenant_id: ObjectId) -> list[MongoDocument]:
+    """Keep no database that this tenant had, and return their notes: they are to be dropped."""
+    kept = list_kept(db, tenant_id=tenant_id)
+    ids = [note["_id"] for note in kept]
+    _provisionings(db).collection.update_many({"_id": {"$in": ids}}, {"$unset": {"kept": ""}})
+    return kept

@@ -29,6 +29,11 @@ def user_key(tenant_id: ObjectId, user_id: ObjectId) -> str:
     return f"{tenant_id}/{user_id}"
 
 
+def tenant_key(tenant_id: ObjectId) -> str:
+    """The `_id` of the revocation of all users of a tenant."""
+    return f"{tenant_id}/"
+
+
 def upsert_user_revocation(
     db: MongoDatabase,
     tenant_id: ObjectId,
@@ -50,8 +55,34 @@ def upsert_user_revocation(
     )
 
 
+def upsert_tenant_revocation(
+    db: MongoDatabase,
+    tenant_id: ObjectId,
+    *,
+    version: int,
+    issued_until: datetime,
+    expires_at: datetime,
+) -> None:
+    """Withdraw the tokens of all the tenant's users of versions below `version` that were issued
+    until that time, and spare none. One record, however many users there are."""
+    collection = Model(db, RevocationDocument).collection
+    collection.update_many(
+        {**_of_tenant(tenant_id), "exceptFamily": {"$exists": True}},
+        {"$unset": {"exceptFamily": ""}},
+    )
+    withdraw = {"version": version, "issuedUntil": issued_until, "expiresAt": expires_at}
+    collection.update_one({"_id": tenant_key(tenant_id)}, {"$max": withdraw}, upsert=True)
+
+
+def newest_revoked_version(db: MongoDatabase, tenant_id: ObjectId) -> int:
+    """Return the highest version below which tokens of any (or all) of the tenant's users are
+    void."""
+    found = Model(db, RevocationDocument).collection.find(_of_tenant(tenant_id), {"version": 1})
+    return max((record.get("version", 0) for record in found), default=0)
+
+
 def find_revocations(db: MongoDatabase, ids: list[str]) -> list[MongoDocument]:
-    """Return the revocations of these tokens, families and users (by their keys)."""
+    """Return the revocations of these tokens, families, users and tenants (by their keys)."""
     return list(Model(db, RevocationDocument).collection.find({"_id": {"$in": ids}}))
 
 

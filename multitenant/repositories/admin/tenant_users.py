@@ -1,5 +1,7 @@
 """Memberships: which email belongs to which tenant."""
 
+from collections.abc import Iterable, Mapping
+
 from bson import ObjectId
 
 from multitenant.repositories.model import Model, MongoDatabase, MongoDocument
@@ -16,14 +18,14 @@ def insert_tenant_user(
 def find_memberships(db: MongoDatabase, email: str) -> dict[ObjectId, ObjectId]:
     """Return the tenants that the (normalised) email belongs to, and the user's id in each."""
     memberships = Model(db, TenantUserDocument).collection.find({"email": email})
-    return {membership["tenantId"]: membership["_id"] for membership in memberships}
+    return {membership["tenantId"]: _user_of(membership) for membership in memberships}
 
 
 def find_user_id(db: MongoDatabase, tenant_id: ObjectId, email: str) -> ObjectId | None:
     """Return the id of the tenant's user of that (normalised) email."""
     query = {"email": email, "tenantId": tenant_id}
-    membership = Model(db, TenantUserDocument).collection.find_one(query, {"_id": 1})
-    return membership["_id"] if membership else None
+    membership = Model(db, TenantUserDocument).collection.find_one(query)
+    return _user_of(membership) if membership else None
 
 
 def count_tenant_users(db: MongoDatabase, tenant_id: ObjectId, *, at_most: int) -> int:
@@ -46,3 +48,44 @@ def delete_tenant_users(db: MongoDatabase, tenant_id: ObjectId) -> None:
 def has_tenant_users(db: MongoDatabase, tenant_id: ObjectId) -> bool:
     """Whether anybody belongs to the tenant."""
     return Model(db, TenantUserDocument).collection.find_one({"tenantId": tenant_id}) is not None
+
+
+def insert_copied_tenant_users(
+    db: MongoDatabase, tenant_id: ObjectId, emails: Mapping[ObjectId, str]
+) -> None:
+    """Record that these users, of whom others may have the ids as well, belong to the tenant."""
+    memberships = [
+        {"id": ObjectId(), "user_id": user_id, "email": email, "tenant_id": tenant_id}
+        for user_id, email in emails.items()
+    ]
+    if memberships:
+        Model(db, TenantUserDocument).insert_all(memberships)
+
+
+def replace_tenant_users(
+    db: MongoDatabase, tenant_id: ObjectId, emails: Mapping[ObjectId, str]
+) -> None:
+    """Make the tenant's memberships those of exactly these users, in a transaction; only what
+    differs is written."""
+    collection = Model(db, TenantUserDocument).collection
+    missing = dict(emails)
+    superfluous = []
+    for membership in collection.find({"tenantId": tenant_id}):
+        user_id = _user_of(membership)
+        if missing.get(user_id) == membership["email"]:
+            del missing[user_id]
+        else:
+            superfluous.append(membership["_id"])
+    for some in _slices(superfluous):
+        collection.delete_many({"_id": {"$in": some}})
+    insert_copied_tenant_users(db, tenant_id, missing)
+
+
+def _user_of(membership: MongoDocument) -> ObjectId:
+    user_id: ObjectId = membership["userId"] if "userId" in membership else membership["_id"]
+    return user_id
+
+
+def _slices(ids: list[ObjectId]) -> Iterable[list[ObjectId]]:
+    """A command takes 16 MB."""
+    return (ids[start : start + 100_000] for start in range(0, len(ids), 100_000))

@@ -102,6 +102,12 @@ def update_tenant(db: MongoDatabase, record: MongoDocument, **changes: Any) -> M
     return _tenants(db).update({"_id": record["_id"], **same}, **changes)
 
 
+def extend_maintenance(db: MongoDatabase, tenant_id: ObjectId, until: datetime) -> None:
+    """Let the tenant's maintenance end by itself at that time, if it is in any."""
+    query = {"_id": tenant_id, "status": "maintenance"}
+    _tenants(db).collection.update_one(query, {"$set": {"maintenanceUntil": until}})
+
+
 def list_schema_versions(db: MongoDatabase) -> dict[int, int]:
     """Return how many tenants, deleted ones included, are recorded at each schema version."""
     grouped = _tenants(db).collection.aggregate(

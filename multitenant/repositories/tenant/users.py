@@ -1,5 +1,6 @@
 """Users in a tenant's database."""
 
+from collections.abc import Iterator
 from typing import Any
 
 from bson import ObjectId
@@ -57,6 +58,27 @@ def find_user_by_email(db: MongoDatabase, email: str) -> MongoDocument | None:
 def list_users(db: MongoDatabase, query: PageQuery) -> Page:
     """Return a page of users, oldest first, password hashes included."""
     return _users(db).find_page({}, query)
+
+
+def iterate_users(db: MongoDatabase) -> Iterator[MongoDocument]:
+    """Go through all users, password hashes included."""
+    yield from _users(db).collection.find()
+
+
+def is_sound(db: MongoDatabase, user: MongoDocument) -> bool:
+    """Whether the user is as the schema says."""
+    return _users(db).fits(user)
+
+
+def set_token_version(db: MongoDatabase, version: int) -> None:
+    """Give all users the same token version."""
+    _users(db).collection.update_many({}, {"$set": {"tokenVersion": version}})
+
+
+def void_invitations(db: MongoDatabase, user_ids: list[ObjectId]) -> None:
+    """End the open invitations of these users."""
+    query = {"_id": {"$in": user_ids}}
+    _users(db).collection.update_many(query, {"$unset": {"invitationId": ""}})
 
 
 def has_other_owner(db: MongoDatabase, user_id: ObjectId) -> bool:

@@ -18,6 +18,10 @@ class ProvisioningDocument(Document):  # type: ignore[misc]  # MongoEngine has n
     it comes back, with `purged`, in the one that removes the tenant. `droppingSince` claims the
     database for dropping; with `preparedVersion` it waits, ready, for a tenant. `_id` is that of
     the tenant.
+
+    A tenant that exists may get another database (it is restored, say). The note of that has an
+    `_id` of its own, and `tenantId`; and so, with `kept`, has the note of the one it had before,
+    which is kept for a while.
     """
 
     meta = {"collection": "provisionings", "auto_create_index": False, "indexes": ["started_at"]}
@@ -26,8 +30,10 @@ class ProvisioningDocument(Document):  # type: ignore[misc]  # MongoEngine has n
     db_name = StringField(db_field="dbName", required=True, max_length=63)
     cluster = StringField(required=True)
     db_uri = DictField(db_field="dbUri", default=None)
+    tenant_id = ObjectIdField(db_field="tenantId")
     has_users = BooleanField(db_field="hasUsers", required=True, default=False)
     started_at = DateTimeField(db_field="startedAt", required=True)
     purged = BooleanField(required=True, default=False)
+    kept = BooleanField(default=None)
     prepared_version = IntField(db_field="preparedVersion")
     dropping_since = DateTimeField(db_field="droppingSince")

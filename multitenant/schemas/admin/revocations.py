@@ -4,11 +4,12 @@ from mongoengine import BooleanField, DateTimeField, Document, IntField, StringF
 
 
 class RevocationDocument(Document):  # type: ignore[misc]  # MongoEngine has no type hints
-    """`_id` is a token id, a token family, or `<tenant id>/<user id>`.
+    """`_id` is a token id, a token family, `<tenant id>/<user id>`, or `<tenant id>/`.
 
     `used` marks a refresh token that was exchanged for the next pair. For a user, `version`
-    withdraws every token whose `ver` claim is lower, but those of `exceptFamily`. MongoDB removes
-    the record when the last such token has expired.
+    withdraws every token whose `ver` claim is lower, but those of `exceptFamily`; for all users of
+    a tenant, those that were issued until `issuedUntil`: users who come later begin at 0. MongoDB
+    removes the record when the last such token has expired.
     """
 
     meta = {
@@ -21,4 +22,5 @@ class RevocationDocument(Document):  # type: ignore[misc]  # MongoEngine has no 
     used = BooleanField()
     version = IntField()
     except_family = StringField(db_field="exceptFamily")
+    issued_until = DateTimeField(db_field="issuedUntil")
     expires_at = DateTimeField(db_field="expiresAt", required=True)

@@ -76,6 +76,8 @@ class TenantDocument(Document):  # type: ignore[misc]  # MongoEngine has no type
     schema_version = IntField(db_field="schemaVersion", required=True)
     created_at = DateTimeField(db_field="createdAt", required=True)
     updated_at = DateTimeField(db_field="updatedAt", required=True)
+    # Maintenance ends by itself then: whoever set it may have been killed. Without it, it does not.
+    maintenance_until = DateTimeField(db_field="maintenanceUntil")
     suspended_at = DateTimeField(db_field="suspendedAt")
     deleted_at = DateTimeField(db_field="deletedAt")
 
@@ -188,6 +190,17 @@ class NewTenant(Payload):
         if value is not None and info.data.get("db_uri") is not None:
             raise ValueError("must be left out with dbUri, which says where the tenant lives")
         return value
+
+
+class TenantCopy(Payload):
+    """A new tenant with another one's data. What is left out is as it is there."""
+
+    name: TenantName
+    subdomain: Subdomain | None = None
+    isolation: Isolation | None = None
+    db_uri: DbUri | None = None
+    modules: Modules | None = None
+    user_limit: UserLimit | None = None
 
 
 class TenantChanges(Changes):
