@@ -33,13 +33,10 @@ def main() -> None:
     """Run the command; an expected failure is one message on standard error and exit code 1."""
     try:
         cli()
-    except (
-        ConfigurationError,
-        EmbeddedServerError,
-        DecryptionFailed,
-        DomainError,
-        OSError,
-    ) as error:
+    except DomainError as error:
+        wrong = [f"\n  {one['field']}: {one['message']}" for one in error.errors or []]
+        _fail(error.message + "".join(wrong))
+    except (ConfigurationError, EmbeddedServerError, DecryptionFailed, OSError) as error:
         _fail(str(error))
     except PyMongoError as error:
         _fail(f"MongoDB (ADMIN_DB_URI) does not do what it should: {error}")

@@ -46,11 +46,28 @@ def running_database(*, join: bool = True) -> Iterator[Settings]:
 @contextmanager
 def opened_platform(settings: Settings) -> Iterator[Platform]:
     """Yield a platform for a command's own use, and close its clients."""
-    platform = platform_of(create_app(settings))
+    app = create_app(settings)
+    platform = platform_of(app)
     try:
-        yield platform
+        with app.app_context():  # tokens are signed in one
+            yield platform
     finally:
         platform.close(timeout=0)
+
+
+@contextmanager
+def ended_in_order() -> Iterator[None]:
+    """Within the block, what ends a process by a signal ends the block first, as exit() does."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        sys.exit(128 + number)
+
+    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _exit(number: int, frame: FrameType | None) -> None:

@@ -1,15 +1,19 @@
 """Fixtures: a second real replica set, which is somebody else's."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner, Result
 from pymongo import MongoClient
 
+from multitenant.cli import cli
 from multitenant.embedded import EmbeddedServer
 from tests.conftest import data_directory
 
 Client = MongoClient[dict[str, Any]]
+Command = Callable[..., Result]
 
 
 @pytest.fixture(scope="session")
@@ -38,3 +42,14 @@ def their_uri(theirs: Client, elsewhere: EmbeddedServer) -> Iterator[str]:
     yield f"mongodb://theirs:their-password@127.0.0.1:{elsewhere._port}/acme?authSource=acme"
     theirs["acme"].command("dropUser", "theirs")
     theirs.drop_database("acme")
+
+
+@pytest.fixture
+def multitenant(
+    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Command:
+    """The command, on the platform of the test: `multitenant("tenants", "list", input="…")`."""
+    monkeypatch.chdir(tmp_path)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    return lambda *arguments, **options: CliRunner().invoke(cli, arguments, **options)
