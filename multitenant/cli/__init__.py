@@ -6,6 +6,7 @@ from typing import NoReturn
 import click
 from pymongo.errors import PyMongoError
 
+from multitenant.cli.doctor import doctor
 from multitenant.cli.init import init
 from multitenant.cli.keys import keys
 from multitenant.cli.migrations import migrations
@@ -25,7 +26,7 @@ def cli() -> None:
     """
 
 
-for command in (run, init, tenants, migrations, keys, openapi):
+for command in (run, init, doctor, tenants, migrations, keys, openapi):
     cli.add_command(command)
 
 

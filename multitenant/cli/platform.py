@@ -2,7 +2,7 @@
 
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
@@ -15,6 +15,7 @@ from multitenant.embedded import EmbeddedServer
 from multitenant.errors import ConfigurationError
 from multitenant.extensions import Platform, platform_of
 from multitenant.instance import read_or_create
+from multitenant.tenancy.clients import Listener
 from multitenant.tenancy.initialisation import initialise, make_up_password
 
 PASSWORD_FILE = "operator-password"  # noqa: S105  # a file name
@@ -44,9 +45,11 @@ def running_database(*, join: bool = True) -> Iterator[Settings]:
 
 
 @contextmanager
-def opened_platform(settings: Settings) -> Iterator[Platform]:
+def opened_platform(
+    settings: Settings, *, listeners: Sequence[Listener] = ()
+) -> Iterator[Platform]:
     """Yield a platform for a command's own use, and close its clients."""
-    app = create_app(settings)
+    app = create_app(settings, listeners=listeners)
     platform = platform_of(app)
     try:
         with app.app_context():  # tokens are signed in one

@@ -5,4 +5,5 @@ Source: https://github.com/mongodb/mongo/blob/master/src/mongo/base/error_codes.
 
 UNAUTHORIZED = 13
 AUTHENTICATION_FAILED = 18
+COMMAND_NOT_FOUND = 59
 DATABASE_DROP_PENDING = 215

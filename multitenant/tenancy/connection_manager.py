@@ -69,6 +69,10 @@ class ConnectionManager:
         """The cluster's own client, which may write to every tenant database there."""
         return self._clusters.client(cluster)
 
+    def cluster_names(self) -> list[str]:
+        """The clusters that tenants may live on."""
+        return list(self._clusters.uris)
+
     @contextmanager
     def operator_client(self, cluster: str, uri: str | None) -> Iterator[Client]:
         """Yield a client with all the rights that the platform has where a tenant lives: its

@@ -11,7 +11,7 @@ from datetime import timedelta
 from bson import ObjectId
 from pymongo.errors import OperationFailure
 
-from multitenant.repositories.admin import provisionings
+from multitenant.repositories.admin import provisionings, tenants
 from multitenant.repositories.error_codes import UNAUTHORIZED
 from multitenant.repositories.model import MongoDatabase, MongoDocument, utc_now
 from multitenant.security.field_encryption import FieldCipher
@@ -38,6 +38,13 @@ def find_orphans(
     waiting = provisionings.list_prepared(admin_db, version=TENANT_VERSION)[:keep_prepared]
     notes = provisionings.list_provisionings(admin_db, before=before)
     return [note for note in notes if note["_id"] not in waiting]
+
+
+def known_databases(admin_db: MongoDatabase, cluster: str) -> set[str]:
+    """Return the names of all databases that the platform knows to be its own on this cluster:
+    tenants', and those that are noted."""
+    noted = provisionings.list_db_names(admin_db, cluster)  # first: a note becomes a tenant
+    return noted | tenants.list_db_names(admin_db, cluster).keys()
 
 
 def drop_orphan(

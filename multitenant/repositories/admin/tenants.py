@@ -62,6 +62,22 @@ def find_tenants_by_db_names(
     return list(_tenants(db).collection.find(query))
 
 
+def list_db_names(db: MongoDatabase, cluster: str) -> dict[str, str]:
+    """Return the names of the databases that tenants have on this cluster, and whose each is."""
+    found = _tenants(db).collection.find({"cluster": cluster}, {"dbName": 1, "name": 1})
+    return {tenant["dbName"]: tenant["name"] for tenant in found}
+
+
+def count_tenants(db: MongoDatabase, cluster: str) -> int:
+    """Return how many tenants live on this cluster, deleted ones included."""
+    return _tenants(db).collection.count_documents({"cluster": cluster})
+
+
+def sample_tenants(db: MongoDatabase, size: int) -> list[MongoDocument]:
+    """Return so many tenants, picked at random."""
+    return list(_tenants(db).collection.aggregate([{"$sample": {"size": size}}]))
+
+
 def list_tenants(db: MongoDatabase, query: TenantQuery) -> Page:
     """Return a page of tenants, oldest first."""
     wanted: dict[str, Any] = {}
