@@ -127,7 +127,7 @@ def standalone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, 
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     with data_directory(tmp_path_factory) as directory:
-        options = "--bind_ip 127.0.0.1 --nounixsocket --wiredTigerCacheSizeGB 0.3".split()
+        options = ["--bind_ip", "127.0.0.1", "--nounixsocket", "--wiredTigerCacheSizeGB", "0.3"]
         command = (str(find_mongod()), "--dbpath", str(directory), "--port", str(port), *options)
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
         try:
