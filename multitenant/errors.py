@@ -188,5 +188,10 @@ class DecryptionFailed(Exception):
     and is for operators, not for callers."""
 
 
+class BackupError(Exception):
+    """Raised when a backup or a copy of a tenant cannot be made, or what should be one is damaged;
+    the message names what is wrong, and is for operators."""
+
+
 class ConfigurationError(Exception):
     """Raised at start when settings are wrong; the message names each and how to mend it."""

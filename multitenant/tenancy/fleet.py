@@ -7,24 +7,19 @@ mend: the next one goes on with what is left.
 """
 
 import logging
-import threading
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, as_completed, wait
 from contextlib import contextmanager
 from contextvars import copy_context
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Self
-from uuid import uuid4
 
 import pymongo
 from bson import ObjectId
 from pymongo.errors import PyMongoError
 
-from multitenant.errors import Conflict, DecryptionFailed, DomainError
+from multitenant.errors import DecryptionFailed, DomainError
 from multitenant.repositories.admin import tenants
-from multitenant.repositories.admin.locks import acquire_lock, keep_locks, release_lock
 from multitenant.repositories.indexes import IndexDrift, find_drift, repair_drift
 from multitenant.repositories.model import MongoDatabase, MongoDocument
 from multitenant.schemas.tenant import DOCUMENTS
@@ -33,13 +28,10 @@ from multitenant.tenancy.connection_manager import ConnectionManager
 from multitenant.tenancy.external import decrypt_uri
 from multitenant.tenancy.isolation import widened_scope
 from multitenant.tenancy.migrations import TENANT_MIGRATIONS, migrate, newest_applied, roll_back
+from multitenant.tenancy.tenant_locks import TenantLocks
 
 logger = logging.getLogger(__name__)
 
-LOCK_LASTS = timedelta(minutes=1)
-LOCK_WAIT_SECONDS = 90.0
-"""Longer than the lock of a process that was killed."""
-LOCK_POLL_SECONDS = 0.2
 MAX_SECONDS = 24 * 3600.0
 """For one database: an index of a large collection takes longer than any request may."""
 
@@ -74,17 +66,14 @@ class Fleet:
         self._connections = connections
         self._cipher = cipher
         self._parallel = parallel
-        self._holder = uuid4().hex
-        self._ended = threading.Event()
-        self._keeper = threading.Thread(target=self._keep_locks, name="locks", daemon=True)
+        self._locks = TenantLocks(lambda: connections.admin_db)
 
     def __enter__(self) -> Self:
-        self._keeper.start()
+        self._locks.__enter__()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._ended.set()
-        self._keeper.join()
+        self._locks.__exit__()
 
     def migrate(
         self, records: Iterable[MongoDocument], go_on: Callable[[], bool] = lambda: True
@@ -142,7 +131,7 @@ class Fleet:
         before = after = error = result = None
         admin_db, tenant_id = self._connections.admin_db, record["_id"]
         try:
-            with self._locked(tenant_id):
+            with self._locks.locked(tenant_id):
                 # As it is now: it may have been purged since, and must not come to be again.
                 current = tenants.find_tenant(admin_db, tenant_id)
                 if current is None:
@@ -170,24 +159,3 @@ class Fleet:
             widened_scope(record["dbName"]),
         ):
             yield client[record["dbName"]]
-
-    @contextmanager
-    def _locked(self, tenant_id: ObjectId) -> Iterator[None]:
-        admin_db, name = self._connections.admin_db, f"migrations {tenant_id}"
-        deadline = time.monotonic() + LOCK_WAIT_SECONDS
-        while not acquire_lock(admin_db, name, holder=self._holder, lasts=LOCK_LASTS):
-            if time.monotonic() > deadline:
-                raise Conflict("Another process has been at work on it for long; try again")
-            time.sleep(LOCK_POLL_SECONDS)
-        try:
-            yield
-        finally:
-            release_lock(admin_db, name, holder=self._holder)
-
-    def _keep_locks(self) -> None:
-        """A migration may take longer than a lock lasts."""
-        while not self._ended.wait(LOCK_LASTS.total_seconds() / 4):
-            try:
-                keep_locks(self._connections.admin_db, holder=self._holder, lasts=LOCK_LASTS)
-            except (PyMongoError, DomainError) as error:
-                logger.warning("The locks were not renewed: %s", type(error).__name__)

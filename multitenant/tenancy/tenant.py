@@ -1,12 +1,13 @@
 """A tenant, as the request path knows it."""
 
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Self
 
 from bson import ObjectId
 
 from multitenant.errors import ModuleDisabled, TenantMaintenance, TenantSuspended, TokenRevoked
-from multitenant.repositories.model import MongoDocument
+from multitenant.repositories.model import MongoDocument, utc_now
 from multitenant.security.field_encryption import EncryptedField
 
 MAINTENANCE_RETRY_SECONDS = 5
@@ -27,6 +28,8 @@ class Tenant:
     system: bool
     modules: frozenset[str] | None = None
     """The modules it has bought; None stands for all."""
+    maintenance_until: datetime | None = None
+    """When its maintenance ends by itself, if it does."""
     db_uri: EncryptedField | None = field(default=None, repr=False)
     credentials: EncryptedField | None = field(default=None, repr=False)
 
@@ -44,6 +47,7 @@ class Tenant:
             status=record["status"],
             system=record["system"],
             modules=frozenset(record["modules"]) if "modules" in record else None,
+            maintenance_until=record.get("maintenanceUntil"),
             db_uri=record.get("dbUri"),
             credentials=record.get("credentials"),
         )
@@ -59,6 +63,8 @@ class Tenant:
         if self.status == "active":
             return
         if self.status == "maintenance":
+            if self.maintenance_until and self.maintenance_until < utc_now():
+                return
             raise TenantMaintenance(retry_after=MAINTENANCE_RETRY_SECONDS)
         if self.status == "deleted":
             raise TokenRevoked("The tenant of this token no longer exists")

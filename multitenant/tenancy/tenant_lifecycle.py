@@ -45,7 +45,7 @@ logger = logging.getLogger(__name__)
 # For each action the status it leads to, and those it may start from.
 TRANSITIONS: dict[str, tuple[str, frozenset[str]]] = {
     "suspend": ("suspended", frozenset({"active", "maintenance"})),
-    "activate": ("active", frozenset({"suspended"})),
+    "activate": ("active", frozenset({"suspended", "maintenance"})),
     "delete": ("deleted", frozenset({"active", "suspended", "maintenance"})),
     "restore": ("active", frozenset({"deleted"})),
 }
@@ -267,9 +267,9 @@ class TenantLifecycle:
 def _moments(action: str, now: datetime) -> dict[str, datetime | None]:
     """The times that an action sets or removes."""
     moments: dict[str, dict[str, datetime | None]] = {
-        "suspend": {"suspended_at": now},
-        "activate": {"suspended_at": None},
-        "delete": {"deleted_at": now},
+        "suspend": {"suspended_at": now, "maintenance_until": None},
+        "activate": {"suspended_at": None, "maintenance_until": None},
+        "delete": {"deleted_at": now, "maintenance_until": None},
         "restore": {"deleted_at": None},
     }
     return moments[action]

@@ -253,9 +253,8 @@ class UserAdministration:
 
 
 def _ensure_room(admin_db: MongoDatabase, tenant_id: ObjectId) -> None:
-    """Return if the tenant may have one more user; whoever changes the limit takes this turn, too.
-    Raises UserLimitReached."""
-    take_turn(admin_db, tenant_id)
+    """Return if the tenant may have one more user; whoever changes the limit takes the turn that
+    write_both() takes. Raises UserLimitReached."""
     record = tenants.find_tenant(admin_db, tenant_id)
     if record is None:
         raise TokenRevoked("The tenant of this token no longer exists")

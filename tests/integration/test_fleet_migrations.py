@@ -17,8 +17,9 @@ from click.testing import CliRunner, Result
 from multitenant.cli import cli
 from multitenant.repositories.admin.locks import acquire_lock, keep_locks
 from multitenant.repositories.model import MongoDatabase
-from multitenant.tenancy.fleet import LOCK_LASTS, Fleet
+from multitenant.tenancy.fleet import Fleet
 from multitenant.tenancy.migrations import TENANT_MIGRATIONS, Migration
+from multitenant.tenancy.tenant_locks import LOCK_LASTS
 from tests.support import World, answer
 
 # By name, for in its package the command itself has this name.
@@ -350,7 +351,7 @@ def test_a_run_that_is_killed_anywhere_is_gone_on_with(
     world: World, colours: Colours, multitenant: Multitenant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Killed before and after what it does to each database."""
-    monkeypatch.setattr("multitenant.tenancy.fleet.LOCK_LASTS", LOCK_LASTS / 600)
+    monkeypatch.setattr("multitenant.tenancy.tenant_locks.LOCK_LASTS", LOCK_LASTS / 600)
     add(world, "Acme", "Globex")
     kills = 0
     for step in (1, 2, 3):

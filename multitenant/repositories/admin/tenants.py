@@ -92,8 +92,15 @@ def list_tenants(db: MongoDatabase, query: TenantQuery) -> Page:
 def update_tenant(db: MongoDatabase, record: MongoDocument, **changes: Any) -> MongoDocument | None:
     """Change fields of a tenant (None removes one), if what decides about the change is still as
     `record` says; return the new record, None otherwise."""
-    same = {name: record.get(name) for name in ("status", "isolation", "credentials", "dbUri")}
+    decisive = ("status", "isolation", "credentials", "dbUri", "dbName", "cluster")
+    same = {name: record.get(name) for name in decisive}
     return _tenants(db).update({"_id": record["_id"], **same}, **changes)
+
+
+def extend_maintenance(db: MongoDatabase, tenant_id: ObjectId, until: datetime) -> None:
+    """Let the tenant's maintenance end by itself at that time, if it is in any."""
+    query = {"_id": tenant_id, "status": "maintenance"}
+    _tenants(db).collection.update_one(query, {"$set": {"maintenanceUntil": until}})
 
 
 def list_schema_versions(db: MongoDatabase) -> dict[int, int]:

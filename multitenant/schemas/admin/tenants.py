@@ -75,6 +75,8 @@ class TenantDocument(Document):  # type: ignore[misc]  # MongoEngine has no type
     schema_version = IntField(db_field="schemaVersion", required=True)
     created_at = DateTimeField(db_field="createdAt", required=True)
     updated_at = DateTimeField(db_field="updatedAt", required=True)
+    # Maintenance ends by itself then: whoever set it may have been killed. Without it, it does not.
+    maintenance_until = DateTimeField(db_field="maintenanceUntil")
     suspended_at = DateTimeField(db_field="suspendedAt")
     deleted_at = DateTimeField(db_field="deletedAt")
 
