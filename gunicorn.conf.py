@@ -1,6 +1,16 @@
-"""gunicorn's configuration; `multitenant/gunicorn_config.py` says what and why.
+"""gunicorn's configuration; `multitenant/serving/gunicorn_config.py` says what and why.
 
-Whatever is assigned below the import wins.
+Whatever is assigned below the last import wins.
 """
 
-from multitenant.gunicorn_config import *  # noqa: F403  # gunicorn reads the names of this module
+import os
+
+from dotenv import dotenv_values
+
+if (os.environ.get("WORKER_CLASS") or dotenv_values(".env").get("WORKER_CLASS")) != "gthread":
+    from gevent import monkey
+
+    # Before anything imports ssl or PyMongo. The master forks and waits as gunicorn knows it.
+    monkey.patch_all(os=False, signal=False, subprocess=False)
+
+from multitenant.serving.gunicorn_config import *  # noqa: F403  # gunicorn reads the names

@@ -231,7 +231,7 @@ def _install_peers(chosen: list[str]) -> None:
 
 def main() -> None:
     """Run what is asked for."""
-    names = list(sides(1))
+    names = list(sides("gevent", 1))
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
         description=__doc__,
@@ -248,13 +248,14 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=8, help="of each run")
     parser.add_argument("--connections", type=int, default=64, help="kept alive by the clients")
-    parser.add_argument("--threads", type=int, default=8, help="of gunicorn")
+    parser.add_argument("--worker-class", choices=["gevent", "gthread"], default="gevent")
+    parser.add_argument("--threads", type=int, default=4, help="of gthread")
     parser.add_argument("--bcrypt-rounds", type=int, default=10)
     parser.add_argument("--skewed", action="store_true", help="the n-th tenant 1/n as often")
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results")
     options = parser.parse_args()
     _install_peers(options.sides)
-    available = sides(options.threads)
+    available = sides(options.worker_class, options.threads)
     parameters = {  # mongod has thousands of files otherwise, and a limit to them
         "wiredTigerFileHandleCloseIdleTime": "2",
         "wiredTigerFileHandleCloseScanInterval": "1",

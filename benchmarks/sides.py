@@ -33,25 +33,23 @@ class Side:
     """Whether it has logins, and can add tenants."""
 
 
-def sides(threads: int) -> dict[str, Side]:
-    """All of them, one process each."""
-    gunicorn = (sys.executable, "-m", "gunicorn", "--log-level", "warning")
+def sides(worker_class: str, threads: int) -> dict[str, Side]:
+    """All of them, one process each; both Flask applications on the same kind of worker."""
+    gunicorn = (sys.executable, "-m", "gunicorn")
+    worker = {"WORKER_CLASS": worker_class, "WORKERS": "1", "THREADS": str(threads)}
     every = [
         Side(
             "ours",
             "this application",
-            (*gunicorn[:3], "-c", str(ROOT / "gunicorn.conf.py"), "wsgi:app"),
-            environment={"WORKERS": "1", "THREADS": str(threads)},
+            (*gunicorn, "-c", str(ROOT / "gunicorn.conf.py"), "wsgi:app"),
+            environment=worker,
         ),
         Side(
             "floor",
             "bare Flask, one tenant",
-            (
-                *gunicorn,
-                *("-w", "1", "--threads", str(threads), "-k", "gthread", "floor:app"),
-                *("-c", "/dev/null", "--worker-connections", "1000", "--keep-alive", "5"),
-            ),
+            (*gunicorn, "--threads", str(threads), "floor:app"),
             PEERS / "flask-floor",
+            environment=worker,
             one_tenant=True,
             writes_accounts=False,
         ),

@@ -113,6 +113,7 @@ class Settings(BaseModel):
     host: str = Field("127.0.0.1", min_length=1)
     port: int = Field(5000, ge=1, le=65535)
     workers: int = Field(2, ge=1, le=256)
+    worker_class: Literal["gevent", "gthread"] = "gevent"
     threads: int = Field(16, ge=1, le=256)
     graceful_timeout: int = Field(30, ge=1, le=3600)
     instance_path: Path = Path("instance")
@@ -123,7 +124,7 @@ class Settings(BaseModel):
         str, Field(pattern=r"^[A-Za-z0-9_-]{1,38}$"), AfterValidator(_not_reserved)
     ] = "multitenant_admin"
     tenant_db_prefix: str = Field("tenant_", pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,37}$")
-    max_pool_size: int = Field(24, ge=1, le=1000)
+    max_pool_size: int = Field(32, ge=1, le=1000)
     connection_budget: int = Field(250, ge=1, le=100_000)
     operation_timeout_ms: int = Field(10_000, ge=100, le=600_000)
     tenant_cache_size: int = Field(5000, ge=1, le=1_000_000)
@@ -166,16 +167,22 @@ class Settings(BaseModel):
         return self.multitenant_env == "production"
 
     @property
+    def requests_at_work(self) -> int:
+        """How many requests of a worker get on at the same time: those that have a thread; under
+        gevent, where all have one, those that can have a connection to the database."""
+        return self.max_pool_size if self.worker_class == "gevent" else self.threads
+
+    @property
     def max_waiting_hashes(self) -> int:
-        """How many requests of a worker may hash or wait to hash: a quarter of its threads
-        always stays free for everything else."""
-        return max(1, self.threads * 3 // 4)
+        """How many requests of a worker may hash or wait to hash: there is always room for
+        everything else."""
+        return max(1, self.requests_at_work * 3 // 4)
 
     @property
     def max_requests_of_a_tenant(self) -> int:
-        """How many requests of one tenant a worker serves at a time: half of its threads, unless
+        """How many requests of one tenant a worker serves at a time: half of what it can, unless
         TENANT_MAX_CONCURRENCY says otherwise."""
-        return self.tenant_max_concurrency or max(1, self.threads // 2)
+        return self.tenant_max_concurrency or max(1, self.requests_at_work // 2)
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:

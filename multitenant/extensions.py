@@ -8,6 +8,7 @@ from multitenant.config import Settings
 from multitenant.security.field_encryption import FieldCipher
 from multitenant.security.passwords import PasswordHasher
 from multitenant.security.tokens import Tokens
+from multitenant.serving.native_threads import in_native_thread
 from multitenant.tenancy.authentication import Authenticator
 from multitenant.tenancy.clients import ClientFactory
 from multitenant.tenancy.connection_manager import ConnectionManager
@@ -92,6 +93,7 @@ def build_platform(
         rounds=settings.bcrypt_rounds,
         parallel=settings.password_hash_concurrency,
         waiting=settings.max_waiting_hashes,
+        run=in_native_thread,
     )
     concurrency = TenantConcurrency(settings.max_requests_of_a_tenant)
     revocations = Revocations(

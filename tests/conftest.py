@@ -134,6 +134,7 @@ def own_environment(
         "BASE_DOMAIN": "localhost",
         "OPERATOR_EMAIL": OPERATOR_EMAIL,
         "OPERATOR_PASSWORD": OPERATOR_PASSWORD,
+        "WORKER_CLASS": "gthread",
         "THREADS": "128",
         "TENANT_MAX_CONCURRENCY": "128",
         "PROVISIONING_POOL_SIZE": "0",

@@ -2,6 +2,7 @@
 
 import os
 import socket
+import sys
 import threading
 from typing import Any
 
@@ -11,6 +12,10 @@ from gunicorn.app.base import Application
 from multitenant.cli.platform import running_database, set_up
 from multitenant.config import Settings, load_settings
 from multitenant.errors import ConfigurationError
+from multitenant.serving.native_threads import under_gevent
+
+PATCHED = ("-m", "gevent.monkey", "--no-os", "--no-signal", "--no-subprocess", "--module")
+"""What runs a module with gevent's patches, but for those that gunicorn's master must not have."""
 
 
 class Server(Application):  # type: ignore[misc]  # gunicorn has no type hints
@@ -21,7 +26,7 @@ class Server(Application):  # type: ignore[misc]  # gunicorn has no type hints
 
     def load_config(self) -> None:
         """Read this package's configuration."""
-        self.load_config_from_module_name_or_filename("python:multitenant.gunicorn_config")
+        self.load_config_from_module_name_or_filename("python:multitenant.serving.gunicorn_config")
 
     def load(self) -> Any:
         """Build the application; runs in each worker."""
@@ -43,7 +48,13 @@ def run() -> None:
       multitenant run
       PORT=8000 WORKERS=4 multitenant run
     """  # noqa: D301  # click wants a real backspace here
-    _ensure_port_is_free(load_settings())
+    settings = load_settings()
+    if settings.worker_class == "gevent" and not under_gevent():
+        # Once more from the start: whatever is imported before the patches keeps what it found.
+        os.execv(  # noqa: S606  # this very command
+            sys.executable, [sys.executable, *PATCHED, "multitenant", "run"]
+        )
+    _ensure_port_is_free(settings)
     with running_database(join=False) as settings:
         set_up(settings)
         os.environ["ADMIN_DB_URI"] = settings.admin_db_uri.get_secret_value()

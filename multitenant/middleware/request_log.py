@@ -2,8 +2,8 @@
 
 import logging
 import re
+import secrets
 import time
-from uuid import uuid4
 
 from flask import Flask, Response, g, request
 
@@ -21,7 +21,7 @@ def init_app(app: Flask) -> None:
     @app.before_request
     def begin() -> None:
         sent = request.headers.get(REQUEST_ID_HEADER, "")
-        g.request_id = sent if SANE_REQUEST_ID.fullmatch(sent) else uuid4().hex
+        g.request_id = sent if SANE_REQUEST_ID.fullmatch(sent) else secrets.token_hex(16)
         g.started = time.perf_counter()
         set_log_context(requestId=g.request_id)
 

@@ -76,13 +76,12 @@ class Watcher:
 
     def vouches_for(self, moment: float) -> bool:
         """Whether no change since `moment` (of time.monotonic()) can have been missed."""
-        self.ensure_running()
+        heard = time.monotonic() - self._heard_at <= self._stale_seconds
+        if not heard or self._process != os.getpid():
+            self.ensure_running()
+            return False
         covered_since = self._covered_since
-        return (
-            covered_since is not None
-            and moment >= covered_since
-            and time.monotonic() - self._heard_at <= self._stale_seconds
-        )
+        return covered_since is not None and moment >= covered_since
 
     def ensure_running(self) -> None:
         """Start the thread, if this process has not done so."""

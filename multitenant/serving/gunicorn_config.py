@@ -5,21 +5,33 @@ Clients are opened by the first request that needs them, so always after the for
 """
 
 import signal
+import sys
 import threading
 from pathlib import Path
 from typing import Any
 
 from multitenant.config import load_settings
+from multitenant.errors import ConfigurationError
 from multitenant.lifecycle import shut_down
 from multitenant.logs import logging_config
+from multitenant.serving.native_threads import under_gevent
 
 _settings = load_settings()
+if under_gevent() != (_settings.worker_class == "gevent"):
+    raise ConfigurationError(
+        "WORKER_CLASS: gevent must patch Python before anything else is imported, and only for"
+        " gevent. Start with `multitenant run`, or with `gunicorn -c gunicorn.conf.py`, which do,"
+        " or set WORKER_CLASS=gthread."
+    )
 
 bind = f"{_settings.host}:{_settings.port}"
 workers = _settings.workers
 threads = _settings.threads
-worker_class = "multitenant.gunicorn_worker.ThreadWorker"
-# Sockets of a worker: requests being served, kept alive, or waiting for a thread.
+worker_class = {
+    "gevent": "multitenant.serving.gevent_worker.GeventWorker",
+    "gthread": "multitenant.serving.thread_worker.ThreadWorker",
+}[_settings.worker_class]
+# Sockets of a worker: requests being served, kept alive, or waiting for their turn.
 worker_connections = 1000
 keepalive = 5
 # The longest that gunicorn reads; it answers 414 itself.
@@ -38,6 +50,7 @@ control_socket_disable = True
 # A heartbeat file on disk may block a worker for as long as the disk does.
 _memory = "/dev/shm"  # noqa: S108  # gunicorn makes a file of its own there, safely
 worker_tmp_dir = _memory if Path(_memory).is_dir() else None
+logger_class = "multitenant.serving.server_log.ServerLog"
 logconfig_dict = logging_config(_settings)
 
 
@@ -45,6 +58,13 @@ def pre_fork(server: Any, worker: Any) -> None:
     """Say so when a MongoClient lives in the master: its sockets and locks must not be forked."""
     if any(thread.name.startswith("pymongo_") for thread in threading.enumerate()):
         server.log.critical("A MongoClient is open before the fork; open it in the worker")
+
+
+def post_fork(server: Any, worker: Any) -> None:
+    """End at once when told to before there is anything to end. Until a worker has handlers of
+    its own it has the master's, which would note the signal for a master, and lose it."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT):
+        signal.signal(number, lambda *_: sys.exit(0))
 
 
 def post_worker_init(worker: Any) -> None:

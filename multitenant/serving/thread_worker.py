@@ -22,13 +22,11 @@ from gunicorn.workers.base import Worker
 from gunicorn.workers.gthread import TConn
 from gunicorn.workers.gthread import ThreadWorker as GunicornThreadWorker
 
-READ_SECONDS = 10.0
-LINGER_SECONDS = 2.0
-MAX_DRAINED_BYTES = 65536
+from multitenant.serving.limits import LINGER_SECONDS, MAX_DRAINED_BYTES, READ_SECONDS
 
 
 class ThreadWorker(GunicornThreadWorker):  # type: ignore[misc]  # gunicorn has no type hints
-    """The worker class of `gunicorn.conf.py`."""
+    """The worker class for `WORKER_CLASS=gthread`."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

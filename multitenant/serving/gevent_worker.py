@@ -1,0 +1,90 @@
+"""gunicorn's gevent worker, bounded in what a client can hold, and patient where it hangs up.
+
+Each connection has a greenlet, so a slow client costs little, but there are only so many places
+(`worker_connections`), and gunicorn limits neither how long a body may take to arrive nor how long
+an answer may take to be fetched. Here both are limited. So is the wait for the client to end its
+side of the connection after the answer: without one, input that nobody read would cut it off.
+"""
+
+import contextlib
+import socket
+import warnings
+from typing import Any
+
+import gevent
+from gevent.monkey import MonkeyPatchWarning
+from gunicorn.workers.ggevent import GeventWorker as GunicornGeventWorker
+
+from multitenant.serving.limits import (
+    LINGER_SECONDS,
+    MAX_DRAINED_BYTES,
+    READ_SECONDS,
+    WRITE_SECONDS,
+)
+
+
+class GeventWorker(GunicornGeventWorker):  # type: ignore[misc]  # gunicorn has no type hints
+    """The worker class for `WORKER_CLASS=gevent`."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._idle: set[Any] = set()
+        """Connections that wait for a request."""
+
+    def patch(self) -> None:
+        """Patch what gunicorn's master must not have, and make its sockets gevent's."""
+        with warnings.catch_warnings():  # most of it was done at the very start, as it must be
+            warnings.simplefilter("ignore", MonkeyPatchWarning)
+            super().patch()
+
+    def handle(self, listener: Any, client: Any, addr: Any) -> None:
+        """Serve one connection, from its first request to its end."""
+        self._idle.add(client)
+        try:
+            super().handle(listener, client, addr)
+        finally:
+            self._idle.discard(client)
+
+    def handle_request(self, listener_name: Any, req: Any, sock: Any, addr: Any) -> None:
+        """Answer one request, whose head has arrived; StopIteration ends the connection."""
+        self._idle.discard(sock)
+        sock.settimeout(WRITE_SECONDS)
+        with gevent.get_hub().loop.timer(READ_SECONDS) as arrival:
+            arrival.start(_read_no_more, sock)
+            try:
+                super().handle_request(listener_name, req, sock, addr)
+            except TimeoutError as error:
+                self.log.info("Hung up on a client that did not fetch its answer")
+                raise StopIteration from error
+            except StopIteration:
+                self._linger(sock)
+                raise
+        self._idle.add(sock)
+
+    def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:
+        """Answer what is no request."""
+        super().handle_error(req, client, addr, exc)
+        self._linger(client)
+
+    def handle_exit(self, sig: int, frame: Any) -> None:
+        """Accept no more, and do not wait for those that are not asking anything."""
+        super().handle_exit(sig, frame)
+
+        for connection in self._idle:
+            _read_no_more(connection)
+
+    def _linger(self, sock: Any) -> None:
+        """Read on for a while, so that the client gets the answer before the connection ends."""
+        if self.cfg.is_ssl:
+            return
+        drained = 0
+        with contextlib.suppress(OSError), gevent.Timeout(LINGER_SECONDS, False):
+            sock.shutdown(socket.SHUT_WR)
+            while drained <= MAX_DRAINED_BYTES and (data := sock.recv(4096)):
+                drained += len(data)
+
+
+def _read_no_more(sock: Any) -> None:
+    """Let whoever reads see the end; what has arrived is not affected."""
+    with contextlib.suppress(OSError):
+        sock.shutdown(socket.SHUT_RD)
