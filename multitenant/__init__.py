@@ -77,7 +77,7 @@ def create_app(
         doc_ui=False,
     )
     app.request_class = StrictRequest
-    app.ensure_sync = lambda view: view  # type: ignore[method-assign]  # none is asynchronous
+    app.ensure_sync = lambda func: func  # type: ignore[method-assign]  # none is asynchronous
     app.url_map.merge_slashes = False  # a redirect would be built from the caller's Host
     app.config["MAX_CONTENT_LENGTH"] = settings.max_content_length
     app.extensions[NAME] = platform

@@ -56,8 +56,11 @@ class TenantAccess:
                 yield client[record["dbName"]]
             return
         cluster, name = record["cluster"], record["dbName"]
-        db = self._connections.cluster_client(cluster)[name]
-        with widened_scope(name):
+        with (
+            widened_scope(name),
+            self._connections.operator_client(cluster, None) as operator,
+        ):
+            db = operator[name]
             user = create_user(db, role)
             try:
                 self._record(actor, record, {**details, "databaseUser": user.name})

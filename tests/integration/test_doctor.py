@@ -373,9 +373,9 @@ def test_what_a_killed_doctor_leaves_is_collected(world: World) -> None:
     long_ago = utc_now() - timedelta(hours=1)
     world.admin_db["provisionings"].update_many({}, {"$set": {"startedAt": long_ago}})
     (garbage,) = find(world)
-    assert garbage.name == subject.scratch.name
+    assert garbage.name == subject.scratch.db.name
     assert garbage.remove()
-    assert subject.scratch.name not in world.databases()
+    assert subject.scratch.db.name not in world.databases()
     assert users_of(subject.scratch.db) == set()
 
 

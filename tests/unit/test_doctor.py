@@ -183,7 +183,7 @@ def test_development_on_another_machine_is_told() -> None:
 
 def test_workers_that_wait_for_each_other_or_are_too_many() -> None:
     assert look_at_workers(subject(WORKERS="1")).level == "ok"
-    assert look_at_workers(subject(THREADS="24")).level == "warning"
+    assert look_at_workers(subject(WORKER_CLASS="gthread", THREADS="32")).level == "warning"
     assert look_at_workers(subject(WORKERS="256")).level == "warning"
 
 

@@ -128,15 +128,11 @@ def _make(check: Check, subject: Subject, seconds: float) -> Verdict:
 
 
 def _clean_up(subject: Subject) -> None:
-    """Drop what was made to try things in, where no check has come to it."""
-    if "scratch" not in vars(subject):
-        return
     try:
         with pymongo.timeout(CHECK_SECONDS):
-            subject.scratch.drop()
+            subject.close()
     except PyMongoError as error:
+        name = subject.scratch.db.name
         logger.warning(
-            "%s is left over (%s); `multitenant tenants gc` drops it",
-            subject.scratch.name,
-            type(error).__name__,
+            "%s is left over (%s); `multitenant tenants gc` drops it", name, type(error).__name__
         )

@@ -36,7 +36,7 @@ def make_databases(subject: Subject) -> Verdict:
         if error.code != UNAUTHORIZED:
             raise
         return bad("it may not make databases", GRANT.format(subject.uri_setting))
-    return good(f"made {subject.scratch.name}, to try things in")
+    return good(f"made {subject.scratch.db.name}, to try things in")
 
 
 def acknowledge_writes(subject: Subject) -> Verdict:

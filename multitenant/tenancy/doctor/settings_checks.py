@@ -84,10 +84,11 @@ def _serves(host: str, port: int) -> bool:
 
 
 def look_at_workers(subject: Subject) -> Verdict:
-    """As many processes as the cores can bear, and a connection for each of their threads."""
+    """As many processes as the cores can bear, and a connection for each of their threads (under
+    gevent, requests wait for a connection by design)."""
     settings = subject.settings
     cores = os.cpu_count() or 1
-    if settings.max_pool_size <= settings.threads:
+    if settings.worker_class == "gthread" and settings.max_pool_size <= settings.threads:
         return poor(
             f"THREADS={settings.threads} and the change stream share"
             f" MAX_POOL_SIZE={settings.max_pool_size} connections, and wait for each other",
@@ -98,4 +99,4 @@ def look_at_workers(subject: Subject) -> Verdict:
             f"WORKERS={settings.workers} on {cores} cores",
             f"{2 * cores + 1} are plenty; each has connections and memory of its own",
         )
-    return good(f"{settings.workers} workers of {settings.threads} threads on {cores} cores")
+    return good(f"{settings.workers} {settings.worker_class} workers on {cores} cores")

@@ -1,5 +1,6 @@
 """What checks look at: the platform and, for those of a cluster, which one."""
 
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -28,11 +29,13 @@ class Subject:
     cluster: str = DEFAULT_CLUSTER
     everything: bool = False
     """Whether to look into all tenants' databases rather than a sample."""
+    _opened: ExitStack = field(default_factory=ExitStack, init=False)
 
-    @property
+    @cached_property
     def client(self) -> Client:
-        """The cluster's client."""
-        return self.connections.cluster_client(self.cluster)
+        """The cluster's client, until close()."""
+        opened = self.connections.operator_client(self.cluster, None)
+        return self._opened.enter_context(opened)
 
     @property
     def admin_db(self) -> MongoDatabase:
@@ -49,7 +52,15 @@ class Subject:
     def scratch(self) -> "ScratchDatabase":
         """A database on the cluster to try things in."""
         name = f"{self.settings.tenant_db_prefix}{(scratch_id := ObjectId())}"
-        return ScratchDatabase(self.connections, self.cipher, self.cluster, name, scratch_id)
+        db = self.client[name]
+        return ScratchDatabase(self.connections, self.cipher, self.cluster, db, scratch_id)
+
+    def close(self) -> None:
+        """Drop what was made to try things in, where no check has come to it, and let go of the
+        client. Raises PyMongo's errors."""
+        with self._opened:
+            if "scratch" in vars(self):
+                self.scratch.drop()
 
 
 @dataclass
@@ -60,19 +71,14 @@ class ScratchDatabase:
     connections: ConnectionManager
     cipher: FieldCipher
     cluster: str
-    name: str
+    db: MongoDatabase
     id: ObjectId
     _note: MongoDocument | None = field(default=None)
-
-    @property
-    def db(self) -> MongoDatabase:
-        """The database."""
-        return self.connections.cluster_client(self.cluster)[self.name]
 
     def note(self) -> None:
         """Note in the admin database that it is about to be made."""
         self._note = provisionings.insert_provisioning(
-            self.connections.admin_db, self.id, db_name=self.name, cluster=self.cluster
+            self.connections.admin_db, self.id, db_name=self.db.name, cluster=self.cluster
         )
 
     def make(self, collection: str) -> None:

@@ -29,17 +29,17 @@ def explain(error: Exception) -> str:
 
 def why_unreachable(subject: Subject, error: ServerSelectionTimeoutError) -> str:
     """Say of each server of the cluster's URI why it could not be used."""
-    clients = [opened.client for opened in subject.connections.cluster_clients().values()]
-    used = {it for client in clients for it in client.topology_description.server_descriptions()}
+    seeds = subject.client._topology_settings.seeds  # noqa: SLF001  # nothing public keeps them
+    servers = {*seeds, *subject.client.topology_description.server_descriptions()}
     reasons = [
         f"{_name(address)}: {_meaning(problem)}"
         for address, problem in subject.heartbeats.errors.items()
-        if address in subject.client.topology_description.server_descriptions()
+        if address in servers
     ]
     wanted = subject.client.options.replica_set_name
     for address, hello in subject.heartbeats.hellos.items():  # those of another set are not used
         actual = hello.document.get("setName")
-        if wanted and actual != wanted and address not in used:
+        if wanted and actual != wanted and address in servers:
             what = f"belongs to the replica set {actual!r}" if actual else "is a standalone server"
             reasons.append(f"{_name(address)} {what}, and the URI says replicaSet={wanted}")
     return "; ".join(reasons) or explain(error)
