@@ -97,6 +97,11 @@ def update_tenant(db: MongoDatabase, record: MongoDocument, **changes: Any) -> M
     return _tenants(db).update({"_id": record["_id"], **same}, **changes)
 
 
+def find_tenants_in_maintenance(db: MongoDatabase) -> list[MongoDocument]:
+    """Return the tenants that are recorded as in maintenance, over or not, oldest first."""
+    return list(_tenants(db).collection.find({"status": "maintenance"}).sort("createdAt", 1))
+
+
 def extend_maintenance(db: MongoDatabase, tenant_id: ObjectId, until: datetime) -> None:
     """Let the tenant's maintenance end by itself at that time, if it is in any."""
     query = {"_id": tenant_id, "status": "maintenance"}

@@ -8,7 +8,7 @@ from pymongo.errors import PyMongoError
 from multitenant.errors import DecryptionFailed, DomainError
 from multitenant.repositories.admin import encrypted_fields, tenants
 from multitenant.repositories.indexes import IndexDrift, find_drift
-from multitenant.repositories.model import MongoDocument
+from multitenant.repositories.model import MongoDocument, utc_now
 from multitenant.schemas import tenant as tenant_schemas
 from multitenant.schemas.admin import DOCUMENTS
 from multitenant.tenancy.doctor.subject import Subject
@@ -129,6 +129,20 @@ def look_at_notes(subject: Subject) -> Verdict:
             "run `multitenant tenants gc`, best every night with --yes",
         )
     return good("nothing is left over")
+
+
+def look_at_maintenance(subject: Subject) -> Verdict:
+    """It ends with the work that it was for, or a minute after that work was killed."""
+    found = tenants.find_tenants_in_maintenance(subject.admin_db)
+    endless = [it["name"] for it in found if "maintenanceUntil" not in it]
+    ending = [it for it in found if "maintenanceUntil" in it]
+    over = [it["name"] for it in ending if it["maintenanceUntil"] < utc_now()]
+    mend = "run `multitenant tenants activate` for each"
+    if endless:
+        return poor(f"in maintenance, with no end set: {some(endless)}", f"when it is over, {mend}")
+    if over:
+        return poor(f"at work again, and still recorded as in maintenance: {some(over)}", mend)
+    return good(f"{len(found)} tenants are in maintenance now")
 
 
 def look_at_keys(subject: Subject) -> Verdict:

@@ -34,6 +34,7 @@ OF_ADMIN_DATABASE = (
     Check("admin indexes", admin.look_at_admin_indexes, ("migrations",)),
     Check("credential keys", admin.look_at_keys, ("migrations",)),
     Check("tenants' versions", admin.look_at_versions, ("migrations",)),
+    Check("maintenance", admin.look_at_maintenance, ("migrations",)),
     Check("left-overs", admin.look_at_notes, ("migrations",)),
     Check("tenants' indexes", admin.look_at_tenant_indexes, ("migrations",), takes_long=True),
 )
