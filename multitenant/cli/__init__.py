@@ -6,6 +6,7 @@ from typing import NoReturn
 import click
 from pymongo.errors import PyMongoError
 
+from multitenant.cli.completion import completion
 from multitenant.cli.doctor import doctor
 from multitenant.cli.init import init
 from multitenant.cli.keys import keys
@@ -23,10 +24,16 @@ def cli() -> None:
     """Run and operate a platform with one MongoDB database per tenant.
 
     Settings come from the environment and from .env; docs/configuration.md lists them.
-    """
+
+    \b
+    Examples:
+      multitenant run
+      multitenant doctor
+      multitenant tenants list
+    """  # noqa: D301  # click wants a real backspace here
 
 
-for command in (run, init, doctor, tenants, migrations, keys, openapi):
+for command in (run, init, doctor, tenants, migrations, keys, openapi, completion):
     cli.add_command(command)
 
 
