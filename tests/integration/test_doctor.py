@@ -1,5 +1,6 @@
 """`multitenant doctor`: what is wrong is found, named, and comes with how to mend it."""
 
+import importlib
 import json
 import os
 import signal
@@ -9,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,6 +25,7 @@ from multitenant.tenancy.doctor.doctor import Doctor
 from multitenant.tenancy.doctor.heartbeats import Heartbeats
 from multitenant.tenancy.doctor.subject import Subject
 from tests.conftest import data_directory
+from tests.e2e.server import MULTITENANT, ROOT
 from tests.integration.conftest import Client, Command
 from tests.integration.test_dedicated import users_of
 from tests.integration.test_garbage import find
@@ -95,6 +98,24 @@ def test_nothing_listening_is_said_so(doctor: Command, monkeypatch: pytest.Monke
     assert told(result)["reachable"]["found"] == "127.0.0.1:1: nothing listens there"
     assert levels(result)["migrations"] == "not checked"
     assert "hidden" not in result.output
+
+
+def test_the_process_ends_with_1_when_something_fails(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    uri = {"ADMIN_DB_URI": "mongodb://me:hidden@127.0.0.1:1/"}
+    done = subprocess.run(
+        (*MULTITENANT, "doctor", "--timeout", "1"),
+        cwd=tmp_path,
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **environment, **uri},
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert done.returncode == 1
+    assert "reachable (default): 127.0.0.1:1: nothing listens there" in done.stdout
+    assert "Traceback" not in done.stderr
+    assert "hidden" not in done.stdout + done.stderr
 
 
 def test_an_unknown_name_is_said_so(doctor: Command, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -391,6 +412,33 @@ def test_a_doctor_who_is_interrupted_tidies_up(world: World) -> None:
     examination.close()
     assert world.databases() == before
     assert world.admin_db["provisionings"].count_documents({}) == 0
+
+
+@pytest.mark.parametrize(("read", "nth"), [("provisionings", 1), ("tenants", 1), ("tenants", 2)])
+def test_a_tenant_that_is_purged_while_it_looks_is_no_finding(
+    world: World, doctor: Command, monkeypatch: pytest.MonkeyPatch, read: str, nth: int
+) -> None:
+    """Just after these records were read for the nth time."""
+    owner = world.tenant("Acme")
+    world.operator.delete(f"/api/tenants/{owner.tenant_id}")
+    name = f"multitenant.repositories.admin.{read}.list_db_names"
+    module = importlib.import_module(name.rpartition(".")[0])
+    real = module.list_db_names
+    purged: list[int] = []
+    times = iter(range(1, 100))
+
+    def read_and_purge(*arguments: Any) -> Any:
+        found = real(*arguments)
+        if next(times) == nth:
+            path = f"/api/tenants/{owner.tenant_id}/purge"
+            purged.append(world.operator.post(path, {"confirm": "Acme"}).status_code)
+        return found
+
+    monkeypatch.setattr(name, read_and_purge)
+    result = doctor()
+    assert purged == [200]
+    assert failed(result) == set()
+    assert levels(result)["orphaned databases"] == "ok"
 
 
 def test_a_doctor_works_beside_tenants_that_come_and_go(
