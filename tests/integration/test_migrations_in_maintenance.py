@@ -6,14 +6,17 @@ import time
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
+from threading import Thread
 from types import ModuleType
 from typing import Any
 
 import pytest
+from bson import ObjectId
 from click.testing import CliRunner, Result
 
 from multitenant.cli import cli
 from multitenant.repositories.model import MongoDatabase
+from multitenant.tenancy.fleet import Fleet
 from multitenant.tenancy.migrations import TENANT_MIGRATIONS, Migration
 from tests.integration.test_dedicated import eventually
 from tests.integration.test_doctor import told
@@ -105,14 +108,10 @@ def test_a_request_that_is_under_way_ends_before_the_migration_begins(
     probe.look = lambda _: events.append("migration")
 
     def request() -> None:
-        from bson import ObjectId
-
         with world.platform.connections.lease(ObjectId(owner.tenant_id)) as lease:
             time.sleep(OPERATION_SECONDS * 0.9)
             lease.database["todos"].insert_one({"title": "x"})
             events.append("request")
-
-    from threading import Thread
 
     thread = Thread(target=request)
     thread.start()
@@ -163,10 +162,13 @@ def test_what_fails_is_taken_back_in_maintenance_and_served_again(
     assert versions(world)["Acme"][:2] == (OLD, OLD)
     eventually(lambda: status_of(owner) == 200)
     probe.look = lambda _: status_of(owner)
-    assert run("acme").exit_code == 0
+    platform = world.platform
+    with Fleet(platform.connections, platform.cipher, parallel=1) as fleet:
+        list(fleet.migrate([world.record(owner.tenant_id)]))
     back = run("acme", command=("rollback", "--yes", "--to", str(OLD)))
     assert back.exit_code == 0, back.output
-    assert probe.seen[f"down {world.record(owner.tenant_id)['dbName']}"] == 503
+    name = world.record(owner.tenant_id)["dbName"]
+    assert (probe.seen[name], probe.seen[f"down {name}"]) == (200, 503)
 
 
 def test_after_a_kill_it_ends_by_itself_and_the_next_run_goes_on(

@@ -26,7 +26,7 @@ def failed(result: Result) -> str:
 
 def becomes(owner: User, status: int) -> None:
     """Fail unless the tenant's requests are soon answered so, where a process only hears of it."""
-    eventually(lambda: owner.get("/api/users/me").status_code == status, seconds=2)
+    eventually(lambda: owner.get("/api/users/me").status_code == status, seconds=5)
 
 
 def audited(world: World, action: str) -> dict[str, Any]:

@@ -213,7 +213,8 @@ def test_network_errors_are_said_in_plain_words(message: str, meaning: str) -> N
     assert meaning in _meaning(AutoReconnect(message))
 
 
-def test_a_check_that_hangs_is_left_behind() -> None:
+def test_a_check_that_hangs_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, "GRACE_SECONDS", 0.1)
     ended, started = threading.Event(), time.monotonic()
     check = Check("slow", lambda _: good("too late") if ended.wait(30) else good("never"))
     try:
