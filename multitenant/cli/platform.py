@@ -60,12 +60,16 @@ def opened_platform(
 
 @contextmanager
 def ended_in_order() -> Iterator[None]:
-    """Within the block, what ends a process by a signal ends the block first, as exit() does."""
+    """Within the block, what ends a process by a signal ends the block first, as exit() does. A
+    second signal does not disturb that."""
+    numbers = (signal.SIGTERM, signal.SIGHUP)
 
     def end(number: int, frame: FrameType | None) -> None:
+        for one in numbers:
+            signal.signal(one, signal.SIG_IGN)
         sys.exit(128 + number)
 
-    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP)}
+    before = {number: signal.signal(number, end) for number in numbers}
     try:
         yield
     finally:

@@ -164,19 +164,31 @@ class Terminal:
         )
         os.close(theirs)
         self.shown = ""
+        self._read = 0
 
     def type(self, text: str) -> None:
         os.write(self._mine, text.encode())
 
     def wait_for(self, text: str, seconds: float = 20) -> None:
+        """Wait until it shows this, behind what was waited for before."""
         deadline = time.monotonic() + seconds
-        while text not in self.shown:
+        while (found := self.shown.find(text, self._read)) < 0:
             assert time.monotonic() < deadline, self.shown
             if select.select([self._mine], [], [], 0.1)[0]:
                 self.shown += os.read(self._mine, 65536).decode(errors="replace")
+        self._read = found + len(text)
 
     def __enter__(self) -> "Terminal":
         return self
+
+    def terminate(self) -> None:
+        """Send SIGTERM until it ends: readline overlooks one that comes between its prompt and
+        its waiting for a key."""
+        deadline = time.monotonic() + 20
+        while self.process.poll() is None:
+            assert time.monotonic() < deadline
+            self.process.send_signal(signal.SIGTERM)
+            time.sleep(0.2)
 
     def hang_up(self) -> None:
         """As when its window is closed, or its connection lost."""
@@ -201,8 +213,10 @@ def test_a_terminal_gets_a_banner_a_prompt_and_completion(
         assert len(users_of(world.db_of(owner.tenant_id))) == 1
         terminal.type("db.todos.count_docu\t{}) + 41\n")
         terminal.wait_for("\n41")
+        terminal.wait_for(">>> ")
         terminal.type("1/0\n")
         terminal.wait_for("ZeroDivisionError")
+        terminal.wait_for(">>> ")
         terminal.type("\x04")
         assert terminal.process.wait(10) == 0
     assert users_of(world.db_of(owner.tenant_id)) == set()
@@ -217,7 +231,7 @@ def test_it_ends_in_order_whatever_ends_it(
     with Terminal(environment, tmp_path, "acme") as terminal:
         terminal.wait_for(">>> ")
         if by == "signal":
-            terminal.process.send_signal(signal.SIGTERM)
+            terminal.terminate()
         else:
             terminal.hang_up()
         terminal.process.wait(10)
