@@ -4,7 +4,6 @@ import logging.config
 from collections.abc import Sequence
 
 from flask_openapi3 import Info, OpenAPI
-from pymongo.monitoring import CommandListener
 
 from multitenant.config import Settings, load_settings
 from multitenant.controllers import auth, docs, health, tenant
@@ -22,7 +21,7 @@ from multitenant.middleware import (
 )
 from multitenant.middleware.strict_json import StrictRequest
 from multitenant.openapi import DESCRIPTION, SECURITY_SCHEMES
-from multitenant.tenancy.clients import ClientFactory
+from multitenant.tenancy.clients import ClientFactory, Listener
 from multitenant.tenancy.isolation import IsolationListener
 from multitenant.tenancy.placement import Placement
 
@@ -51,7 +50,7 @@ def create_app(
     settings: Settings | None = None,
     *,
     placement: Placement | None = None,
-    listeners: Sequence[CommandListener] = (),
+    listeners: Sequence[Listener] = (),
 ) -> OpenAPI:
     """Assemble the application; `settings` come from the environment when not given.
 

@@ -20,6 +20,8 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
+from pymongo.errors import PyMongoError
+from pymongo.uri_parser import parse_uri
 
 from multitenant.errors import ConfigurationError
 from multitenant.instance import read_or_create
@@ -43,10 +45,21 @@ def _split(value: Any) -> Any:
 
 
 def _mongodb_uri(value: SecretStr) -> SecretStr:
-    if value.get_secret_value() and not value.get_secret_value().startswith(
-        ("mongodb://", "mongodb+srv://")
-    ):
+    uri = value.get_secret_value()
+    if not uri:
+        return value
+    scheme, _, rest = uri.partition("://")
+    if scheme not in ("mongodb", "mongodb+srv"):
         raise ValueError("must start with mongodb:// or mongodb+srv://")
+    try:
+        parse_uri(f"mongodb://{rest}", warn=False)  # the same, without asking the DNS
+    except OSError as error:
+        raise ValueError(f"names a file that cannot be read ({type(error).__name__})") from error
+    except (PyMongoError, ValueError) as error:  # whose words may have a piece of the password
+        raise ValueError(
+            "is no MongoDB URI such as mongodb://user:password@host1,host2/?replicaSet=rs0;"
+            " in user and password, characters such as @ : / ? # % are written as %XX"
+        ) from error
     return value
 
 

@@ -9,6 +9,8 @@ from pymongo.errors import PyMongoError
 from multitenant.cli.backup import backup
 from multitenant.cli.clone import clone
 from multitenant.cli.clusters import clusters
+from multitenant.cli.completion import completion
+from multitenant.cli.doctor import doctor
 from multitenant.cli.init import init
 from multitenant.cli.keys import keys
 from multitenant.cli.migrations import migrations
@@ -26,12 +28,19 @@ def cli() -> None:
     """Run and operate a platform with one MongoDB database per tenant.
 
     Settings come from the environment and from .env; docs/configuration.md lists them.
-    """
+
+    \b
+    Examples:
+      multitenant run
+      multitenant doctor
+      multitenant tenants list
+    """  # noqa: D301  # click wants a real backspace here
 
 
 for command in (
     run,
     init,
+    doctor,
     tenants,
     clusters,
     migrations,
@@ -40,6 +49,7 @@ for command in (
     clone,
     keys,
     openapi,
+    completion,
 ):
     cli.add_command(command)
 
@@ -48,12 +58,14 @@ def main() -> None:
     """Run the command; an expected failure is one message on standard error and exit code 1."""
     try:
         cli()
+    except DomainError as error:
+        wrong = [f"\n  {one['field']}: {one['message']}" for one in error.errors or []]
+        _fail(error.message + "".join(wrong))
     except (
         BackupError,
         ConfigurationError,
         EmbeddedServerError,
         DecryptionFailed,
-        DomainError,
         OSError,
     ) as error:
         _fail(str(error))

@@ -14,9 +14,9 @@ from multitenant.cli.copy_options import (
     subdomain_option,
     uri_option,
 )
-from multitenant.cli.named_tenants import named_tenant
 from multitenant.cli.platform import opened_platform, running_database
 from multitenant.repositories.usage import collection_sizes
+from multitenant.services.admin.tenants import get_named_tenant
 from multitenant.tenancy.actor import Actor
 from multitenant.tenancy.backup import tenant_database
 
@@ -49,7 +49,7 @@ def clone(
         name=name, subdomain=subdomain, isolation=isolation, dbUri=read_uri(db_uri_file)
     )
     with running_database() as settings, opened_platform(settings) as platform:
-        record = named_tenant(platform.connections.admin_db, tenant)
+        record = get_named_tenant(platform.connections.admin_db, tenant)
         with tenant_database(platform.connections, platform.cipher, record) as db:
             size = sum(collection["bytes"] for collection in collection_sizes(db))
         with byte_bar("Copying", size) as progress:

@@ -11,7 +11,12 @@ from multitenant.tenancy.key_rotation import count_outdated, rotate_keys
 
 @click.group()
 def keys() -> None:
-    """Operate on the keys that encrypt credentials."""
+    """Operate on the keys that encrypt credentials.
+
+    \b
+    Example:
+      CREDENTIAL_KEYS=new,old multitenant keys rotate
+    """  # noqa: D301  # click wants a real backspace here
 
 
 @keys.command()

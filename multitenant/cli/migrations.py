@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from multitenant.repositories.admin.tenants import find_tenants_for_migration, l
 from multitenant.repositories.model import MongoDocument
 from multitenant.tenancy.actor import Actor
 from multitenant.tenancy.fleet import Fleet, Migrated
+from multitenant.tenancy.maintenance import maintenance as keep_in_maintenance
 from multitenant.tenancy.migrations import (
     ADMIN_MIGRATIONS,
     TENANT_VERSION,
@@ -58,12 +60,23 @@ parallel_option = click.option(
     show_default=True,
     help="How many databases to work on at a time.",
 )
+maintenance_option = click.option(
+    "--maintenance",
+    is_flag=True,
+    help="Refuse each tenant's requests (503, with Retry-After) during its own turn.",
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")
 
 
 @click.group()
 def migrations() -> None:
-    """Migrate the admin database and the databases of all tenants."""
+    """Migrate the admin database and the databases of all tenants.
+
+    \b
+    Examples:
+      multitenant migrations status
+      multitenant migrations run --canary 5
+    """  # noqa: D301  # click wants a real backspace here
 
 
 @migrations.command()
@@ -78,7 +91,12 @@ def status(
     """Show how many tenants are at which version, as their records say.
 
     Exits with 1 when there is something to do.
-    """
+
+    \b
+    Examples:
+      multitenant migrations status --json
+      multitenant migrations status --indexes --repair
+    """  # noqa: D301  # click wants a real backspace here
     if indexes or repair:
         _compare_indexes(named, parallel, as_json=as_json, repair=repair)
         return
@@ -114,6 +132,7 @@ def status(
     " leave them and begin no more; or go on with the others.",
 )
 @click.option("--verify", is_flag=True, help="Look into every database, not only at the records.")
+@maintenance_option
 @click.option("--dry-run", is_flag=True, help="Only list what would be done.")
 def run(
     named: tuple[str, ...],
@@ -122,6 +141,7 @@ def run(
     canary: int | None,
     on_failure: str,
     verify: bool,
+    maintenance: bool,
     dry_run: bool,
 ) -> None:
     """Bring the admin database and all tenants to the newest version.
@@ -130,16 +150,21 @@ def run(
     them, and looking into a few. If it is stopped, or killed, run it again: it goes on with what is
     left. Two runs at once do not disturb each other.
 
+    With --maintenance a tenant's turn begins when every process refuses it and what was under way
+    has ended: TENANT_STALE_SECONDS and OPERATION_TIMEOUT_MS later. It ends with the turn or, where
+    this is killed, by itself within a minute.
+
     \b
     Examples:
       multitenant migrations run --canary 5
+      multitenant migrations run --maintenance --parallel 16
       multitenant migrations run --tenant acme --tenant globex
     """  # noqa: D301  # click wants a real backspace here
     with running_database() as settings, opened_platform(settings) as platform:
         admin_db = platform.connections.admin_db
         if not dry_run:
             migrate(admin_db, ADMIN_MIGRATIONS)
-        with Fleet(platform.connections, platform.cipher, parallel=parallel) as fleet:
+        with _fleet(platform, parallel, maintenance=maintenance) as fleet:
             _verify(fleet, _tenants(platform, named), everything=verify)
             records = _tenants(platform, named, other_than=TENANT_VERSION)
             ahead = [
@@ -158,6 +183,7 @@ def run(
             done, undone = _run(fleet, records, canary, on_failure)
         failed = [one for one in [*done, *undone] if one.error]
         migrated = [one for one in done if not one.error]
+        special: dict[str, Any] = {"maintenance": True} if maintenance else {}
         Actor.on_command_line().record(
             admin_db,
             "migrations.run",
@@ -167,6 +193,7 @@ def run(
             migrated=len(migrated),
             failed=len(failed),
             rolledBack=len(undone),
+            **special,
         )
     _report(migrated, failed, undone, left=len(records) - len(done), as_json=as_json)
 
@@ -175,10 +202,26 @@ def run(
 @tenant_option
 @parallel_option
 @json_option
-@click.option("--to", "version", type=click.IntRange(min=1, max=TENANT_VERSION), required=True)
+@maintenance_option
+@click.option(
+    "--to",
+    "version",
+    type=click.IntRange(min=1, max=TENANT_VERSION),
+    required=True,
+    help="The version to go back to.",
+)
 @click.option("--yes", is_flag=True, help="Do not ask.")
-def rollback(named: tuple[str, ...], parallel: int, as_json: bool, version: int, yes: bool) -> None:
+def rollback(
+    named: tuple[str, ...],
+    parallel: int,
+    as_json: bool,
+    maintenance: bool,
+    version: int,
+    yes: bool,
+) -> None:
     """Take tenants back to version N, with whatever their migrations' `down` removes.
+
+    With --maintenance, as `multitenant migrations run` does it.
 
     \b
     Example:
@@ -193,7 +236,7 @@ def rollback(named: tuple[str, ...], parallel: int, as_json: bool, version: int,
                 abort=True,
                 err=True,
             )
-        with Fleet(platform.connections, platform.cipher, parallel=parallel) as fleet:
+        with _fleet(platform, parallel, maintenance=maintenance) as fleet:
             done = _follow("Rolling back", len(newer), fleet.roll_back(newer, version))
         failed = [one for one in done if one.error]
         Actor.on_command_line().record(
@@ -216,7 +259,11 @@ def new(name: str, admin: bool) -> None:
     """Make the file of the next migration, called NAME (such as `invoices`).
 
     It goes into the source of this package; a released one is never changed.
-    """
+
+    \b
+    Example:
+      multitenant migrations new invoices
+    """  # noqa: D301  # click wants a real backspace here
     slug = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
     if not slug:
         raise click.BadParameter("has no letter or digit", param_hint="NAME")
@@ -225,6 +272,22 @@ def new(name: str, admin: bool) -> None:
     path = folder / f"m{max(taken, default=0) + 1:04}_{slug}.py"
     path.write_text(TEMPLATE.format(title=slug.replace("_", " ").capitalize()), encoding="utf-8")
     click.echo(path)
+
+
+def _fleet(platform: Platform, parallel: int, *, maintenance: bool) -> Fleet:
+    operation_seconds = platform.settings.operation_timeout_ms / 1000
+    maintain = partial(
+        keep_in_maintenance,
+        platform.connections,
+        settle_seconds=platform.settings.tenant_stale_seconds + operation_seconds,
+        transaction_seconds=operation_seconds,
+    )
+    return Fleet(
+        platform.connections,
+        platform.cipher,
+        parallel=parallel,
+        maintain=maintain if maintenance else None,
+    )
 
 
 def _compare_indexes(named: Sequence[str], parallel: int, *, as_json: bool, repair: bool) -> None:

@@ -18,15 +18,5 @@ def named_tenants(admin_db: MongoDatabase, named: Sequence[str]) -> list[MongoDo
     return found
 
 
-def named_tenant(admin_db: MongoDatabase, name: str) -> MongoDocument:
-    """Return the record of the one tenant of that id, subdomain or name. Raises
-    ConfigurationError when there is none, and when it is one's subdomain and another's name."""
-    found = named_tenants(admin_db, [name])
-    if len(found) > 1:
-        ids = ", ".join(str(record["_id"]) for record in found)
-        raise ConfigurationError(f"Several tenants are called {name!r}; name one by its id: {ids}")
-    return found[0]
-
-
 def _names(record: MongoDocument) -> set[str]:
     return {str(record["_id"]), record.get("subdomain") or "", record["name"].casefold()}

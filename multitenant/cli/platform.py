@@ -2,7 +2,7 @@
 
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
@@ -15,6 +15,7 @@ from multitenant.embedded import EmbeddedServer
 from multitenant.errors import ConfigurationError
 from multitenant.extensions import Platform, platform_of
 from multitenant.instance import read_or_create
+from multitenant.tenancy.clients import Listener
 from multitenant.tenancy.initialisation import initialise, make_up_password
 
 PASSWORD_FILE = "operator-password"  # noqa: S105  # a file name
@@ -44,13 +45,36 @@ def running_database(*, join: bool = True) -> Iterator[Settings]:
 
 
 @contextmanager
-def opened_platform(settings: Settings) -> Iterator[Platform]:
+def opened_platform(
+    settings: Settings, *, listeners: Sequence[Listener] = ()
+) -> Iterator[Platform]:
     """Yield a platform for a command's own use, and close its clients."""
-    platform = platform_of(create_app(settings))
+    app = create_app(settings, listeners=listeners)
+    platform = platform_of(app)
     try:
-        yield platform
+        with app.app_context():  # tokens are signed in one
+            yield platform
     finally:
         platform.close(timeout=0)
+
+
+@contextmanager
+def ended_in_order() -> Iterator[None]:
+    """Within the block, what ends a process by a signal ends the block first, as exit() does. A
+    second signal does not disturb that."""
+    numbers = (signal.SIGTERM, signal.SIGHUP)
+
+    def end(number: int, frame: FrameType | None) -> None:
+        for one in numbers:
+            signal.signal(one, signal.SIG_IGN)
+        sys.exit(128 + number)
+
+    before = {number: signal.signal(number, end) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _exit(number: int, frame: FrameType | None) -> None:

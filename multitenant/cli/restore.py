@@ -16,11 +16,11 @@ from multitenant.cli.copy_options import (
     subdomain_option,
     uri_option,
 )
-from multitenant.cli.named_tenants import named_tenant
 from multitenant.cli.platform import opened_platform, running_database
 from multitenant.errors import ConfigurationError
 from multitenant.extensions import Platform
 from multitenant.schemas.admin.tenants import TenantCopy
+from multitenant.services.admin.tenants import get_named_tenant
 from multitenant.tenancy.actor import Actor
 from multitenant.tenancy.restoration import Restored
 from multitenant.tenancy.stored_backup import StoredBackup
@@ -100,7 +100,7 @@ def _restore(
     as_json: bool,
 ) -> None:
     manifest = backup.manifest
-    record = named_tenant(platform.connections.admin_db, into)
+    record = get_named_tenant(platform.connections.admin_db, into)
     if record["_id"] != manifest.tenant.id:
         raise ConfigurationError(
             f"This is a backup of the tenant {manifest.tenant.name} ({manifest.tenant.id}), and not"
@@ -130,7 +130,7 @@ def _restore_as_new(
 
 
 def _undo(platform: Platform, name: str, *, yes: bool, as_json: bool) -> None:
-    record = named_tenant(platform.connections.admin_db, name)
+    record = get_named_tenant(platform.connections.admin_db, name)
     _ask(
         f"Take {record['name']} back to the database that it had before the last restore? The"
         " present one is kept instead.",
@@ -141,7 +141,7 @@ def _undo(platform: Platform, name: str, *, yes: bool, as_json: bool) -> None:
 
 
 def _confirm(platform: Platform, name: str, *, yes: bool, as_json: bool) -> None:
-    record = named_tenant(platform.connections.admin_db, name)
+    record = get_named_tenant(platform.connections.admin_db, name)
     kept = [note["dbName"] for note in platform.restoration.kept(record["_id"])]
     if kept:
         _ask(f"Drop {', '.join(kept)}, which {record['name']} had before, for good?", yes=yes)

@@ -5,6 +5,7 @@ Source: https://github.com/mongodb/mongo/blob/master/src/mongo/base/error_codes.
 
 UNAUTHORIZED = 13
 AUTHENTICATION_FAILED = 18
+COMMAND_NOT_FOUND = 59
 DATABASE_DROP_PENDING = 215
 QUERY_PLAN_KILLED = 175
 SNAPSHOT_TOO_OLD = 239

@@ -5,12 +5,13 @@ from typing import Any
 
 import pymongo
 from pymongo import MongoClient
-from pymongo.monitoring import CommandListener
+from pymongo.monitoring import CommandListener, ServerHeartbeatListener
 
 from multitenant.config import MONITORING_SOCKETS_PER_CLIENT, Settings
 from multitenant.repositories.model import MongoDocument
 
 Client = MongoClient[MongoDocument]
+Listener = CommandListener | ServerHeartbeatListener
 
 SHARED_IDLE_MS = 60_000
 DEDICATED_IDLE_MS = 30_000
@@ -67,7 +68,7 @@ class OpenedClient:
 class ClientFactory:
     """Opens this application's clients: bounded, and with a time limit on every operation."""
 
-    def __init__(self, settings: Settings, listeners: Sequence[CommandListener] = ()) -> None:
+    def __init__(self, settings: Settings, listeners: Sequence[Listener] = ()) -> None:
         self._shared_pool_size = settings.max_pool_size
         self.dedicated_pool_size = settings.dedicated_pool_size
         self._options: dict[str, Any] = {

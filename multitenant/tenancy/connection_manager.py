@@ -16,6 +16,7 @@ from multitenant.security.field_encryption import FieldCipher
 from multitenant.tenancy.clients import Client, ClientFactory, OpenedClient
 from multitenant.tenancy.cluster_concurrency import ClusterConcurrency
 from multitenant.tenancy.clusters import DEFAULT_CLUSTER, EXTERNAL_CLUSTER, Clusters
+from multitenant.tenancy.database_users import DatabaseUser
 from multitenant.tenancy.leases import Lease
 from multitenant.tenancy.placement import Placement, TenantPlacement
 from multitenant.tenancy.recent_answers import Vouches, nobody_vouches
@@ -92,6 +93,15 @@ class ConnectionManager:
             return
         assert uri is not None
         opened = self._factory.open_dedicated(uri)
+        try:
+            yield opened.client
+        finally:
+            opened.close()
+
+    @contextmanager
+    def user_client(self, cluster: str, db_name: str, user: DatabaseUser) -> Iterator[Client]:
+        """Yield a client that logs in as this user of that database, and close it at the end."""
+        opened = self._factory.open_dedicated(self._clusters.uri(cluster), **user.login(db_name))
         try:
             yield opened.client
         finally:

@@ -3,7 +3,7 @@
 import secrets
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import orjson
 from bson import ObjectId
@@ -20,6 +20,8 @@ FIELD = "credentials"
 MADE_AT = "multitenantMadeAt"
 USER_NOT_FOUND = 11
 
+Role = Literal["readWrite", "read"]
+
 
 @dataclass(frozen=True, slots=True)
 class DatabaseUser:
@@ -34,14 +36,23 @@ class DatabaseUser:
         text = cipher.decrypt(credentials, record_id=tenant_id, field=FIELD)
         return cls(**orjson.loads(text))
 
+    def login(self, db: str) -> dict[str, str]:
+        """The options with which a client logs in as this user of the database called `db`."""
+        return {
+            "username": self.name,
+            "password": self.password,
+            "authSource": db,
+            "authMechanism": "SCRAM-SHA-256",
+        }
+
     def encrypted(self, tenant_id: ObjectId, cipher: FieldCipher) -> EncryptedField:
         """Return the credentials for the tenant's record."""
         text = orjson.dumps({"name": self.name, "password": self.password}).decode()
         return cipher.encrypt(text, record_id=tenant_id, field=FIELD)
 
 
-def create_user(db: MongoDatabase) -> DatabaseUser:
-    """Make a new user who may read and write this database and nothing else.
+def create_user(db: MongoDatabase, role: Role = "readWrite") -> DatabaseUser:
+    """Make a new user who has this role in this database and may do nothing else.
 
     Raises Conflict when the platform's own MongoDB user may not make users.
     """
@@ -52,15 +63,15 @@ def create_user(db: MongoDatabase) -> DatabaseUser:
             "createUser",
             user.name,
             pwd=user.password,
-            roles=[{"role": "readWrite", "db": db.name}],
+            roles=[{"role": role, "db": db.name}],
             mechanisms=["SCRAM-SHA-256"],
             customData={MADE_AT: utc_now()},
         )
     except OperationFailure as error:
         if error.code == UNAUTHORIZED:
             raise Conflict(
-                "The platform's MongoDB user may not manage users: dedicated tenants need it to"
-                " have the roles userAdminAnyDatabase and clusterMonitor"
+                "The platform's MongoDB user may not manage users: dedicated tenants, and a shell"
+                " on a tenant, need it to have the roles userAdminAnyDatabase and clusterMonitor"
             ) from error
         raise
     return user

@@ -7,9 +7,10 @@ mend: the next one goes on with what is left.
 """
 
 import logging
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, as_completed, wait
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import copy_context
 from dataclasses import dataclass
 from typing import Self
@@ -21,19 +22,25 @@ from pymongo.errors import PyMongoError
 from multitenant.errors import DecryptionFailed, DomainError
 from multitenant.repositories.admin import tenants
 from multitenant.repositories.indexes import IndexDrift, find_drift, repair_drift
-from multitenant.repositories.model import MongoDatabase, MongoDocument
+from multitenant.repositories.model import MongoDatabase, MongoDocument, utc_now
 from multitenant.schemas.tenant import DOCUMENTS
 from multitenant.security.field_encryption import FieldCipher
 from multitenant.tenancy.connection_manager import ConnectionManager
 from multitenant.tenancy.external import decrypt_uri
 from multitenant.tenancy.isolation import widened_scope
 from multitenant.tenancy.migrations import TENANT_MIGRATIONS, migrate, newest_applied, roll_back
-from multitenant.tenancy.tenant_locks import TenantLocks
+from multitenant.tenancy.tenant_locks import LOCK_POLL_SECONDS, LOCK_WAIT_SECONDS, TenantLocks
 
 logger = logging.getLogger(__name__)
 
 MAX_SECONDS = 24 * 3600.0
 """For one database: an index of a large collection takes longer than any request may."""
+
+
+Maintain = Callable[
+    [MongoDocument], AbstractContextManager[tuple[MongoDocument, Callable[[], None]]]
+]
+"""Keeps a tenant in maintenance; see maintenance() in maintenance.py."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +67,19 @@ class Fleet:
     """All tenants' databases, for the length of one command (a `with` block)."""
 
     def __init__(
-        self, connections: ConnectionManager, cipher: FieldCipher, *, parallel: int
+        self,
+        connections: ConnectionManager,
+        cipher: FieldCipher,
+        *,
+        parallel: int,
+        maintain: Maintain | None = None,
     ) -> None:
-        """At most `parallel` databases are worked on at a time."""
+        """At most `parallel` databases are worked on at a time. With `maintain`, each tenant whose
+        database is changed is kept by it in maintenance during its own turn."""
         self._connections = connections
         self._cipher = cipher
         self._parallel = parallel
+        self._maintain = maintain
         self._locks = TenantLocks(lambda: connections.admin_db)
 
     def __enter__(self) -> Self:
@@ -80,11 +94,12 @@ class Fleet:
     ) -> Iterator[Migrated]:
         """Bring the databases of these tenants to the newest version, and tell of each as it is
         done. What fails does not end the others; when `go_on` says no, no more are begun."""
-        return self._each(records, lambda db: migrate(db, TENANT_MIGRATIONS), go_on)
+        newest = TENANT_MIGRATIONS[-1].number
+        return self._each(records, lambda db: migrate(db, TENANT_MIGRATIONS), go_on, to=newest)
 
     def roll_back(self, records: Iterable[MongoDocument], to: int) -> Iterator[Migrated]:
         """Take these databases back to that version."""
-        return self._each(records, lambda db: roll_back(db, TENANT_MIGRATIONS, to))
+        return self._each(records, lambda db: roll_back(db, TENANT_MIGRATIONS, to), to=to)
 
     def verify(self, records: Iterable[MongoDocument]) -> Iterator[Migrated]:
         """Look which version these databases really have, and set their records right."""
@@ -115,7 +130,10 @@ class Fleet:
         records: Iterable[MongoDocument],
         work: Callable[[MongoDatabase], object],
         go_on: Callable[[], bool] = lambda: True,
+        *,
+        to: int | None = None,
     ) -> Iterator[Migrated]:
+        """Do the work on each database; `to` is the version that it leads to, if it changes it."""
         waiting: set[Future[Migrated]] = set()
         with ThreadPoolExecutor(self._parallel, thread_name_prefix="fleet") as pool:
             for record in records:
@@ -124,10 +142,12 @@ class Fleet:
                     yield from (future.result() for future in done)
                 if not go_on():
                     break
-                waiting.add(pool.submit(copy_context().run, self._one, record, work))
+                waiting.add(pool.submit(copy_context().run, self._one, record, work, to))
             yield from (future.result() for future in as_completed(waiting))
 
-    def _one(self, record: MongoDocument, work: Callable[[MongoDatabase], object]) -> Migrated:
+    def _one(
+        self, record: MongoDocument, work: Callable[[MongoDatabase], object], to: int | None
+    ) -> Migrated:
         before = after = error = result = None
         admin_db, tenant_id = self._connections.admin_db, record["_id"]
         try:
@@ -139,7 +159,10 @@ class Fleet:
                 with self._opened(current) as db:
                     before = newest_applied(db)
                     try:
-                        with pymongo.timeout(MAX_SECONDS):
+                        with (
+                            self._in_maintenance(current, needed=to not in (None, before)),
+                            pymongo.timeout(MAX_SECONDS),
+                        ):
                             result = work(db)
                     except Exception as failure:  # one tenant must not end the run
                         logger.warning("Tenant %s", tenant_id, exc_info=failure)
@@ -150,6 +173,31 @@ class Fleet:
             error = error or f"{type(failure).__name__}: {failure}"
         drift = tuple(result) if isinstance(result, list) else ()
         return Migrated(tenant_id, record["name"], before, after, error, drift)
+
+    @contextmanager
+    def _in_maintenance(self, record: MongoDocument, *, needed: bool) -> Iterator[None]:
+        """Have all processes refuse the tenant during the block, where that is wanted. The block
+        begins when they do. Nobody works in a deleted tenant, so nothing is needed there."""
+        if self._maintain is None or not needed or record["status"] == "deleted":
+            yield
+            return
+        self._await_end_of_maintenance(record["_id"])
+        with self._maintain(record) as (_, settle):
+            settle()
+            yield
+
+    def _await_end_of_maintenance(self, tenant_id: ObjectId) -> None:
+        """Wait until the maintenance that a killed process has left is over by itself. Whoever
+        were alive would have the lock that we have."""
+        deadline = time.monotonic() + LOCK_WAIT_SECONDS
+        while time.monotonic() < deadline:
+            current = tenants.find_tenant(self._connections.admin_db, tenant_id)
+            until = current.get("maintenanceUntil") if current else None
+            if current is None or current["status"] != "maintenance" or until is None:
+                return
+            if until <= utc_now():
+                return
+            time.sleep(LOCK_POLL_SECONDS)
 
     @contextmanager
     def _opened(self, record: MongoDocument) -> Iterator[MongoDatabase]:

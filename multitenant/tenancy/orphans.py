@@ -163,3 +163,10 @@ def _drop(db: MongoDatabase) -> None:
         names = [name for name in db.list_collection_names() if not name.startswith("system.")]
         for name in sorted(names, key=lambda name: name == OWNER_COLLECTION):  # the mark last
             db.drop_collection(name)
+
+
+def known_databases(admin_db: MongoDatabase, cluster: str) -> set[str]:
+    """Return the names of all databases that the platform knows to be its own on this cluster:
+    tenants', and those that are noted."""
+    noted = provisionings.list_db_names(admin_db, cluster)  # first: a note becomes a tenant
+    return noted | tenants.list_db_names(admin_db, cluster).keys()

@@ -90,8 +90,5 @@ class TenantPlacement:
         user = DatabaseUser.of(tenant.id, tenant.credentials, self._cipher)
         return self._factory.open_dedicated(
             self._clusters.uri(tenant.cluster),
-            username=user.name,
-            password=user.password,
-            authSource=tenant.db_name,
-            authMechanism="SCRAM-SHA-256",
+            **user.login(tenant.db_name),
         )

@@ -1,7 +1,7 @@
 """Fixtures: a second real replica set (somebody else's, or a cluster of the platform's), and the
 command line."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from tests.integration.backups import Multitenant
 from tests.support import World
 
 Client = MongoClient[dict[str, Any]]
+Command = Callable[..., Result]
 
 
 @pytest.fixture(scope="session")
@@ -79,3 +80,14 @@ def multitenant(
         return result
 
     return run
+
+
+@pytest.fixture
+def command(
+    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Command:
+    """The command, on the platform of the test: `multitenant("tenants", "list", input="…")`."""
+    monkeypatch.chdir(tmp_path)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    return lambda *arguments, **options: CliRunner().invoke(cli, arguments, **options)

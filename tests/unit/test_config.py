@@ -167,3 +167,21 @@ def test_the_documentation_lists_exactly_the_settings_with_their_defaults() -> N
         if isinstance(default, int | float) and not isinstance(default, bool):
             shown = documented[name.upper()].strip().strip("`")
             assert float(shown) == default, name
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "mongodb://user:hid/den@host",
+        "mongodb://user:12/hid den@host",
+        "mongodb://user:hid@den@host",
+        "mongodb+srv://user:hid@den@host",
+        "mongodb://user:hidden@host/?replicaSet",
+        "mongodb://user:hidden@host/?tls=true&tlsCAFile=/nowhere/ca.pem",
+    ],
+)
+def test_a_uri_that_is_none_is_refused_without_a_piece_of_its_password(uri: str) -> None:
+    (line,) = refused({**PRODUCTION, "ADMIN_DB_URI": uri})
+    assert line.startswith("  ADMIN_DB_URI: ")
+    assert "hid" not in line
+    assert "den" not in line

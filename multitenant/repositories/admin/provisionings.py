@@ -79,6 +79,12 @@ def delete_provisioning(db: MongoDatabase, tenant_id: ObjectId) -> None:
     _provisionings(db).collection.delete_one({"_id": tenant_id})
 
 
+def list_db_names(db: MongoDatabase, cluster: str) -> set[str]:
+    """Return the names of the databases that are noted on this cluster."""
+    notes = _provisionings(db).collection.find({"cluster": cluster}, {"dbName": 1})
+    return {note["dbName"] for note in notes}
+
+
 def list_provisionings(db: MongoDatabase, *, before: datetime) -> list[MongoDocument]:
     """Return the notes that were made before that time, oldest first; not of databases that are
     kept."""

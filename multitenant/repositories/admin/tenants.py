@@ -84,6 +84,22 @@ def find_oldest_tenant(db: MongoDatabase) -> MongoDocument | None:
     return _tenants(db).collection.find_one({}, sort=[("createdAt", 1)])
 
 
+def list_db_names(db: MongoDatabase, cluster: str) -> dict[str, str]:
+    """Return the names of the databases that tenants have on this cluster, and whose each is."""
+    found = _tenants(db).collection.find({"cluster": cluster}, {"dbName": 1, "name": 1})
+    return {tenant["dbName"]: tenant["name"] for tenant in found}
+
+
+def count_tenants(db: MongoDatabase, cluster: str) -> int:
+    """Return how many tenants live on this cluster, deleted ones included."""
+    return _tenants(db).collection.count_documents({"cluster": cluster})
+
+
+def sample_tenants(db: MongoDatabase, size: int) -> list[MongoDocument]:
+    """Return so many tenants, picked at random."""
+    return list(_tenants(db).collection.aggregate([{"$sample": {"size": size}}]))
+
+
 def list_tenants(db: MongoDatabase, query: TenantQuery) -> Page:
     """Return a page of tenants, oldest first."""
     wanted: dict[str, Any] = {}
@@ -100,6 +116,11 @@ def update_tenant(db: MongoDatabase, record: MongoDocument, **changes: Any) -> M
     `record` says; return the new record, None otherwise."""
     same = {name: record.get(name) for name in DECISIVE}
     return _tenants(db).update({"_id": record["_id"], **same}, **changes)
+
+
+def find_tenants_in_maintenance(db: MongoDatabase) -> list[MongoDocument]:
+    """Return the tenants that are recorded as in maintenance, over or not, oldest first."""
+    return list(_tenants(db).collection.find({"status": "maintenance"}).sort("createdAt", 1))
 
 
 def extend_maintenance(db: MongoDatabase, tenant_id: ObjectId, until: datetime) -> None:

@@ -1,4 +1,4 @@
-"""`multitenant tenants`."""
+"""`multitenant tenants gc`."""
 
 import sys
 from datetime import timedelta
@@ -13,12 +13,7 @@ from multitenant.tenancy.garbage import Garbage, GarbageCollector
 from multitenant.tenancy.orphans import MIN_AGE
 
 
-@click.group()
-def tenants() -> None:
-    """Operate on tenants."""
-
-
-@tenants.command()
+@click.command()
 @click.option(
     "--older-than",
     type=click.IntRange(min=int(MIN_AGE.total_seconds() // 60)),
@@ -38,7 +33,12 @@ def gc(older_than: int, dry_run: bool, yes: bool) -> None:
     that a tenant has no more use for; and databases that wait for tenants, where they are more
     than PROVISIONING_POOL_SIZE or of an earlier release.
     Only what this platform has noted as its own is touched.
-    """
+
+    \b
+    Examples:
+      multitenant tenants gc --dry-run
+      multitenant tenants gc --yes
+    """  # noqa: D301  # click wants a real backspace here
     with running_database() as settings, opened_platform(settings) as platform:
         collector = GarbageCollector(
             platform.connections,

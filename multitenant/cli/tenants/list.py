@@ -1,0 +1,74 @@
+"""`multitenant tenants list`."""
+
+from collections.abc import Iterator
+
+import click
+import orjson
+
+from multitenant.cli.platform import opened_platform, running_database
+from multitenant.cli.tenants.shared import json_option
+from multitenant.repositories.model import MongoDatabase, MongoDocument
+from multitenant.schemas.admin.tenants import STATUSES, TenantAnswer, TenantQuery
+from multitenant.services.admin.tenants import list_tenants as list_page
+
+PAGE = 100
+HEADINGS = ("ID", "STATUS", "ISOLATION", "CLUSTER", "VERSION", "CREATED", "SUBDOMAIN", "NAME")
+ROW = "{:<24}  {:<11}  {:<9}  {:<12}  {:>7}  {:<10}  {:<16}  {}"
+
+
+@click.command("list")
+@click.option("--status", type=click.Choice(STATUSES), help="Only those of that status.")
+@click.option("--q", metavar="TEXT", help="Only those with it in their name or subdomain.")
+@json_option
+def list_tenants(status: str | None, q: str | None, as_json: bool) -> None:
+    """List tenants, oldest first, all of them.
+
+    \b
+    Examples:
+      multitenant tenants list --q acme
+      multitenant tenants list --status deleted --json
+    """  # noqa: D301  # click wants a real backspace here
+    with running_database() as settings, opened_platform(settings) as platform:
+        tenants = _all(platform.connections.admin_db, status, q)
+        if as_json:
+            _print_json(tenants)
+        else:
+            _print_table(tenants)
+
+
+def _all(admin_db: MongoDatabase, status: str | None, q: str | None) -> Iterator[MongoDocument]:
+    """Go through all pages."""
+    cursor = None
+    while True:
+        query = TenantQuery.model_validate(
+            {"status": status, "q": q, "limit": PAGE, "cursor": cursor}
+        )
+        page = list_page(admin_db, query)
+        yield from map(TenantAnswer.of, page.items)
+        cursor = page.next_cursor
+        if cursor is None:
+            return
+
+
+def _print_json(tenants: Iterator[MongoDocument]) -> None:
+    """One JSON array, one tenant a line, as they are read."""
+    before = b"["
+    for tenant in tenants:
+        click.echo(before + b"\n" + orjson.dumps(tenant), nl=False)
+        before = b","
+    click.echo("[]" if before == b"[" else "\n]")
+
+
+def _print_table(tenants: Iterator[MongoDocument]) -> None:
+    count = 0
+    for count, tenant in enumerate(tenants, 1):
+        if count == 1:
+            click.echo(ROW.format(*HEADINGS))
+        row = ROW.format(
+            *(tenant[name] for name in ("id", "status", "isolation", "cluster", "schemaVersion")),
+            tenant["createdAt"][:10],
+            tenant["subdomain"] or "-",
+            tenant["name"],
+        )
+        click.echo(row)
+    click.echo(f"{count} tenants", err=True)
