@@ -33,9 +33,9 @@ class Tenant:
     token: str
 
 
-def seed(settings: Settings, count: int) -> tuple[str, list[Tenant]]:
+def seed(settings: Settings, count: int, *, first: int = 0) -> tuple[str, list[Tenant]]:
     """Make so many tenants, each with an owner and to-do items, and return the operator's token
-    and them. All sides work on this data, with these tokens."""
+    and them. All sides work on this data, with these tokens. `first` are there already."""
     app = create_app(settings)
     platform = platform_of(app)
     made = initialise(
@@ -45,7 +45,7 @@ def seed(settings: Settings, count: int) -> tuple[str, list[Tenant]]:
         password=settings.operator_password,
         made_up_password=lambda: PASSWORD,
     )
-    assert made.operator_email
+    assert made.operator_email or first
     hashed = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(settings.bcrypt_rounds)).decode()
     now = datetime.now(UTC)
     items = [
@@ -65,7 +65,7 @@ def seed(settings: Settings, count: int) -> tuple[str, list[Tenant]]:
             ).access
 
     tenants = []
-    for number in range(count):
+    for number in range(first, first + count):
         email = f"owner{number}@example.com"
         new = NewTenant.model_validate({"name": f"Tenant {number}", "email": email})
         with app.app_context():
