@@ -203,7 +203,7 @@ def test_the_old_user_stays_for_as_long_as_a_lease_is_out(world: World) -> None:
 
 def test_rotating_with_room_for_one_client_only_fails_no_request(make_world: MakeWorld) -> None:
     """The new client waits for the old one's last lease."""
-    world = make_world(connection_budget=24 + 2 + 5)
+    world = make_world(max_pool_size=24, connection_budget=24 + 2 + 5)
     owner = world.tenant("Acme", isolation="dedicated")
     with load(owner, threads=2) as failures:
         for _ in range(3):
@@ -328,7 +328,9 @@ class TestConnections:
     def test_more_dedicated_tenants_than_the_budget_has_room_for_take_turns(
         self, make_world: MakeWorld
     ) -> None:
-        world = make_world(connection_budget=24 + 2 + 3 * 5)  # the cluster's, and three of five
+        world = make_world(
+            max_pool_size=24, connection_budget=24 + 2 + 3 * 5
+        )  # the cluster's, and three of five
         owners = [world.tenant(f"T{number}", isolation="dedicated") for number in range(6)]
         for _ in range(3):
             for owner in owners:
@@ -341,7 +343,7 @@ class TestConnections:
     def test_when_all_are_in_use_the_next_one_is_asked_to_come_again(
         self, make_world: MakeWorld
     ) -> None:
-        world = make_world(connection_budget=24 + 2 + 5)
+        world = make_world(max_pool_size=24, connection_budget=24 + 2 + 5)
         acme, globex = (world.tenant(name, isolation="dedicated") for name in ("Acme", "Globex"))
         with world.platform.connections.lease(ObjectId(acme.tenant_id)):
             response = globex.get("/api/users/me")

@@ -170,7 +170,7 @@ def test_a_server_that_hangs_does_not_hang_the_doctor(
     try:
         started = time.monotonic()
         result = doctor("--timeout", "1")
-        assert time.monotonic() - started < 6
+        assert time.monotonic() - started < 15, "PyMongo alone would wait 30 s"
     finally:
         os.kill(pid, signal.SIGCONT)
     assert failed(result) == {"reachable"}

@@ -344,7 +344,7 @@ def test_a_clusters_client_makes_room_within_the_budget(
     make_world: MakeWorld, elsewhere: EmbeddedServer, theirs: Client
 ) -> None:
     """24 + 2 for each cluster, 5 for each dedicated tenant."""
-    world = make_world(connection_budget=2 * 26 + 4, tenant_stale_seconds=60)
+    world = make_world(max_pool_size=24, connection_budget=2 * 26 + 4, tenant_stale_seconds=60)
     world.platform.clusters.add("blue", elsewhere.uri, {}, ACTOR)
     dedicated = world.tenant("Acme", isolation="dedicated", cluster="default")
     assert dedicated.get("/api/users/me").status_code == 200
