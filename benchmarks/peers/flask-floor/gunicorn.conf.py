@@ -7,7 +7,7 @@ if os.environ.get("WORKER_CLASS") == "gevent":
 
     monkey.patch_all()
 
-worker_class = os.environ.get("FLOORWC") or os.environ.get("WORKER_CLASS", "gthread")
+worker_class = os.environ.get("WORKER_CLASS", "gthread")
 workers = 1
 worker_connections = 1000
 keepalive = 5
