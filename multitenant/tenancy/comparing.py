@@ -8,10 +8,12 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any
 
+import pymongo
+
 from multitenant.errors import BackupError
 from multitenant.repositories.model import MongoDatabase
 from multitenant.tenancy.collection_specs import CollectionSpec, read_specs
-from multitenant.tenancy.copying import Progress
+from multitenant.tenancy.copying import STEP_SECONDS, Progress
 from multitenant.tenancy.following import CHANGED
 from multitenant.tenancy.raw_documents import (
     Documents,
@@ -83,8 +85,9 @@ def _shapes(db: MongoDatabase) -> list[Any]:
 def _documents(
     db: MongoDatabase, name: str, ids: list[Any], fields: Any = None
 ) -> dict[bytes, bytes]:
-    found = raw_collection(db, name).find({"_id": {"$in": ids}}, fields)
-    return {document_key(one["_id"]): one.raw for one in found}
+    with pymongo.timeout(STEP_SECONDS):
+        found = raw_collection(db, name).find({"_id": {"$in": ids}}, fields)
+        return {document_key(one["_id"]): one.raw for one in found}
 
 
 def _batches(ids: Iterable[Any]) -> Iterator[list[Any]]:

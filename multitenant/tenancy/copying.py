@@ -7,6 +7,7 @@ are there and counted: that is faster, and none that lets documents expire remov
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
+import pymongo
 from pymongo.errors import OperationFailure
 
 from multitenant.errors import BackupError
@@ -24,6 +25,8 @@ from multitenant.tenancy.snapshots import open_snapshot
 
 MAX_SECONDS = 24 * 3600.0
 """For one database: no limit of a request applies."""
+STEP_SECONDS = 60.0
+"""For what never takes long, unless a server is down: some megabytes, or dropping a database."""
 
 Progress = Callable[[int], None]
 """Called with the bytes (of BSON) that were written since the last call."""
@@ -94,7 +97,8 @@ def _fill_collection(
     documents = size = 0
     for batch in in_batches(documents_of(chunks)):
         try:
-            collection.insert_many(batch, bypass_document_validation=bypass)
+            with pymongo.timeout(STEP_SECONDS):
+                collection.insert_many(batch, bypass_document_validation=bypass)
         except OperationFailure as error:  # its text may hold the document
             code = (error.details or {}).get("writeErrors", [{}])[0].get("code", error.code)
             raise BackupError(

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import pymongo
 from pymongo.change_stream import ChangeStream
 from pymongo.errors import BulkWriteError, OperationFailure
 
@@ -20,6 +21,7 @@ from multitenant.repositories.error_codes import CHANGE_STREAM_HISTORY_LOST, DUP
 from multitenant.repositories.model import MongoDatabase, MongoDocument
 from multitenant.repositories.turns import delete_turns, take_turn
 from multitenant.tenancy.collection_specs import NEVER_COPIED
+from multitenant.tenancy.copying import STEP_SECONDS
 from multitenant.tenancy.raw_documents import (
     Documents,
     document_key,
@@ -109,11 +111,13 @@ class Follower:
 
     def _changes(self) -> Iterator[MongoDocument]:
         """Go through the changes until now: a marker is written, and comes back as the last one."""
-        take_turn(self._source, MARKER)
-        delete_turns(self._source, MARKER)
+        with pymongo.timeout(STEP_SECONDS):
+            take_turn(self._source, MARKER)
+            delete_turns(self._source, MARKER)
         while True:
             try:
-                change = self._stream.try_next()
+                with pymongo.timeout(STEP_SECONDS):
+                    change = self._stream.try_next()
             except OperationFailure as error:
                 if error.code == CHANGE_STREAM_HISTORY_LOST:
                     raise BackupError(HISTORY_LOST) from error
@@ -138,7 +142,8 @@ class Follower:
     def _copy_changed(self) -> None:
         changed, self._changed = self._changed, {}
         for collection, ids in changed.items():
-            refused = self._copy(collection, [*ids.values()])
+            with pymongo.timeout(STEP_SECONDS):
+                refused = self._copy(collection, [*ids.values()])
             self.copied += len(ids)
             if refused:
                 self._changed[collection] = {key: ids[key] for key in refused if key in ids}

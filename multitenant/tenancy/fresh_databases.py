@@ -23,7 +23,7 @@ from multitenant.security.field_encryption import EncryptedField, FieldCipher
 from multitenant.tenancy.cluster_placement import ClusterPlacement, full
 from multitenant.tenancy.clusters import EXTERNAL_CLUSTER
 from multitenant.tenancy.connection_manager import ConnectionManager
-from multitenant.tenancy.copying import MAX_SECONDS, mark_as_copy, unmark
+from multitenant.tenancy.copying import MAX_SECONDS, STEP_SECONDS, mark_as_copy, unmark
 from multitenant.tenancy.database_users import create_user
 from multitenant.tenancy.external import check_uri, claim, encrypt_uri, ensure_usable
 from multitenant.tenancy.isolation import widened_scope
@@ -173,7 +173,8 @@ class FreshDatabases:
 
     def _discard(self, note: MongoDocument) -> None:
         try:
-            drop_failed_attempt(self._connections, self._cipher, note["_id"], note)
+            with pymongo.timeout(STEP_SECONDS):  # the server may be down
+                drop_failed_attempt(self._connections, self._cipher, note["_id"], note)
         except (PyMongoError, DomainError):
             name = note["dbName"]
             logger.warning("%s is left over; `multitenant tenants gc` drops it", name)

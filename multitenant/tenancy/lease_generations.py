@@ -16,11 +16,13 @@ class Generation:
 
 
 class LeaseGenerations:
-    """Counts the leases of each tenant. next() begins a new generation: those before it end, and
-    then nobody works with what was known of the tenant before."""
+    """Counts the leases of each tenant. next() begins a new generation: when those before it have
+    ended, nobody works with what was known of the tenant before."""
 
     def __init__(self) -> None:
         self._current: dict[ObjectId, Generation] = {}
+        self._before: list[Generation] = []
+        """Those that take no more, and have leases still."""
         self._changed = threading.Condition()
 
     def enter(self, tenant_id: ObjectId) -> Generation:
@@ -36,17 +38,24 @@ class LeaseGenerations:
         """Count one less."""
         with self._changed:
             generation.leases -= 1
-            if not generation.leases:
-                if self._current.get(generation.tenant_id) is generation:
-                    del self._current[generation.tenant_id]
+            if generation.leases:
+                return
+            if self._current.get(generation.tenant_id) is generation:
+                del self._current[generation.tenant_id]
+            else:
+                self._before.remove(generation)
                 self._changed.notify_all()
 
-    def next(self, tenant_id: ObjectId) -> Generation | None:
-        """Return the generation that takes no more from now on; None when it is over already."""
+    def next(self, tenant_id: ObjectId) -> list[Generation]:
+        """Return the generations that take no more from now on, and have leases still."""
         with self._changed:
-            return self._current.pop(tenant_id, None)
+            if current := self._current.pop(tenant_id, None):
+                self._before.append(current)
+            return [one for one in self._before if one.tenant_id == tenant_id]
 
-    def await_end(self, generation: Generation, seconds: float) -> bool:
-        """Wait until its last lease has ended; return whether it has, in time."""
+    def await_end(self, generations: list[Generation], seconds: float) -> bool:
+        """Wait until their last lease has ended; return whether it has, in time."""
         with self._changed:
-            return self._changed.wait_for(lambda: not generation.leases, seconds)
+            return self._changed.wait_for(
+                lambda: not any(one.leases for one in generations), seconds
+            )

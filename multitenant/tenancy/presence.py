@@ -84,7 +84,7 @@ class Presence:
             return  # nobody waits for it
         forget(tenant_id)
         before = self._leases.next(tenant_id)
-        if before is None:
+        if not before:
             self._write(handshake_id)
             return
         threading.Thread(
@@ -94,7 +94,7 @@ class Presence:
             daemon=True,
         ).start()
 
-    def _answer_after(self, handshake_id: ObjectId, before: Generation) -> None:
+    def _answer_after(self, handshake_id: ObjectId, before: list[Generation]) -> None:
         if self._leases.await_end(before, ANSWER_SECONDS):
             self._write(handshake_id)
 

@@ -525,12 +525,15 @@ class TestRefused:
         assert titles(owner) == ["acknowledged"]
 
     def test_a_target_that_goes_down_leaves_the_tenant_undisturbed(
-        self, world: World, blue: Client, elsewhere: EmbeddedServer
+        self,
+        world: World,
+        blue: Client,
+        elsewhere: EmbeddedServer,
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         owner = world.tenant("Acme", cluster="default")
-        sign = "&" if "?" in elsewhere.uri else "?"
-        impatient = f"{elsewhere.uri}{sign}serverSelectionTimeoutMS=500"
-        world.platform.clusters.change("blue", ACTOR, uri=impatient, capacity={})
+        for name in ("copying", "fresh_databases", "following", "comparing"):
+            monkeypatch.setattr(f"multitenant.tenancy.{name}.STEP_SECONDS", 0.7)
 
         def stop(step: str) -> None:
             if step.startswith("Copied"):
