@@ -196,7 +196,11 @@ def drain(
     if len(left) > SHOWN:
         click.echo(f"and {len(left) - SHOWN} more; --json lists all")
     more = f", and {len(begun)} that were begun before" if begun else ""
-    then = "--move moves them" if left else f"`multitenant clusters close {name}` next"
+    then = (
+        "`--move`, or `multitenant move`, moves them"
+        if left
+        else f"`multitenant clusters close {name}` next"
+    )
     click.echo(f"{name} takes no new tenants. There are {len(left)} on it{more}; {then}", err=True)
 
 

@@ -610,7 +610,7 @@ class TestKilled:
         names = [name for _, name, _ in recorder.commands]
         assert names.count("commitTransaction") == 2
         pause = names.index("commitTransaction")
-        killers = [KillOn(None, step) for step in range(8, pause, pause // 6)]
+        killers = [KillOn(None, step) for step in range(8, pause, pause // 4)]
         killers += [
             KillOn("commitTransaction", count, answered=answered)
             for count in (0, 1)
