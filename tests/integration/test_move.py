@@ -258,6 +258,26 @@ class TestUnderWrites:
         }
         assert stored == dict(zip(ids, emails, strict=True))
 
+    def test_a_value_that_is_still_somebody_elses_in_the_copy_arrives_later(
+        self, world: World, blue: Client, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Each change is copied by itself, as the document is then: after the swap."""
+        owner = world.tenant("Acme", cluster="default")
+        employees = world.db_of(owner.tenant_id)["employees"]
+        employees.insert_many([{"_id": "a", "email": "one"}, {"_id": "b", "email": "two"}])
+        monkeypatch.setattr("multitenant.tenancy.following.BATCH", 1)
+
+        def swap(step: str) -> None:
+            if step.startswith("Copied"):
+                for one, email in (("a", "between"), ("b", "one"), ("a", "two")):
+                    employees.update_one({"_id": one}, {"$set": {"email": email}})
+
+        move(world, owner, tell=swap)
+        found = {
+            one["_id"]: one["email"] for one in database(world, owner, blue)["employees"].find()
+        }
+        assert found == {"a": "two", "b": "one"}
+
     def test_it_has_the_same_collections_indexes_and_documents_byte_for_byte(
         self, world: World, blue: Client
     ) -> None:
@@ -346,6 +366,23 @@ class TestThePause:
         assert results[0].pause_seconds > 0.2
         found = database(world, owner, blue)["todos"].distinct("title")
         assert "late" in found
+
+    def test_nobody_may_write_before_everybody_reads_the_new_database(
+        self, world: World, blue: Client, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        owner = world.tenant("Acme", cluster="default")
+        real = MOVING.Moves._switch
+        readers: list[threading.Timer] = []
+
+        def switch(*args: Any) -> Any:
+            lease = world.platform.connections.lease(ObjectId(owner.tenant_id))
+            readers.append(threading.Timer(0.5, lease.release))
+            readers[0].start()
+            return real(*args)
+
+        monkeypatch.setattr(MOVING.Moves, "_switch", switch)
+        assert move(world, owner).pause_seconds > 0.5
+        readers[0].join()
 
     def test_a_process_that_does_not_answer_ends_the_pause_and_nothing_was_moved(
         self, world: World, blue: Client, monkeypatch: pytest.MonkeyPatch
