@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import dataclass
+from functools import partial
 
 from flask import Flask, current_app
 
@@ -20,6 +21,7 @@ from multitenant.tenancy.fresh_databases import FreshDatabases
 from multitenant.tenancy.host_names import CACHED_HOSTS, HostNames
 from multitenant.tenancy.login_limits import LoginLimits
 from multitenant.tenancy.membership import Membership
+from multitenant.tenancy.moving import Moves
 from multitenant.tenancy.placement import Placement
 from multitenant.tenancy.prepared_databases import PreparedDatabases
 from multitenant.tenancy.provisioning import Provisioner
@@ -58,6 +60,7 @@ class Platform:
     credentials: TenantCredentials
     copies: TenantCopies
     restoration: Restoration
+    moves: Moves
     cipher: FieldCipher
     concurrency: TenantConcurrency
     login_limits: LoginLimits
@@ -115,6 +118,7 @@ def build_platform(
     fresh = FreshDatabases(
         connections,
         cipher,
+        cluster_placement,
         db_prefix=settings.tenant_db_prefix,
         allowed_hosts=settings.tenant_uri_allowed_hosts,
     )
@@ -132,6 +136,7 @@ def build_platform(
     watcher.on_tenant_change(lambda _: host_names.forget())
     watcher.on_revocation(revocations.forget)
     watcher.on_cluster_change(connections.refresh_cluster)
+    watcher.on_handshake(partial(connections.presence.answer, forget=connections.forget))
     for forget in (connections.forget_all, host_names.forget, revocations.forget):
         watcher.on_gap(forget)
     watcher.on_gap(connections.refresh_clusters)
@@ -140,7 +145,12 @@ def build_platform(
         if not vouches(time.monotonic()):
             connections.refresh_clusters()
 
-    for keep_house in (connections.close_idle, credentials.retire_unused, look_at_clusters):
+    for keep_house in (
+        connections.presence.beat,
+        connections.close_idle,
+        credentials.retire_unused,
+        look_at_clusters,
+    ):
         watcher.on_pause(keep_house)
     return Platform(
         settings=settings,
@@ -207,6 +217,7 @@ def build_platform(
             settle_seconds=stale_seconds,
             transaction_seconds=transaction_seconds,
         ),
+        moves=Moves(connections, cipher, fresh, transaction_seconds=transaction_seconds),
         cipher=cipher,
         concurrency=concurrency,
         login_limits=LoginLimits(settings.login_rate_limit, lambda: connections.admin_db),

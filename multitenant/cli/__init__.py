@@ -14,6 +14,7 @@ from multitenant.cli.doctor import doctor
 from multitenant.cli.init import init
 from multitenant.cli.keys import keys
 from multitenant.cli.migrations import migrations
+from multitenant.cli.move import move
 from multitenant.cli.openapi import openapi
 from multitenant.cli.restore import restore
 from multitenant.cli.run import run
@@ -47,6 +48,7 @@ for command in (
     backup,
     restore,
     clone,
+    move,
     keys,
     openapi,
     completion,

@@ -6,6 +6,7 @@ import click
 
 from multitenant.cli.byte_bar import byte_bar
 from multitenant.cli.copy_options import (
+    cluster_option,
     isolation_option,
     json_option,
     new_tenant,
@@ -26,6 +27,7 @@ from multitenant.tenancy.backup import tenant_database
 @click.argument("name")
 @subdomain_option
 @isolation_option
+@cluster_option
 @uri_option
 @json_option
 def clone(
@@ -33,6 +35,7 @@ def clone(
     name: str,
     subdomain: str | None,
     isolation: str | None,
+    cluster: str | None,
     db_uri_file: IO[str] | None,
     as_json: bool,
 ) -> None:
@@ -46,7 +49,11 @@ def clone(
       multitenant clone acme "Acme test" --subdomain acme-test
     """  # noqa: D301  # click wants a real backspace here
     new = new_tenant(
-        name=name, subdomain=subdomain, isolation=isolation, dbUri=read_uri(db_uri_file)
+        name=name,
+        subdomain=subdomain,
+        isolation=isolation,
+        cluster=cluster,
+        dbUri=read_uri(db_uri_file),
     )
     with running_database() as settings, opened_platform(settings) as platform:
         record = get_named_tenant(platform.connections.admin_db, tenant)

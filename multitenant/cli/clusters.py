@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from multitenant.cli.drain_by_moving import move_away
 from multitenant.cli.platform import opened_platform, running_database
 from multitenant.repositories.admin.tenants import find_tenants_on_cluster
 from multitenant.repositories.model import utc_now
@@ -50,7 +51,12 @@ def clusters() -> None:
 
     `default` is the admin database's own. Each other one is a replica set or sharded cluster; its
     URI is kept encrypted in the admin database, and every process learns of it without restart.
-    """
+
+    \b
+    Examples:
+      multitenant clusters list
+      multitenant clusters add blue --tenants 900
+    """  # noqa: D301  # click wants a real backspace here
 
 
 @clusters.command("list")
@@ -60,7 +66,12 @@ def list_clusters(as_json: bool) -> None:
 
     Up to 50 tenants of each are measured; the forecast goes by the tenants that were added in the
     last 30 days. Exits with 1 when a cluster could not be measured.
-    """
+
+    \b
+    Examples:
+      multitenant clusters list
+      multitenant clusters list --json
+    """  # noqa: D301  # click wants a real backspace here
     with running_database() as settings, opened_platform(settings) as platform:
         report = platform.cluster_report
         with click.progressbar(
@@ -136,18 +147,33 @@ def change(name: str, new_uri: bool, uri_stdin: bool, **capacity: int | None) ->
 @clusters.command()
 @click.argument("name")
 @click.option("--undo", is_flag=True, help="Let it take new tenants again.")
+@click.option("--move", "moving", is_flag=True, help="Move the tenants that are there.")
+@click.option("--to", metavar="CLUSTER", help="With --move: where to; else where most is free.")
+@click.option(
+    "--parallel",
+    type=click.IntRange(1, 64),
+    default=4,
+    show_default=True,
+    help="How many tenants to move at a time.",
+)
 @json_option
-def drain(name: str, undo: bool, as_json: bool) -> None:
+def drain(
+    name: str, undo: bool, moving: bool, to: str | None, parallel: int, as_json: bool
+) -> None:
     """Let a cluster take no new tenants, and show which are there.
 
-    They work on. `multitenant move` takes each to another cluster; `clusters close` gives the
-    cluster up when the last is gone. May be run again, to see what is left.
+    They work on. --move takes them to other clusters, one after another, each as `multitenant move`
+    does; `clusters close` gives the cluster up when the last is gone. May be run again, to see what
+    is left, or to go on.
 
     \b
     Examples:
       multitenant clusters drain blue
+      multitenant clusters drain blue --move --parallel 8
       multitenant clusters drain blue --undo
     """  # noqa: D301  # click wants a real backspace here
+    if (undo and moving) or (to and not moving):
+        raise click.UsageError("--to is for --move, and --undo for itself")
     with running_database() as settings, opened_platform(settings) as platform:
         actor = Actor.on_command_line()
         if undo:
@@ -156,6 +182,9 @@ def drain(name: str, undo: bool, as_json: bool) -> None:
             return
         begun = platform.clusters.drain(name, actor)
         left = find_tenants_on_cluster(platform.connections.admin_db, name)
+        if moving:
+            move_away(platform, name, left, to, parallel=parallel, as_json=as_json)
+            return
     if as_json:
         told = [
             {"id": str(one["_id"]), "name": one["name"], "status": one["status"]} for one in left
@@ -167,7 +196,11 @@ def drain(name: str, undo: bool, as_json: bool) -> None:
     if len(left) > SHOWN:
         click.echo(f"and {len(left) - SHOWN} more; --json lists all")
     more = f", and {len(begun)} that were begun before" if begun else ""
-    then = "`multitenant move` moves them" if left else f"`multitenant clusters close {name}` next"
+    then = (
+        "`--move`, or `multitenant move`, moves them"
+        if left
+        else f"`multitenant clusters close {name}` next"
+    )
     click.echo(f"{name} takes no new tenants. There are {len(left)} on it{more}; {then}", err=True)
 
 
@@ -179,7 +212,11 @@ def close(name: str, yes: bool) -> None:
 
     No process is connected to it from then on. Its record stays: `clusters drain --undo` takes it
     back into service.
-    """
+
+    \b
+    Example:
+      multitenant clusters close blue
+    """  # noqa: D301  # click wants a real backspace here
     if not yes:
         click.confirm(f"Close the cluster {name}?", abort=True, err=True)
     with running_database() as settings, opened_platform(settings) as platform:
@@ -191,7 +228,12 @@ def close(name: str, yes: bool) -> None:
 @click.argument("name")
 @yes_option
 def remove(name: str, yes: bool) -> None:
-    """Close a drained cluster on which nothing is any more, and forget it with its URI."""
+    """Close a drained cluster on which nothing is any more, and forget it with its URI.
+
+    \b
+    Example:
+      multitenant clusters remove blue
+    """  # noqa: D301  # click wants a real backspace here
     if not yes:
         click.confirm(f"Remove the cluster {name}?", abort=True, err=True)
     with running_database() as settings, opened_platform(settings) as platform:

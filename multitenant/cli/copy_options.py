@@ -26,6 +26,11 @@ uri_option = click.option(
     help="A file (- for standard input) with the URI of an empty database on a server of the"
     " tenant's own; a URI on the command line could be read by others.",
 )
+cluster_option = click.option(
+    "--cluster",
+    metavar="CLUSTER",
+    help="Where the new tenant lives; without it, where most is free.",
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")
 
 

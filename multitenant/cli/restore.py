@@ -8,6 +8,7 @@ import click
 
 from multitenant.cli.byte_bar import byte_bar
 from multitenant.cli.copy_options import (
+    cluster_option,
     isolation_option,
     json_option,
     new_tenant,
@@ -38,6 +39,7 @@ SHOWN = 20
 @click.option("--confirm", metavar="TENANT", help="Drop what this tenant had before; no way back.")
 @subdomain_option
 @isolation_option
+@cluster_option
 @uri_option
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @json_option
@@ -49,6 +51,7 @@ def restore(
     confirm: str | None,
     subdomain: str | None,
     isolation: str | None,
+    cluster: str | None,
     db_uri_file: IO[str] | None,
     yes: bool,
     as_json: bool,
@@ -58,7 +61,7 @@ def restore(
     Everything is checked first: a damaged backup changes nothing. A tenant that is taken back to
     its backup answers 503 meanwhile, all of its users log in again, and the database that it had
     is kept: --undo takes the tenant back there, and --confirm drops it, as `tenants gc` does
-    after PURGE_AFTER_DAYS. --subdomain and --isolation are for --as-new.
+    after PURGE_AFTER_DAYS. --subdomain, --isolation and --cluster are for --as-new.
 
     \b
     Examples:
@@ -71,12 +74,14 @@ def restore(
         raise click.UsageError("Say one of --into-tenant, --as-new, --undo, --confirm")
     if (directory is None) == bool(into or as_new):
         raise click.UsageError("--into-tenant and --as-new take a DIRECTORY, the others do not")
-    if (subdomain or isolation) and not as_new:
-        raise click.UsageError("--subdomain and --isolation are for --as-new")
+    if (subdomain or isolation or cluster) and not as_new:
+        raise click.UsageError("--subdomain, --isolation and --cluster are for --as-new")
     uri = read_uri(db_uri_file)
     new = None
     if as_new:
-        new = new_tenant(name=as_new, subdomain=subdomain, isolation=isolation, dbUri=uri)
+        new = new_tenant(
+            name=as_new, subdomain=subdomain, isolation=isolation, cluster=cluster, dbUri=uri
+        )
     with running_database() as settings, opened_platform(settings) as platform:
         if undo:
             _undo(platform, undo, yes=yes, as_json=as_json)

@@ -79,7 +79,7 @@ def _resolve(access: Access, roles: frozenset[str] | None, module: str | None) -
     add_log_context(tenantId=str(tenant.id), userId=str(claims.user_id))
     if claims.impersonator:
         add_log_context(impersonatorId=str(claims.impersonator.user_id))
-    tenant.ensure_usable()
+    tenant.ensure_usable(for_reading=request.method in SAFE_METHODS)
     built.revocations.ensure_valid(claims)
     if (claims.role == "operator") != tenant.system:
         raise TokenInvalid()

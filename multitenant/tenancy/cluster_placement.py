@@ -66,7 +66,7 @@ class ClusterPlacement:
 
         return [record["_id"] for record in sorted(usable, key=rank)]
 
-    def reserve(self, cluster: str, tenant_id: ObjectId, **note: Any) -> MongoDocument | None:
+    def reserve(self, cluster: str, note_id: ObjectId, **note: Any) -> MongoDocument | None:
         """Note a database on the cluster (see ProvisioningDocument), which is its place from now
         on, and return the note; None when the cluster is full or takes no tenants.
 
@@ -79,17 +79,15 @@ class ClusterPlacement:
         if record is None or record["state"] != "open":
             return None
         with self._alone(cluster) if record.get("capacity") else nullcontext():
-            return self._note(cluster, tenant_id, note)
+            return self._note(cluster, note_id, note)
 
-    def _note(
-        self, cluster: str, tenant_id: ObjectId, note: dict[str, Any]
-    ) -> MongoDocument | None:
+    def _note(self, cluster: str, note_id: ObjectId, note: dict[str, Any]) -> MongoDocument | None:
         admin_db = self._connections.admin_db
-        noted = provisionings.insert_provisioning(admin_db, tenant_id, cluster=cluster, **note)
+        noted = provisionings.insert_provisioning(admin_db, note_id, cluster=cluster, **note)
         record = clusters.find_cluster(admin_db, cluster)
         if record and record["state"] == "open" and self._holds(record):
             return noted
-        provisionings.delete_provisioning(admin_db, tenant_id)
+        provisionings.delete_provisioning(admin_db, note_id)
         return None
 
     def _holds(self, record: MongoDocument) -> bool:

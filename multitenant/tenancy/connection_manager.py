@@ -17,8 +17,10 @@ from multitenant.tenancy.clients import Client, ClientFactory, OpenedClient
 from multitenant.tenancy.cluster_concurrency import ClusterConcurrency
 from multitenant.tenancy.clusters import DEFAULT_CLUSTER, EXTERNAL_CLUSTER, Clusters
 from multitenant.tenancy.database_users import DatabaseUser
+from multitenant.tenancy.lease_generations import LeaseGenerations
 from multitenant.tenancy.leases import Lease
 from multitenant.tenancy.placement import Placement, TenantPlacement
+from multitenant.tenancy.presence import Presence
 from multitenant.tenancy.recent_answers import Vouches, nobody_vouches
 from multitenant.tenancy.tenant import Tenant
 from multitenant.tenancy.tenant_cache import OwnClient, TenantCache
@@ -44,8 +46,11 @@ class ConnectionManager:
     ) -> None:
         """`placement` decides how tenants are reached; by default as their records say.
         `vouches` tells what the tenant cache need not read again. `watch` is called when a
-        tenant is leased whose client will have to be looked after: by close_idle() one of its
-        own, by refresh_cluster() that of a cluster."""
+        tenant is leased whose client will have to be looked after (by close_idle() one of its
+        own, by refresh_cluster() that of a cluster), and when others have to be answered."""
+        self._generations = LeaseGenerations()
+        self.presence = Presence(lambda: self.admin_db, self._generations, watch)
+        """Through which other processes make sure of what this one knows."""
         self._admin_db_name = settings.admin_db_name
         self._budget = settings.connection_budget
         self._factory = factory
@@ -110,7 +115,14 @@ class ConnectionManager:
     def lease(self, tenant_id: ObjectId) -> Lease:
         """Lease the tenant's database; see TenantCache.lease(). Raises DatabaseUnavailable also
         when enough wait for the tenant's cluster already, which does not answer."""
-        lease = self._tenants.lease(tenant_id)
+        self.presence.ensure()
+        generation = self._generations.enter(tenant_id)
+        try:
+            lease = self._tenants.lease(tenant_id)
+        except BaseException:
+            self._generations.leave(generation)
+            raise
+        lease.on_release(lambda: self._generations.leave(generation))
         cluster = lease.tenant.cluster
         try:
             self._concurrency.enter(cluster)
@@ -184,6 +196,8 @@ class ConnectionManager:
         Return whether all leases were given back. May be called again.
         """
         quiet = self._tenants.close(timeout)
+        if quiet:
+            self.presence.leave()
         self._clusters.close()
         return quiet
 

@@ -7,7 +7,7 @@ are there and counted: that is faster, and none that lets documents expire remov
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from bson.raw_bson import RawBSONDocument
+import pymongo
 from pymongo.errors import OperationFailure
 
 from multitenant.errors import BackupError
@@ -20,12 +20,13 @@ from multitenant.tenancy.collection_specs import (
     create_collection,
     create_indexes,
 )
+from multitenant.tenancy.raw_documents import in_batches
 from multitenant.tenancy.snapshots import open_snapshot
 
 MAX_SECONDS = 24 * 3600.0
 """For one database: no limit of a request applies."""
-BATCH_BYTES = 4 * 2**20
-BATCH_DOCUMENTS = 5000
+STEP_SECONDS = 60.0
+"""For what never takes long, unless a server is down: some megabytes, or dropping a database."""
 
 Progress = Callable[[int], None]
 """Called with the bytes (of BSON) that were written since the last call."""
@@ -94,9 +95,10 @@ def _fill_collection(
     # Documents that are older than a validator stay as they are.
     bypass = "validator" in spec.options or None
     documents = size = 0
-    for batch in _batches(documents_of(chunks)):
+    for batch in in_batches(documents_of(chunks)):
         try:
-            collection.insert_many(batch, bypass_document_validation=bypass)
+            with pymongo.timeout(STEP_SECONDS):
+                collection.insert_many(batch, bypass_document_validation=bypass)
         except OperationFailure as error:  # its text may hold the document
             code = (error.details or {}).get("writeErrors", [{}])[0].get("code", error.code)
             raise BackupError(
@@ -117,19 +119,6 @@ def _make(make: Callable[[], None], what: str) -> None:
         make()
     except OperationFailure as error:  # its text may hold a document
         raise BackupError(f"{what} cannot be made (error {error.code})") from None
-
-
-def _batches(documents: Iterator[bytes]) -> Iterator[list[RawBSONDocument]]:
-    batch: list[RawBSONDocument] = []
-    size = 0
-    for document in documents:
-        batch.append(RawBSONDocument(document))
-        size += len(document)
-        if size >= BATCH_BYTES or len(batch) == BATCH_DOCUMENTS:
-            yield batch
-            batch, size = [], 0
-    if batch:
-        yield batch
 
 
 def _bytes_of(

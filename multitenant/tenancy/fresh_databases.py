@@ -9,6 +9,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import pymongo
 from bson import ObjectId
@@ -19,9 +20,10 @@ from multitenant.repositories.admin import provisionings
 from multitenant.repositories.model import MongoDatabase, MongoDocument
 from multitenant.repositories.transactions import may_be_committed
 from multitenant.security.field_encryption import EncryptedField, FieldCipher
-from multitenant.tenancy.clusters import DEFAULT_CLUSTER, EXTERNAL_CLUSTER
+from multitenant.tenancy.cluster_placement import ClusterPlacement, full
+from multitenant.tenancy.clusters import EXTERNAL_CLUSTER
 from multitenant.tenancy.connection_manager import ConnectionManager
-from multitenant.tenancy.copying import MAX_SECONDS, mark_as_copy, unmark
+from multitenant.tenancy.copying import MAX_SECONDS, STEP_SECONDS, mark_as_copy, unmark
 from multitenant.tenancy.database_users import create_user
 from multitenant.tenancy.external import check_uri, claim, encrypt_uri, ensure_usable
 from multitenant.tenancy.isolation import widened_scope
@@ -59,12 +61,13 @@ class FreshDatabase:
 
 
 class FreshDatabases:
-    """Makes databases on the cluster of the admin database, and takes empty ones elsewhere."""
+    """Makes databases on the platform's clusters, and takes empty ones elsewhere."""
 
     def __init__(
         self,
         connections: ConnectionManager,
         cipher: FieldCipher,
+        placement: ClusterPlacement,
         *,
         db_prefix: str,
         allowed_hosts: Sequence[str],
@@ -72,23 +75,46 @@ class FreshDatabases:
         """`allowed_hosts` are those that a URI may lead to."""
         self._connections = connections
         self._cipher = cipher
+        self._placement = placement
         self._db_prefix = db_prefix
         self._allowed_hosts = allowed_hosts
 
     @contextmanager
     def prepared(
-        self, tenant_id: ObjectId, *, isolation: str, uri: str | None, exists: bool
+        self,
+        tenant_id: ObjectId,
+        *,
+        isolation: str,
+        uri: str | None,
+        exists: bool,
+        told: str | None = None,
+        stays_on: str | None = None,
+        leaves: str | None = None,
     ) -> Iterator[FreshDatabase]:
-        """Yield an empty database for the tenant, which `exists` or not; with `uri` the one on a
-        server of its own. The block fills it and switches the tenant's record; if it raises, the
-        database is dropped, unless the switch may have happened.
+        """Yield an empty database for the tenant, which `exists` or not. The block fills it and
+        switches the tenant's record; if it raises, the database is dropped, unless the switch may
+        have happened.
 
-        Raises ValidationFailed for a URI that is not taken, and AlreadyExists where the database
-        behind it belongs to a tenant.
+        With `uri` it is the one on a server of its own. Otherwise it takes a place on a cluster, as
+        one for a new tenant does: the one that was `told`, or where there is most room; not on the
+        one that the tenant `leaves`. One that `stays_on` its cluster has its place there.
+
+        Raises ValidationFailed for a URI that is not taken, and for a cluster that takes no
+        tenants; Conflict where there is no room, and AlreadyExists where the database behind the
+        URI belongs to a tenant.
         """
         note_id = ObjectId() if exists else tenant_id
         db_name = (uri and check_uri(uri, self._allowed_hosts)) or f"{self._db_prefix}{note_id}"
-        cluster = EXTERNAL_CLUSTER if uri else DEFAULT_CLUSTER
+        fields: dict[str, Any] = {
+            "tenant_id": tenant_id if exists else None,
+            "db_name": db_name,
+            "has_users": isolation == "dedicated" and not uri,
+        }
+        note = None
+        if not uri and stays_on is None:
+            note = self._place(note_id, fields, told, leaves)
+        cluster = EXTERNAL_CLUSTER if uri else note["cluster"] if note else stays_on
+        assert cluster is not None
         with (
             self._connections.operator_client(cluster, uri) as client,
             widened_scope(db_name),
@@ -97,15 +123,11 @@ class FreshDatabases:
             db = client[db_name]
             if uri:
                 ensure_usable(db, self._allowed_hosts)
-            note = provisionings.insert_provisioning(
-                self._connections.admin_db,
-                note_id,
-                tenant_id=tenant_id if exists else None,
-                db_name=db_name,
-                cluster=cluster,
-                db_uri=encrypt_uri(self._cipher, uri, note_id) if uri else None,
-                has_users=isolation == "dedicated" and not uri,
-            )
+            if note is None:
+                db_uri = encrypt_uri(self._cipher, uri, note_id) if uri else None
+                note = provisionings.insert_provisioning(
+                    self._connections.admin_db, note_id, cluster=cluster, db_uri=db_uri, **fields
+                )
             try:
                 with renewing(lambda: self._touch(note_id), NOTE_SECONDS):
                     if uri:
@@ -122,6 +144,14 @@ class FreshDatabases:
                 unmark(db)
             except PyMongoError:  # it does no harm where the note is gone
                 logger.warning("%s still has the mark of a copy", db_name)
+
+    def _place(
+        self, note_id: ObjectId, fields: dict[str, Any], told: str | None, leaves: str | None
+    ) -> MongoDocument:
+        for cluster in self._placement.candidates(told):
+            if cluster != leaves and (note := self._placement.reserve(cluster, note_id, **fields)):
+                return note
+        raise full(told)
 
     def _touch(self, note_id: ObjectId) -> None:
         provisionings.touch_provisioning(self._connections.admin_db, note_id)
@@ -143,7 +173,8 @@ class FreshDatabases:
 
     def _discard(self, note: MongoDocument) -> None:
         try:
-            drop_failed_attempt(self._connections, self._cipher, note["_id"], note)
+            with pymongo.timeout(STEP_SECONDS):  # the server may be down
+                drop_failed_attempt(self._connections, self._cipher, note["_id"], note)
         except (PyMongoError, DomainError):
             name = note["dbName"]
             logger.warning("%s is left over; `multitenant tenants gc` drops it", name)

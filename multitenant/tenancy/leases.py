@@ -29,12 +29,12 @@ class Lease:
     def __init__(self, entry: Entry, tenant: Tenant, give_back: Callable[[Entry], None]) -> None:
         self._entry: Entry | None = entry
         self._give_back = give_back
-        self._on_release: Callable[[], None] = _nothing
+        self._on_release: tuple[Callable[[], None], ...] = ()
         self.tenant = tenant
 
     def on_release(self, handler: Callable[[], None]) -> None:
-        """Call `handler` when the lease is given back."""
-        self._on_release = handler
+        """Call `handler` when the lease is given back, as well as those that were named before."""
+        self._on_release = (handler, *self._on_release)
 
     @property
     def database(self) -> MongoDatabase:
@@ -50,14 +50,11 @@ class Lease:
             try:
                 self._give_back(entry)
             finally:
-                self._on_release()
+                for handler in self._on_release:
+                    handler()
 
     def __enter__(self) -> "Lease":
         return self
 
     def __exit__(self, *_: object) -> None:
         self.release()
-
-
-def _nothing() -> None:
-    """What happens on release unless somebody has asked for more."""

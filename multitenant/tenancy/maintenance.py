@@ -36,10 +36,12 @@ def maintenance(
     *,
     settle_seconds: float,
     transaction_seconds: float,
+    read_only: bool = False,
 ) -> Iterator[tuple[MongoDocument, Callable[[], None]]]:
     """Keep the tenant in maintenance during the block, which has the tenant's lock. Yield the
     tenant's record as it is then, and a function that waits until every process, at the latest
     `settle_seconds` after the beginning, refuses the tenant. A suspended tenant stays suspended.
+    With `read_only` the tenant may be read meanwhile.
 
     When the block has not ended the maintenance (by a change of the record), it is ended here.
     Raises Conflict for a tenant that is deleted, or in a maintenance of somebody else's.
@@ -56,8 +58,13 @@ def maintenance(
         until = current.get("maintenanceUntil", None)
         if current["status"] == "maintenance" and (until is None or until > utc_now()):
             raise Conflict("The tenant is in maintenance already")
-        changes = {"status": "maintenance", "maintenance_until": utc_now() + LASTS}
-        begun = tenants.update_tenant(admin_db, current, **changes)
+        begun = tenants.update_tenant(
+            admin_db,
+            current,
+            status="maintenance",
+            maintenance_until=utc_now() + LASTS,
+            read_only=read_only or None,
+        )
         assert begun is not None  # read in this transaction
         return begun
 
@@ -79,10 +86,15 @@ def maintenance(
             yield begun, settle
     finally:
         try:
-            tenants.update_tenant(admin_db, begun, status="active", maintenance_until=None)
+            end_maintenance(admin_db, begun)
         except PyMongoError as error:  # it ends by itself
             logger.warning("The maintenance of %s goes on: %s", tenant_id, type(error).__name__)
         connections.forget(tenant_id)
+
+
+def end_maintenance(admin_db: MongoDatabase, record: MongoDocument) -> None:
+    """Let the tenant work again, if what decides about it is as in `record`."""
+    tenants.update_tenant(admin_db, record, status="active", maintenance_until=None, read_only=None)
 
 
 def ensure_in_maintenance(admin_db: MongoDatabase, record: MongoDocument) -> None:

@@ -97,7 +97,11 @@ class Restoration:
         with (
             self._in_maintenance(record) as (begun, settle),
             self._fresh.prepared(
-                tenant_id, isolation=begun["isolation"], uri=uri, exists=True
+                tenant_id,
+                isolation=begun["isolation"],
+                uri=uri,
+                exists=True,
+                stays_on=begun["cluster"],
             ) as fresh,
         ):
             copied = fill_database(fresh.db, backup.contents(), progress)
@@ -116,9 +120,11 @@ class Restoration:
         """
         record = self._existing(tenant_id)
         with self._in_maintenance(record) as (begun, settle):
-            note = next(iter(self.kept(tenant_id)), None)
+            # What a move has left is a copy that lacks what was written since.
+            notes = (note for note in self.kept(tenant_id) if not note.get("moved"))
+            note = next(notes, None)
             if note is None:
-                raise NotFound("No database that the tenant had before is kept")
+                raise NotFound("No database that the tenant had before a restore is kept")
             uri = decrypt_uri(self._cipher, note.get("dbUri"), note["_id"])
             with (
                 self._connections.operator_client(note["cluster"], uri) as client,
@@ -133,14 +139,16 @@ class Restoration:
                 users = self._switch(begun, db, home, version, actor, action)
         return self._restored(record, db, users)
 
-    def confirm(self, tenant_id: ObjectId, actor: Actor) -> list[str]:
+    def confirm(
+        self, tenant_id: ObjectId, actor: Actor, *, action: str = "tenant.confirm_restore"
+    ) -> list[str]:
         """Drop the databases that the tenant had before, and return their names. There is no way
-        back after that. Raises NotFound when none is kept."""
+        back after that. The audit log calls it `action`. Raises NotFound when none is kept."""
         notes = self.kept(tenant_id)
         if not notes:
             raise NotFound("No database that the tenant had before is kept")
         names = [note["dbName"] for note in notes]
-        actor.record(self._connections.admin_db, "tenant.confirm_restore", tenant_id, dropped=names)
+        actor.record(self._connections.admin_db, action, tenant_id, dropped=names)
         return [
             note["dbName"]
             for note in notes

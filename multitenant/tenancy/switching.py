@@ -24,10 +24,13 @@ def switch_database(
     cipher: FieldCipher,
     record: MongoDocument,
     home: Home,
+    *,
+    moving: bool = False,
     **changes: Any,
 ) -> MongoDocument:
     """Let the tenant live in another database from now on, keep the one before, and end the
-    tenant's maintenance. Return the record.
+    tenant's maintenance; not when it is `moving`, which is told of the one that is kept. Return the
+    record.
 
     To be called in a transaction of the admin database, with the tenant in maintenance (or
     suspended) since before the last of its data was copied, and `record` as it was read then;
@@ -50,8 +53,10 @@ def switch_database(
         has_users=bool(record.get("credentials")),
         purged=True,
         kept=True,
+        moved=moving or None,
     )
-    status = "active" if record["status"] == "maintenance" else record["status"]
+    if record["status"] == "maintenance" and not moving:
+        changes |= {"status": "active", "maintenance_until": None, "read_only": None}
     changed = tenants.update_tenant(
         admin_db,
         record,
@@ -60,8 +65,6 @@ def switch_database(
         isolation=home.isolation,
         db_uri=home.db_uri,
         credentials=home.credentials,
-        status=status,
-        maintenance_until=None,
         **changes,
     )
     if changed is None:

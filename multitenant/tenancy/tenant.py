@@ -11,6 +11,8 @@ from multitenant.repositories.model import MongoDocument, utc_now
 from multitenant.security.field_encryption import EncryptedField
 
 MAINTENANCE_RETRY_SECONDS = 5
+READ_ONLY_RETRY_SECONDS = 1
+"""That is a matter of a moment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +32,8 @@ class Tenant:
     """The modules it has bought; None stands for all."""
     maintenance_until: datetime | None = None
     """When its maintenance ends by itself, if it does."""
+    read_only: bool = False
+    """Whether it may be read during its maintenance."""
     db_uri: EncryptedField | None = field(default=None, repr=False)
     credentials: EncryptedField | None = field(default=None, repr=False)
 
@@ -48,6 +52,7 @@ class Tenant:
             system=record["system"],
             modules=frozenset(record["modules"]) if "modules" in record else None,
             maintenance_until=record.get("maintenanceUntil"),
+            read_only=bool(record.get("readOnly")),
             db_uri=record.get("dbUri"),
             credentials=record.get("credentials"),
         )
@@ -57,15 +62,19 @@ class Tenant:
         """What decides which client and database serve it; when it changes, so must they."""
         return (self.cluster, self.isolation, self.db_name, self.db_uri, self.credentials)
 
-    def ensure_usable(self) -> None:
-        """Return if the tenant may work. Otherwise raise TenantSuspended, TenantMaintenance, or
-        TokenRevoked when it is deleted."""
+    def ensure_usable(self, *, for_reading: bool = False) -> None:
+        """Return if the tenant may work, or, `for_reading`, at least be read. Otherwise raise
+        TenantSuspended, TenantMaintenance, or TokenRevoked when it is deleted."""
         if self.status == "active":
             return
         if self.status == "maintenance":
             if self.maintenance_until and self.maintenance_until < utc_now():
                 return
-            raise TenantMaintenance(retry_after=MAINTENANCE_RETRY_SECONDS)
+            if not self.read_only:
+                raise TenantMaintenance(retry_after=MAINTENANCE_RETRY_SECONDS)
+            if for_reading:
+                return
+            raise TenantMaintenance(retry_after=READ_ONLY_RETRY_SECONDS)
         if self.status == "deleted":
             raise TokenRevoked("The tenant of this token no longer exists")
         raise TenantSuspended()

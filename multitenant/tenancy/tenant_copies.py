@@ -60,8 +60,8 @@ class TenantCopies:
     ) -> CopiedTenant:
         """Make a tenant from a backup, which was verified.
 
-        Raises AlreadyExists with the field that is taken, BackupError, and Conflict for a backup
-        of the operators' tenant.
+        It is placed as one that is added: see FreshDatabases.prepared(). Raises AlreadyExists with
+        the field that is taken, BackupError, and Conflict for a backup of the operators' tenant.
         """
         manifest = backup.manifest
         return self._make(
@@ -104,6 +104,7 @@ class TenantCopies:
             isolation=new.isolation or source.isolation,
             uri=new.db_uri.get_secret_value() if new.db_uri else None,
             exists=False,
+            told=new.cluster,
         ) as fresh:
             copied = fill(fresh.db)
             version = bring_up_to_date(fresh.db)

@@ -1,9 +1,9 @@
 """Hearing of changes in the admin database, as they happen in any process.
 
-A thread follows the change stream of `tenants`, `revocations` and `clusters`. What the caches know
-stays good for as long as the stream can vouch for it: every change since then would have arrived
-here and have made them forget. When the stream is down, it vouches for nothing, and the caches read
-again what is older than TENANT_STALE_SECONDS.
+A thread follows the change stream of `tenants`, `revocations`, `clusters` and `handshakes`. What
+the caches know stays good for as long as the stream can vouch for it: every change since then would
+have arrived here and have made them forget. When the stream is down, it vouches for nothing, and
+the caches read again what is older than TENANT_STALE_SECONDS.
 """
 
 import logging
@@ -18,6 +18,7 @@ from pymongo.errors import PyMongoError
 
 from multitenant.errors import DatabaseUnavailable
 from multitenant.repositories.admin.clusters import COLLECTION as CLUSTERS
+from multitenant.repositories.admin.handshakes import COLLECTION as HANDSHAKES
 from multitenant.repositories.admin.revocations import COLLECTION as REVOCATIONS
 from multitenant.repositories.admin.tenants import COLLECTION as TENANTS
 from multitenant.repositories.model import MongoDatabase
@@ -31,9 +32,11 @@ HOUSEKEEPING_SECONDS = 0.5
 PIPELINE: list[dict[str, Any]] = [
     {
         "$match": {
-            "ns.coll": {"$in": [TENANTS, REVOCATIONS, CLUSTERS]},
+            "ns.coll": {"$in": [TENANTS, REVOCATIONS, CLUSTERS, HANDSHAKES]},
             # Every refresh leaves a record that the old token was used; no cache knows of those.
             "fullDocument.used": {"$ne": True},
+            # Of handshakes only the question; the answers are for whoever asks.
+            "$or": [{"ns.coll": {"$ne": HANDSHAKES}}, {"operationType": "insert"}],
         }
     }
 ]
@@ -49,6 +52,7 @@ class Watcher:
         self._on_tenant: list[Callable[[ObjectId], None]] = []
         self._on_revocation: list[Callable[[], None]] = []
         self._on_cluster: list[Callable[[str], None]] = []
+        self._on_handshake: list[Callable[[ObjectId, ObjectId], None]] = []
         self._on_gap: list[Callable[[], None]] = []
         self._on_pause: list[Callable[[], None]] = []
         self._paused_at = NEVER
@@ -70,6 +74,10 @@ class Watcher:
     def on_cluster_change(self, handler: Callable[[str], None]) -> None:
         """Call `handler` with the name of each cluster whose record has changed or gone."""
         self._on_cluster.append(handler)
+
+    def on_handshake(self, handler: Callable[[ObjectId, ObjectId], None]) -> None:
+        """Call `handler` with the id of each handshake that begins, and the tenant's."""
+        self._on_handshake.append(handler)
 
     def on_gap(self, handler: Callable[[], None]) -> None:
         """Call `handler` when any change may have been missed: whatever is known may be old."""
@@ -165,6 +173,9 @@ class Watcher:
         elif collection == CLUSTERS and isinstance(key, str):
             for handle_cluster in self._on_cluster:
                 handle_cluster(key)
+        elif collection == HANDSHAKES and key is not None:
+            for handle_handshake in self._on_handshake:
+                handle_handshake(key, change["fullDocument"]["tenantId"])
         elif collection == REVOCATIONS and key is not None:
             if change["operationType"] != "delete":  # they expire
                 for handle_revocation in self._on_revocation:

@@ -46,7 +46,8 @@ def blue(world: World, elsewhere: EmbeddedServer, theirs: Client) -> Iterator[Cl
     yield theirs
     there = {"cluster": "blue"}
     known = {tenant["dbName"] for tenant in world.admin_db["tenants"].find(there)}
-    waiting = world.admin_db["provisionings"].find({"preparedVersion": {"$exists": True}, **there})
+    noted = [{"preparedVersion": {"$exists": True}}, {"kept": True}]
+    waiting = world.admin_db["provisionings"].find({"$or": noted, **there})
     known |= {note["dbName"] for note in waiting}
     prefix = world.platform.settings.tenant_db_prefix
     made = {name for name in theirs.list_database_names() if name.startswith(prefix)}

@@ -110,6 +110,12 @@ def list_kept(
     return list(_provisionings(db).collection.find(query).sort("startedAt", -1))
 
 
+def find_unfinished(db: MongoDatabase, tenant_id: ObjectId) -> list[MongoDocument]:
+    """Return the notes of databases that were being filled for this tenant, which exists."""
+    query = {"tenantId": tenant_id, "purged": False}
+    return list(_provisionings(db).collection.find(query))
+
+
 def release_kept(db: MongoDatabase, tenant_id: ObjectId) -> list[MongoDocument]:
     """Keep no database that this tenant had, and return their notes: they are to be dropped."""
     kept = list_kept(db, tenant_id=tenant_id)

@@ -35,5 +35,7 @@ class ProvisioningDocument(Document):  # type: ignore[misc]  # MongoEngine has n
     started_at = DateTimeField(db_field="startedAt", required=True)
     purged = BooleanField(required=True, default=False)
     kept = BooleanField(default=None)
+    # The tenant was moved away from it: what is in it is old.
+    moved = BooleanField(default=None)
     prepared_version = IntField(db_field="preparedVersion")
     dropping_since = DateTimeField(db_field="droppingSince")

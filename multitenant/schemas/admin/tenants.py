@@ -78,6 +78,8 @@ class TenantDocument(Document):  # type: ignore[misc]  # MongoEngine has no type
     updated_at = DateTimeField(db_field="updatedAt", required=True)
     # Maintenance ends by itself then: whoever set it may have been killed. Without it, it does not.
     maintenance_until = DateTimeField(db_field="maintenanceUntil")
+    # In this maintenance the tenant may be read (while it moves, say).
+    read_only = BooleanField(db_field="readOnly", default=None)
     suspended_at = DateTimeField(db_field="suspendedAt")
     deleted_at = DateTimeField(db_field="deletedAt")
 
@@ -129,6 +131,12 @@ DbUri = Annotated[
 
 
 Cluster = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
+
+
+def _no_cluster_with_a_server(value: str | None, info: ValidationInfo) -> str | None:
+    if value is not None and info.data.get("db_uri") is not None:
+        raise ValueError("must be left out with dbUri, which says where the tenant lives")
+    return value
 
 
 class AddHeaders(Headers):
@@ -184,12 +192,7 @@ class NewTenant(Payload):
             raise ValueError("makes a tenant dedicated: leave isolation out")
         return value
 
-    @field_validator("cluster")
-    @classmethod
-    def _own_servers_are_no_clusters(cls, value: str | None, info: ValidationInfo) -> str | None:
-        if value is not None and info.data.get("db_uri") is not None:
-            raise ValueError("must be left out with dbUri, which says where the tenant lives")
-        return value
+    _cluster = field_validator("cluster")(_no_cluster_with_a_server)
 
 
 class TenantCopy(Payload):
@@ -199,8 +202,11 @@ class TenantCopy(Payload):
     subdomain: Subdomain | None = None
     isolation: Isolation | None = None
     db_uri: DbUri | None = None
+    cluster: Cluster | None = None
     modules: Modules | None = None
     user_limit: UserLimit | None = None
+
+    _cluster = field_validator("cluster")(_no_cluster_with_a_server)
 
 
 class TenantChanges(Changes):
