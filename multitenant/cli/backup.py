@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from multitenant.cli.named_tenants import named_tenants
+from multitenant.cli.options import json_option
 from multitenant.cli.platform import opened_platform, running_database
 from multitenant.repositories.model import MongoDocument
 from multitenant.tenancy.actor import Actor
@@ -39,7 +40,7 @@ from multitenant.tenancy.backup import BackedUp, Backup
     show_default=True,
     help="How many tenants to read at a time.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")
+@json_option
 def backup(
     named: tuple[str, ...],
     everybody: bool,

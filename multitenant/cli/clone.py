@@ -8,13 +8,13 @@ from multitenant.cli.byte_bar import byte_bar
 from multitenant.cli.copy_options import (
     cluster_option,
     isolation_option,
-    json_option,
     new_tenant,
     read_uri,
     report_copy,
     subdomain_option,
     uri_option,
 )
+from multitenant.cli.options import json_option
 from multitenant.cli.platform import opened_platform, running_database
 from multitenant.repositories.usage import collection_sizes
 from multitenant.services.admin.tenants import get_named_tenant

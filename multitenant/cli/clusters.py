@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from multitenant.cli.drain_by_moving import move_away
+from multitenant.cli.options import ask, json_option, yes_option
 from multitenant.cli.platform import opened_platform, running_database
 from multitenant.repositories.admin.tenants import find_tenants_on_cluster
 from multitenant.repositories.model import utc_now
@@ -19,8 +20,6 @@ from multitenant.tenancy.cluster_report import ClusterStatus, forecast
 URI_VARIABLE = "CLUSTER_URI"
 SHOWN = 20
 
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")
-yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
 uri_option = click.option(
     "--uri-stdin", is_flag=True, help="Read the URI from standard input, one line."
 )
@@ -217,8 +216,7 @@ def close(name: str, yes: bool) -> None:
     Example:
       multitenant clusters close blue
     """  # noqa: D301  # click wants a real backspace here
-    if not yes:
-        click.confirm(f"Close the cluster {name}?", abort=True, err=True)
+    ask(f"Close the cluster {name}?", yes=yes)
     with running_database() as settings, opened_platform(settings) as platform:
         platform.clusters.close(name, Actor.on_command_line())
     click.echo(f"{name} is closed", err=True)
@@ -234,8 +232,7 @@ def remove(name: str, yes: bool) -> None:
     Example:
       multitenant clusters remove blue
     """  # noqa: D301  # click wants a real backspace here
-    if not yes:
-        click.confirm(f"Remove the cluster {name}?", abort=True, err=True)
+    ask(f"Remove the cluster {name}?", yes=yes)
     with running_database() as settings, opened_platform(settings) as platform:
         platform.clusters.remove(name, Actor.on_command_line())
     click.echo(f"{name} is removed", err=True)

@@ -31,7 +31,6 @@ cluster_option = click.option(
     metavar="CLUSTER",
     help="Where the new tenant lives; without it, where most is free.",
 )
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")
 
 
 def read_uri(file: IO[str] | None) -> str | None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import click
 import orjson
 
+from multitenant.cli.options import json_option
 from multitenant.cli.platform import opened_platform, running_database
 from multitenant.embedded import EmbeddedServerError
 from multitenant.errors import ConfigurationError
@@ -29,7 +30,7 @@ COLOURS = {Level.OK: "green", Level.WARNING: "yellow", Level.FAILURE: "red"}
     metavar="SECONDS",
     help=f"Take no longer than this; {SECONDS}, or {SECONDS_FOR_ALL} with --all.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")
+@json_option
 def doctor(everything: bool, seconds: int | None, as_json: bool) -> None:
     """Check settings, MongoDB, permissions and data, and say how to mend what is wrong.
 

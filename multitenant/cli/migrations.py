@@ -15,6 +15,7 @@ import click
 
 from multitenant import migrations as package
 from multitenant.cli.named_tenants import named_tenants
+from multitenant.cli.options import json_option, yes_option
 from multitenant.cli.platform import opened_platform, running_database
 from multitenant.errors import ConfigurationError
 from multitenant.extensions import Platform
@@ -65,7 +66,6 @@ maintenance_option = click.option(
     is_flag=True,
     help="Refuse each tenant's requests (503, with Retry-After) during its own turn.",
 )
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")
 
 
 @click.group()
@@ -210,7 +210,7 @@ def run(
     required=True,
     help="The version to go back to.",
 )
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@yes_option
 def rollback(
     named: tuple[str, ...],
     parallel: int,

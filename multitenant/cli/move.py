@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from multitenant.cli.byte_bar import byte_bar
+from multitenant.cli.options import ask, json_option, yes_option
 from multitenant.cli.platform import opened_platform, running_database
 from multitenant.extensions import Platform
 from multitenant.repositories.model import MongoDocument
@@ -29,8 +30,8 @@ from multitenant.tenancy.moving import Moved
     show_default=True,
     help="Compare all documents before the tenant is switched.",
 )
-@click.option("--yes", is_flag=True, help="Do not ask.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")
+@yes_option
+@json_option
 def move(
     tenant: str,
     to: str | None,
@@ -62,7 +63,7 @@ def move(
             _confirm(platform, record, yes=yes, as_json=as_json)
             return
         target = platform.moves.cluster_before(record["_id"]) if back else to
-        _ask(f"Move {record['name']} from {record['cluster']} to {target}?", yes=yes)
+        ask(f"Move {record['name']} from {record['cluster']} to {target}?", yes=yes)
         moved = _move(platform, record, target, verify=verify)
     if as_json:
         click.echo(json.dumps(told(moved)))
@@ -116,7 +117,7 @@ def _move(platform: Platform, record: MongoDocument, to: str | None, *, verify: 
 def _confirm(platform: Platform, record: MongoDocument, *, yes: bool, as_json: bool) -> None:
     kept = [note["dbName"] for note in platform.restoration.kept(record["_id"])]
     if kept:
-        _ask(f"Drop {', '.join(kept)}, which {record['name']} had before, for good?", yes=yes)
+        ask(f"Drop {', '.join(kept)}, which {record['name']} had before, for good?", yes=yes)
     dropped = platform.restoration.confirm(
         record["_id"], Actor.on_command_line(), action="tenant.confirm_move"
     )
@@ -126,11 +127,6 @@ def _confirm(platform: Platform, record: MongoDocument, *, yes: bool, as_json: b
         click.echo(f"Dropped {', '.join(dropped)}")
     if left := set(kept) - set(dropped):
         raise click.ClickException(f"These are left; see the log: {', '.join(sorted(left))}")
-
-
-def _ask(question: str, *, yes: bool) -> None:
-    if not yes:
-        click.confirm(question, abort=True, err=True)
 
 
 def _print(moved: Moved) -> None:

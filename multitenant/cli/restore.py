@@ -10,13 +10,13 @@ from multitenant.cli.byte_bar import byte_bar
 from multitenant.cli.copy_options import (
     cluster_option,
     isolation_option,
-    json_option,
     new_tenant,
     read_uri,
     report_copy,
     subdomain_option,
     uri_option,
 )
+from multitenant.cli.options import ask, json_option, yes_option
 from multitenant.cli.platform import opened_platform, running_database
 from multitenant.errors import ConfigurationError
 from multitenant.extensions import Platform
@@ -41,7 +41,7 @@ SHOWN = 20
 @isolation_option
 @cluster_option
 @uri_option
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@yes_option
 @json_option
 def restore(
     directory: Path | None,
@@ -113,7 +113,7 @@ def _restore(
             " tenant of it."
         )
     _verify(backup)
-    _ask(
+    ask(
         f"Take {record['name']} back to {manifest.snapshot.at:%Y-%m-%d %H:%M:%S} UTC? What was"
         " written since will not be there, users and passwords included, and the tenant answers"
         " 503 meanwhile. Its present database is kept.",
@@ -136,7 +136,7 @@ def _restore_as_new(
 
 def _undo(platform: Platform, name: str, *, yes: bool, as_json: bool) -> None:
     record = get_named_tenant(platform.connections.admin_db, name)
-    _ask(
+    ask(
         f"Take {record['name']} back to the database that it had before the last restore? The"
         " present one is kept instead.",
         yes=yes,
@@ -149,7 +149,7 @@ def _confirm(platform: Platform, name: str, *, yes: bool, as_json: bool) -> None
     record = get_named_tenant(platform.connections.admin_db, name)
     kept = [note["dbName"] for note in platform.restoration.kept(record["_id"])]
     if kept:
-        _ask(f"Drop {', '.join(kept)}, which {record['name']} had before, for good?", yes=yes)
+        ask(f"Drop {', '.join(kept)}, which {record['name']} had before, for good?", yes=yes)
     dropped = platform.restoration.confirm(record["_id"], Actor.on_command_line())
     if as_json:
         click.echo(json.dumps({"tenantId": str(record["_id"]), "dropped": dropped}))
@@ -162,11 +162,6 @@ def _confirm(platform: Platform, name: str, *, yes: bool, as_json: bool) -> None
 def _verify(backup: StoredBackup) -> None:
     with byte_bar("Verifying", backup.manifest.bytes) as progress:
         backup.verify(progress)
-
-
-def _ask(question: str, *, yes: bool) -> None:
-    if not yes:
-        click.confirm(question, abort=True, err=True)
 
 
 def _report(restored: Restored, *, as_json: bool) -> None:

@@ -2,7 +2,8 @@
 
 import click
 
-from multitenant.cli.tenants.shared import json_option, move_tenant, tenant_argument
+from multitenant.cli.options import json_option
+from multitenant.cli.tenants.shared import move_tenant, tenant_argument
 
 
 @click.command()

@@ -7,8 +7,8 @@ import click
 import orjson
 from pydantic import ValidationError
 
+from multitenant.cli.options import json_option
 from multitenant.cli.platform import opened_platform, running_database
-from multitenant.cli.tenants.shared import json_option
 from multitenant.schemas.admin.tenants import MODULES, NewTenant
 from multitenant.tenancy.actor import Actor
 

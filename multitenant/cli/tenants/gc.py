@@ -6,6 +6,7 @@ from datetime import timedelta
 import click
 from pymongo.errors import PyMongoError
 
+from multitenant.cli.options import yes_option
 from multitenant.cli.platform import opened_platform, running_database
 from multitenant.errors import DecryptionFailed, DomainError
 from multitenant.tenancy.actor import Actor
@@ -23,7 +24,7 @@ from multitenant.tenancy.orphans import MIN_AGE
     help="Leave younger databases alone: they may be tenants in the making.",
 )
 @click.option("--dry-run", is_flag=True, help="Only list what would be removed.")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@yes_option
 def gc(older_than: int, dry_run: bool, yes: bool) -> None:
     """Remove what is left over, and tenants that were deleted long ago.
 

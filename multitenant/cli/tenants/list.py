@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import click
 import orjson
 
+from multitenant.cli.options import json_option
 from multitenant.cli.platform import opened_platform, running_database
-from multitenant.cli.tenants.shared import json_option
 from multitenant.repositories.model import MongoDatabase, MongoDocument
 from multitenant.schemas.admin.tenants import STATUSES, TenantAnswer, TenantQuery
 from multitenant.services.admin.tenants import list_tenants as list_page

@@ -5,8 +5,9 @@ import sys
 import click
 import orjson
 
+from multitenant.cli.options import json_option, yes_option
 from multitenant.cli.platform import opened_platform, running_database
-from multitenant.cli.tenants.shared import describe, json_option, tenant_argument, yes_option
+from multitenant.cli.tenants.shared import describe, tenant_argument
 from multitenant.errors import Conflict
 from multitenant.services.admin.tenants import get_named_tenant
 from multitenant.tenancy.actor import Actor

@@ -10,8 +10,6 @@ from multitenant.services.admin.tenants import get_named_tenant
 from multitenant.tenancy.actor import Actor
 
 tenant_argument = click.argument("named", metavar="TENANT")
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")
-yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
 
 LABELS = {
     "id": "id",

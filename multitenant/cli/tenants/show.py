@@ -2,8 +2,9 @@
 
 import click
 
+from multitenant.cli.options import json_option
 from multitenant.cli.platform import opened_platform, running_database
-from multitenant.cli.tenants.shared import json_option, print_tenant, tenant_argument
+from multitenant.cli.tenants.shared import print_tenant, tenant_argument
 from multitenant.services.admin.tenants import get_named_tenant
 
 

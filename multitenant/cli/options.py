@@ -1,0 +1,12 @@
+"""Options and questions that commands share."""
+
+import click
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")
+yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
+
+
+def ask(question: str, *, yes: bool) -> None:
+    """Return if the person agrees, or said `yes` before; else end the command."""
+    if not yes:
+        click.confirm(question, abort=True, err=True)
