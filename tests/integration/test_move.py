@@ -28,6 +28,7 @@ from tests.conftest import MakeWorld
 from tests.integration.backups import (
     Multitenant,
     back_up,
+    let_time_pass,
     memberships,
     raw_contents,
     restore,
@@ -69,18 +70,6 @@ def database(world: World, owner: User, blue: Client) -> MongoDatabase:
     record = world.record(owner.tenant_id)
     client = blue if record["cluster"] == "blue" else world.admin_db.client
     return client[record["dbName"]]
-
-
-def make_old(world: World) -> None:
-    """Locks and maintenance of a killed process are over, and its notes are old; those of kept
-    databases are not that old."""
-    long_ago = utc_now() - timedelta(hours=2)
-    world.admin_db["locks"].delete_many({})
-    world.admin_db["provisionings"].update_many({}, {"$set": {"startedAt": long_ago}})
-    world.admin_db["tenants"].update_many(
-        {"status": "maintenance"}, {"$set": {"maintenanceUntil": long_ago}}
-    )
-    world.platform.connections.forget_all()
 
 
 def nothing_is_left(world: World, blue: Client, owner: User) -> None:
@@ -661,7 +650,7 @@ class TestKilled:
             moved.append(record["cluster"] == "blue")
             if record["status"] == "maintenance":
                 assert record["maintenanceUntil"] < utc_now() + timedelta(minutes=1.1), number
-            make_old(world)
+            let_time_pass(world)
             assert titles(owner) == expected, number
             expected = sorted([*expected, f"after {number}"])
             todo(owner, f"after {number}")

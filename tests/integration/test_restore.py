@@ -25,6 +25,7 @@ from tests.conftest import MakeWorld
 from tests.integration.backups import (
     Multitenant,
     back_up,
+    let_time_pass,
     memberships,
     raw_contents,
     restore,
@@ -526,7 +527,7 @@ class TestKilled:
             assert memberships(world, owner.tenant_id) == users(db), step
             expected = {"before"} if restored else {"before", "after"}
             assert {one["title"] for one in db["todos"].find()} == expected, step
-            _let_time_pass(world)
+            let_time_pass(world)
             assert titles(again(world, owner)), step
             assert all(garbage.remove() for garbage in find(world)), step
             kept = {note["dbName"] for note in world.admin_db["provisionings"].find()}
@@ -541,21 +542,9 @@ class TestKilled:
 
     def _undo_all(self, world: World, db_name: str, owner: User) -> None:
         tenant_id, actor = ObjectId(owner.tenant_id), Actor.on_command_line()
-        _let_time_pass(world)
+        let_time_pass(world)
         assert world.platform.restoration.undo(tenant_id, actor).db_name == db_name
         world.platform.restoration.confirm(tenant_id, actor)
-
-
-def _let_time_pass(world: World) -> None:
-    """Locks and maintenance of a killed process are over, and its notes are old; those of kept
-    databases are not that old."""
-    long_ago = utc_now() - timedelta(hours=2)
-    world.admin_db["locks"].delete_many({})
-    world.admin_db["provisionings"].update_many({}, {"$set": {"startedAt": long_ago}})
-    world.admin_db["tenants"].update_many(
-        {"status": "maintenance"}, {"$set": {"maintenanceUntil": long_ago}}
-    )
-    world.platform.connections.forget_all()
 
 
 def _restore(settings: Settings, directory: Path, listener: CommandRecorder) -> None:
