@@ -4,7 +4,7 @@ Services, repositories and the tenancy layer raise these; `middleware/error_hand
 one place that turns a `code` into an HTTP status.
 """
 
-from typing import ClassVar
+from typing import ClassVar, Self
 
 
 class DomainError(Exception):
@@ -153,6 +153,15 @@ class ValidationFailed(DomainError):
 
     code = "validation_failed"
     default_message = "The request is not valid"
+
+    @classmethod
+    def of_field(cls, field: str, message: str, *, called: str | None = None) -> Self:
+        """Return the error of one field, which a sentence for people calls `called`."""
+        return cls(
+            f"{called or field} {message}",
+            incorrect_field=field,
+            errors=[{"field": field, "message": message}],
+        )
 
 
 class RateLimited(DomainError):

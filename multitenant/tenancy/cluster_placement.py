@@ -123,8 +123,4 @@ def full(told: str | None) -> Conflict:
 
 
 def _refusal(message: str) -> ValidationFailed:
-    return ValidationFailed(
-        f"cluster {message}",
-        incorrect_field="cluster",
-        errors=[{"field": "cluster", "message": message}],
-    )
+    return ValidationFailed.of_field("cluster", message)

@@ -160,8 +160,4 @@ def explained() -> Iterator[None]:
 
 
 def _refusal(message: str) -> ValidationFailed:
-    return ValidationFailed(
-        f"The URI {message}",
-        incorrect_field="uri",
-        errors=[{"field": "uri", "message": message}],
-    )
+    return ValidationFailed.of_field("uri", message, called="The URI")

@@ -183,8 +183,4 @@ def _fits(host: str, port: int | None, pattern: str) -> bool:
 
 
 def _refusal(message: str) -> ValidationFailed:
-    return ValidationFailed(
-        f"{FIELD} {message}",
-        incorrect_field=FIELD,
-        errors=[{"field": FIELD, "message": message}],
-    )
+    return ValidationFailed.of_field(FIELD, message)

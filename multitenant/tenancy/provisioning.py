@@ -298,10 +298,8 @@ class Provisioner:
             return None
         if kept["fingerprint"] not in self._fingerprints(new):
             message = "was used for another request before"
-            raise ValidationFailed(
-                f"This Idempotency-Key {message}",
-                incorrect_field="Idempotency-Key",
-                errors=[{"field": "Idempotency-Key", "message": message}],
+            raise ValidationFailed.of_field(
+                "Idempotency-Key", message, called="This Idempotency-Key"
             )
         return self._result(
             kept["tenantId"], kept["userId"], kept.get("invitationId"), kept["madeAt"]
