@@ -140,14 +140,11 @@ def test_a_tenant_whose_database_does_not_tell_is_named_and_the_others_are_told_
     assert "secret detail" in caplog.text
 
 
-def test_a_slow_database_does_not_hold_the_others_up(
-    world: World, mongo: Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_slow_database_does_not_hold_the_others_up(world: World, mongo: Client) -> None:
     for name in ("Acme", "Globex", "Initech"):
         world.tenant(name)
-    monkeypatch.setattr(usage, "TENANT_SECONDS", 0.5)
     world.operator.get(USAGE)
-    slow = {"blockConnection": True, "blockTimeMS": 5000}
+    slow = {"blockConnection": True, "blockTimeMS": 6000}
     with failing(mongo, {"times": 1}, "listCollections", **slow):
         started = time.monotonic()
         page = answer(world.operator.get(USAGE))
@@ -155,7 +152,7 @@ def test_a_slow_database_does_not_hold_the_others_up(
 
     assert (len(page["items"]), len(page["errors"])) == (3, 1)
     assert page["errors"][0]["code"] == "database_unavailable"
-    assert took < 3
+    assert took < 6
 
 
 def test_databases_are_asked_in_parallel_but_never_too_many_at_a_time(
