@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # How many processes the tests run in.
 JOBS ?= 2
 
-.PHONY: help run test fuzz lint format bench postman lock clean
+.PHONY: help run test fuzz faults lint format bench postman lock clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -19,6 +19,9 @@ test: $(VENV)/dev.stamp ## Run all tests on a real MongoDB
 fuzz: $(VENV)/dev.stamp ## Send requests made up from the OpenAPI document, for FUZZ_SECONDS as each kind of user
 	@FUZZ_SECONDS=$${FUZZ_SECONDS:-300} FUZZ_EXAMPLES=$${FUZZ_EXAMPLES:-200} \
 		$(BIN)/pytest -n $(JOBS) -v tests/e2e/test_fuzz.py $(ARGS)
+
+faults: $(VENV)/dev.stamp ## Break things for longer than `make test` does, FAULTS_SECONDS for each test
+	@FAULTS_SECONDS=$${FAULTS_SECONDS:-300} $(BIN)/pytest -n $(JOBS) --dist loadgroup -v tests/faults $(ARGS)
 
 lint: $(VENV)/dev.stamp ## Check style, types, and the dependencies between layers
 	$(BIN)/ruff check .
