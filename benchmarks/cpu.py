@@ -29,8 +29,8 @@ from multitenant.embedded import EmbeddedServer
 from multitenant.extensions import Platform, platform_of
 from multitenant.schemas.admin.tenants import NewTenant
 from multitenant.tenancy.actor import Actor
-from multitenant.tenancy.authentication import TenantHints
-from multitenant.tenancy.initialisation import initialise
+from multitenant.tenancy.lifecycle.initialisation import initialise
+from multitenant.tenancy.users.authentication import TenantHints
 
 PASSWORD = "a password for benchmarks"
 KEY = secrets.token_hex(32)

@@ -20,7 +20,7 @@ from multitenant.config import load_settings
 from multitenant.embedded import EmbeddedServer
 from multitenant.extensions import platform_of
 from multitenant.repositories.model import utc_now
-from multitenant.tenancy.connection_manager import ConnectionManager
+from multitenant.tenancy.routing.connection_manager import ConnectionManager
 
 
 def main() -> None:

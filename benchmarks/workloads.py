@@ -15,7 +15,7 @@ from multitenant import create_app
 from multitenant.config import Settings
 from multitenant.extensions import platform_of
 from multitenant.schemas.admin.tenants import NewTenant
-from multitenant.tenancy.initialisation import initialise
+from multitenant.tenancy.lifecycle.initialisation import initialise
 
 PASSWORD = "a password for benchmarks"
 OPERATOR = "operator@example.com"

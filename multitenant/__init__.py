@@ -21,9 +21,9 @@ from multitenant.middleware import (
 )
 from multitenant.middleware.strict_json import StrictRequest
 from multitenant.openapi import DESCRIPTION, SECURITY_SCHEMES
-from multitenant.tenancy.clients import ClientFactory, Listener
-from multitenant.tenancy.isolation import IsolationListener
-from multitenant.tenancy.placement import Placement
+from multitenant.tenancy.deployments.clients import ClientFactory, Listener
+from multitenant.tenancy.deployments.isolation import IsolationListener
+from multitenant.tenancy.routing.placement import Placement
 
 __version__ = "0.1.0"
 

@@ -11,30 +11,30 @@ from multitenant.security.field_encryption import FieldCipher
 from multitenant.security.passwords import PasswordHasher
 from multitenant.security.tokens import Tokens
 from multitenant.serving.native_threads import in_native_thread
-from multitenant.tenancy.authentication import Authenticator
-from multitenant.tenancy.clients import ClientFactory
-from multitenant.tenancy.cluster_administration import ClusterAdministration
-from multitenant.tenancy.cluster_placement import ClusterPlacement
-from multitenant.tenancy.cluster_report import ClusterReport
-from multitenant.tenancy.connection_manager import ConnectionManager
-from multitenant.tenancy.fresh_databases import FreshDatabases
-from multitenant.tenancy.host_names import CACHED_HOSTS, HostNames
-from multitenant.tenancy.login_limits import LoginLimits
-from multitenant.tenancy.membership import Membership
-from multitenant.tenancy.moving import Moves
-from multitenant.tenancy.placement import Placement
-from multitenant.tenancy.prepared_databases import PreparedDatabases
-from multitenant.tenancy.provisioning import Provisioner
-from multitenant.tenancy.recent_answers import RecentAnswers
-from multitenant.tenancy.restoration import Restoration
-from multitenant.tenancy.revocations import CACHED_CHECKS, Revocations
-from multitenant.tenancy.tenant_concurrency import TenantConcurrency
-from multitenant.tenancy.tenant_copies import TenantCopies
-from multitenant.tenancy.tenant_credentials import TenantCredentials
-from multitenant.tenancy.tenant_lifecycle import TenantLifecycle
-from multitenant.tenancy.usage import Usage
-from multitenant.tenancy.user_administration import MARGIN, UserAdministration
-from multitenant.tenancy.watcher import Watcher
+from multitenant.tenancy.deployments.clients import ClientFactory
+from multitenant.tenancy.lifecycle.cluster_placement import ClusterPlacement
+from multitenant.tenancy.lifecycle.fresh_databases import FreshDatabases
+from multitenant.tenancy.lifecycle.prepared_databases import PreparedDatabases
+from multitenant.tenancy.lifecycle.provisioning import Provisioner
+from multitenant.tenancy.lifecycle.tenant_credentials import TenantCredentials
+from multitenant.tenancy.lifecycle.tenant_lifecycle import TenantLifecycle
+from multitenant.tenancy.operations.cluster_administration import ClusterAdministration
+from multitenant.tenancy.operations.cluster_report import ClusterReport
+from multitenant.tenancy.operations.moving import Moves
+from multitenant.tenancy.operations.restoration import Restoration
+from multitenant.tenancy.operations.tenant_copies import TenantCopies
+from multitenant.tenancy.operations.usage import Usage
+from multitenant.tenancy.routing.connection_manager import ConnectionManager
+from multitenant.tenancy.routing.host_names import CACHED_HOSTS, HostNames
+from multitenant.tenancy.routing.placement import Placement
+from multitenant.tenancy.routing.recent_answers import RecentAnswers
+from multitenant.tenancy.routing.revocations import CACHED_CHECKS, Revocations
+from multitenant.tenancy.routing.tenant_concurrency import TenantConcurrency
+from multitenant.tenancy.routing.watcher import Watcher
+from multitenant.tenancy.users.authentication import Authenticator
+from multitenant.tenancy.users.login_limits import LoginLimits
+from multitenant.tenancy.users.membership import Membership
+from multitenant.tenancy.users.user_administration import MARGIN, UserAdministration
 
 NAME = "multitenant"
 

@@ -19,9 +19,9 @@ from pymongo import MongoClient
 from multitenant import create_app
 from multitenant.config import Settings, load_settings
 from multitenant.embedded import EmbeddedServer
-from multitenant.tenancy.initialisation import initialise
-from multitenant.tenancy.isolation import IsolationListener, clear_scope
-from multitenant.tenancy.placement import Placement
+from multitenant.tenancy.deployments.isolation import IsolationListener, clear_scope
+from multitenant.tenancy.lifecycle.initialisation import initialise
+from multitenant.tenancy.routing.placement import Placement
 from tests.support import (
     CREDENTIAL_KEY,
     JWT_KEY,

@@ -19,7 +19,7 @@ from werkzeug.test import TestResponse
 
 from multitenant.extensions import Platform, platform_of
 from multitenant.repositories.model import MongoDatabase
-from multitenant.tenancy.isolation import IsolationListener
+from multitenant.tenancy.deployments.isolation import IsolationListener
 
 OPERATOR_EMAIL = "operator@example.com"
 OPERATOR_PASSWORD = "operator's own password"

@@ -13,7 +13,7 @@ from multitenant.cli.options import json_option
 from multitenant.cli.platform import opened_platform, running_database
 from multitenant.repositories.model import MongoDocument
 from multitenant.tenancy.actor import Actor
-from multitenant.tenancy.backup import BackedUp, Backup
+from multitenant.tenancy.operations.backup import BackedUp, Backup
 
 
 @click.command()

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import click
 
-from multitenant.tenancy.copying import Progress
+from multitenant.tenancy.contents.copying import Progress
 
 
 @contextmanager

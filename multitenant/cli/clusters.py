@@ -14,8 +14,8 @@ from multitenant.cli.platform import opened_platform, running_database
 from multitenant.repositories.admin.tenants import find_tenants_on_cluster
 from multitenant.repositories.model import utc_now
 from multitenant.tenancy.actor import Actor
-from multitenant.tenancy.cluster_capacity import RESOURCES
-from multitenant.tenancy.cluster_report import ClusterStatus, forecast
+from multitenant.tenancy.lifecycle.cluster_capacity import RESOURCES
+from multitenant.tenancy.operations.cluster_report import ClusterStatus, forecast
 
 URI_VARIABLE = "CLUSTER_URI"
 SHOWN = 20

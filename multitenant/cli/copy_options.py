@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from multitenant.errors import ConfigurationError
 from multitenant.schemas.admin.tenants import TenantCopy
-from multitenant.tenancy.tenant_copies import CopiedTenant
+from multitenant.tenancy.operations.tenant_copies import CopiedTenant
 
 F = TypeVar("F", bound=Callable[..., Any])
 

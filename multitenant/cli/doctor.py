@@ -11,10 +11,10 @@ from multitenant.cli.options import json_option
 from multitenant.cli.platform import opened_platform, running_database
 from multitenant.embedded import EmbeddedServerError
 from multitenant.errors import ConfigurationError
-from multitenant.tenancy.doctor.doctor import Doctor, not_examined
-from multitenant.tenancy.doctor.heartbeats import Heartbeats
-from multitenant.tenancy.doctor.subject import Subject
-from multitenant.tenancy.doctor.verdict import Finding, Level, bad
+from multitenant.tenancy.operations.doctor.doctor import Doctor, not_examined
+from multitenant.tenancy.operations.doctor.heartbeats import Heartbeats
+from multitenant.tenancy.operations.doctor.subject import Subject
+from multitenant.tenancy.operations.doctor.verdict import Finding, Level, bad
 
 SECONDS = 60
 SECONDS_FOR_ALL = 3600

@@ -9,7 +9,7 @@ from multitenant.cli.move import told
 from multitenant.extensions import Platform
 from multitenant.repositories.model import MongoDocument
 from multitenant.tenancy.actor import Actor
-from multitenant.tenancy.moving import MoveOutcome
+from multitenant.tenancy.operations.moving import MoveOutcome
 
 
 def move_away(

@@ -6,7 +6,7 @@ import click
 
 from multitenant.cli.platform import opened_platform, running_database
 from multitenant.tenancy.actor import Actor
-from multitenant.tenancy.key_rotation import count_outdated, rotate_keys
+from multitenant.tenancy.operations.key_rotation import count_outdated, rotate_keys
 
 
 @click.group()

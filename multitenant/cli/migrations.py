@@ -22,14 +22,14 @@ from multitenant.extensions import Platform
 from multitenant.repositories.admin.tenants import find_tenants_for_migration, list_schema_versions
 from multitenant.repositories.model import MongoDocument
 from multitenant.tenancy.actor import Actor
-from multitenant.tenancy.fleet import Fleet, Migrated
-from multitenant.tenancy.maintenance import maintenance as keep_in_maintenance
+from multitenant.tenancy.lifecycle.maintenance import maintenance as keep_in_maintenance
 from multitenant.tenancy.migrations import (
     ADMIN_MIGRATIONS,
     TENANT_VERSION,
     migrate,
     pending_migrations,
 )
+from multitenant.tenancy.operations.fleet import Fleet, Migrated
 
 SAMPLE = 10
 SHOWN = 20

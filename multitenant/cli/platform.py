@@ -15,8 +15,8 @@ from multitenant.embedded import EmbeddedServer
 from multitenant.errors import ConfigurationError
 from multitenant.extensions import Platform, platform_of
 from multitenant.instance import read_or_create
-from multitenant.tenancy.clients import Listener
-from multitenant.tenancy.initialisation import initialise, make_up_password
+from multitenant.tenancy.deployments.clients import Listener
+from multitenant.tenancy.lifecycle.initialisation import initialise, make_up_password
 
 PASSWORD_FILE = "operator-password"  # noqa: S105  # a file name
 

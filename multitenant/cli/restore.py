@@ -23,8 +23,8 @@ from multitenant.extensions import Platform
 from multitenant.schemas.admin.tenants import TenantCopy
 from multitenant.services.admin.tenants import get_named_tenant
 from multitenant.tenancy.actor import Actor
-from multitenant.tenancy.restoration import Restored
-from multitenant.tenancy.stored_backup import StoredBackup
+from multitenant.tenancy.operations.restoration import Restored
+from multitenant.tenancy.operations.stored_backup import StoredBackup
 
 SHOWN = 20
 

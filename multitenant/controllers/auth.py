@@ -26,7 +26,7 @@ from multitenant.schemas.auth import (
     SessionAnswer,
     TenantHeader,
 )
-from multitenant.tenancy.authentication import Session, TenantHints
+from multitenant.tenancy.users.authentication import Session, TenantHints
 
 blueprint = APIBlueprint("auth", __name__, url_prefix="/api", abp_tags=[Tag(name="Sessions")])
 

@@ -9,8 +9,8 @@ from multitenant.middleware.access import public
 from multitenant.middleware.envelope import answer
 from multitenant.schemas.answers import ok
 from multitenant.schemas.health import HealthAnswer
-from multitenant.tenancy.connection_manager import ping
-from multitenant.tenancy.initialisation import is_initialised
+from multitenant.tenancy.lifecycle.initialisation import is_initialised
+from multitenant.tenancy.routing.connection_manager import ping
 
 READY_SECONDS = 2.0
 

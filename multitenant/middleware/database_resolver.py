@@ -17,8 +17,8 @@ from multitenant.logs import add_log_context
 from multitenant.middleware.access import Access, access_of, module_of, roles_of
 from multitenant.middleware.request_context import CurrentUser
 from multitenant.security.tokens import Claims, TokenType
-from multitenant.tenancy.isolation import clear_scope, set_scope
-from multitenant.tenancy.leases import Lease
+from multitenant.tenancy.deployments.isolation import clear_scope, set_scope
+from multitenant.tenancy.routing.leases import Lease
 
 View = Callable[..., Any]
 

@@ -8,7 +8,7 @@ from flask import g, request
 from multitenant.repositories.model import MongoDatabase
 from multitenant.security.tokens import Claims
 from multitenant.tenancy.actor import Actor
-from multitenant.tenancy.tenant import Tenant
+from multitenant.tenancy.routing.tenant import Tenant
 
 
 @dataclass(frozen=True, slots=True)

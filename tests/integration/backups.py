@@ -11,10 +11,10 @@ from click.testing import Result
 
 from multitenant.repositories.model import MongoDatabase, utc_now
 from multitenant.tenancy.actor import Actor
-from multitenant.tenancy.backup import Backup
-from multitenant.tenancy.collection_specs import read_specs
-from multitenant.tenancy.restoration import Restored
-from multitenant.tenancy.stored_backup import StoredBackup
+from multitenant.tenancy.contents.collection_specs import read_specs
+from multitenant.tenancy.operations.backup import Backup
+from multitenant.tenancy.operations.restoration import Restored
+from multitenant.tenancy.operations.stored_backup import StoredBackup
 from tests.support import User, World
 
 

@@ -22,10 +22,10 @@ from multitenant import create_app
 from multitenant.errors import BackupError
 from multitenant.extensions import platform_of
 from multitenant.repositories.admin.tenants import find_tenant_by_name
-from multitenant.tenancy import snapshots
-from multitenant.tenancy.backup import Backup, _new_directory
-from multitenant.tenancy.snapshots import open_snapshot
-from multitenant.tenancy.stored_backup import StoredBackup
+from multitenant.tenancy.contents import snapshots
+from multitenant.tenancy.contents.snapshots import open_snapshot
+from multitenant.tenancy.operations.backup import Backup, _new_directory
+from multitenant.tenancy.operations.stored_backup import StoredBackup
 from tests.integration.backups import Multitenant, back_up, raw_contents, told
 from tests.support import User, World
 

@@ -16,7 +16,7 @@ from multitenant.errors import Conflict, NotFound, ValidationFailed
 from multitenant.repositories.indexes import find_drift
 from multitenant.repositories.model import utc_now
 from multitenant.tenancy.actor import Actor
-from multitenant.tenancy.cluster_capacity import declared_per_tenant
+from multitenant.tenancy.lifecycle.cluster_capacity import declared_per_tenant
 from tests.conftest import MakeWorld
 from tests.integration.test_keys import NEW_KEY, dump
 from tests.integration.test_prepared_databases import wait_until_full
@@ -34,7 +34,7 @@ ROLES = ["readWriteAnyDatabase", "dbAdminAnyDatabase"]
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """What cannot be reached is not waited for."""
-    monkeypatch.setattr("multitenant.tenancy.deployments.CHECK_SECONDS", 1.0)
+    monkeypatch.setattr("multitenant.tenancy.deployments.deployments.CHECK_SECONDS", 1.0)
 
 
 def add(world: World, name: str, **fields: Any) -> Any:
@@ -104,7 +104,9 @@ class TestPlacement:
         assert add(world, "Acme").status_code == 201
         assert world.admin_db["locks"].count_documents({}) == 0
         world.admin_db["locks"].insert_one({**lock, "until": utc_now() + timedelta(hours=1)})
-        monkeypatch.setattr("multitenant.tenancy.cluster_placement.LOCK_WAIT_SECONDS", 0.1)
+        monkeypatch.setattr(
+            "multitenant.tenancy.lifecycle.cluster_placement.LOCK_WAIT_SECONDS", 0.1
+        )
         refusal(add(world, "Globex"), 503, "database_unavailable")
 
     def test_a_purged_tenant_leaves_room(self, world: World) -> None:

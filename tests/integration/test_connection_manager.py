@@ -13,9 +13,9 @@ from multitenant.embedded import EmbeddedServer
 from multitenant.repositories.model import MongoDatabase
 from multitenant.schemas.paging import PageQuery
 from multitenant.services.tenant import todos as service
-from multitenant.tenancy.clients import OpenedClient
-from multitenant.tenancy.placement import Connection
-from multitenant.tenancy.tenant import Tenant
+from multitenant.tenancy.deployments.clients import OpenedClient
+from multitenant.tenancy.routing.placement import Connection
+from multitenant.tenancy.routing.tenant import Tenant
 from tests.conftest import MakeWorld
 from tests.support import PASSWORD, World, answer
 

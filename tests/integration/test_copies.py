@@ -18,9 +18,9 @@ from multitenant.extensions import platform_of
 from multitenant.repositories.model import MongoDatabase, utc_now
 from multitenant.schemas.admin.tenants import TenantCopy
 from multitenant.tenancy.actor import Actor
-from multitenant.tenancy.copying import copy_database
-from multitenant.tenancy.stored_backup import StoredBackup
-from multitenant.tenancy.tenant_copies import CopiedTenant
+from multitenant.tenancy.contents.copying import copy_database
+from multitenant.tenancy.operations.stored_backup import StoredBackup
+from multitenant.tenancy.operations.tenant_copies import CopiedTenant
 from tests.conftest import MakeWorld
 from tests.integration.backups import (
     Multitenant,
@@ -195,7 +195,9 @@ class TestHowItIsMade:
     ) -> None:
         """The name is taken by somebody else just before the end."""
         owner = world.tenant("Acme")
-        monkeypatch.setattr("multitenant.tenancy.tenant_copies.ensure_free", lambda *_: None)
+        monkeypatch.setattr(
+            "multitenant.tenancy.operations.tenant_copies.ensure_free", lambda *_: None
+        )
         before = world.databases()
         with pytest.raises(AlreadyExists):
             clone(world, owner, name="Acme")

@@ -15,7 +15,7 @@ import pytest
 
 from multitenant.errors import BackupError
 from multitenant.tenancy.actor import Actor
-from multitenant.tenancy.stored_backup import StoredBackup
+from multitenant.tenancy.operations.stored_backup import StoredBackup
 from tests.integration.backups import back_up, restore
 from tests.integration.test_copies import restore_as_new
 from tests.support import User, World

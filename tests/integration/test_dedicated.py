@@ -14,7 +14,7 @@ from pymongo.errors import OperationFailure
 
 from multitenant.embedded import EmbeddedServer
 from multitenant.repositories.model import MongoDatabase
-from multitenant.tenancy.database_users import DatabaseUser, connected_users, list_users
+from multitenant.tenancy.deployments.database_users import DatabaseUser, connected_users, list_users
 from tests.conftest import MakeWorld
 from tests.integration.test_provisioning import failing
 from tests.support import PASSWORD, User, World, answer, refusal

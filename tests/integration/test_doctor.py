@@ -21,10 +21,10 @@ from pymongo import MongoClient
 from multitenant.embedded import EmbeddedServer, find_mongod
 from multitenant.repositories.admin.clusters import insert_cluster
 from multitenant.repositories.model import utc_now
-from multitenant.tenancy.doctor import heartbeats as heartbeats_module
-from multitenant.tenancy.doctor.doctor import Doctor
-from multitenant.tenancy.doctor.heartbeats import Heartbeats
-from multitenant.tenancy.doctor.subject import Subject
+from multitenant.tenancy.operations.doctor import heartbeats as heartbeats_module
+from multitenant.tenancy.operations.doctor.doctor import Doctor
+from multitenant.tenancy.operations.doctor.heartbeats import Heartbeats
+from multitenant.tenancy.operations.doctor.subject import Subject
 from tests.conftest import data_directory
 from tests.e2e.server import MULTITENANT, ROOT
 from tests.integration.conftest import Client, Command
@@ -349,7 +349,7 @@ def test_a_port_that_something_else_has(
 def test_every_cluster_is_examined(
     world: World, elsewhere: EmbeddedServer, theirs: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("multitenant.tenancy.doctor.doctor.CHECK_SECONDS", 1.0)
+    monkeypatch.setattr("multitenant.tenancy.operations.doctor.doctor.CHECK_SECONDS", 1.0)
     connections = world.platform.connections
     for cluster, uri in {"second": elsewhere.uri, "third": "mongodb://127.0.0.1:1/"}.items():
         encrypted = world.platform.cipher.encrypt(uri, record_id=cluster, field="uri")

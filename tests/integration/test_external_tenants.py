@@ -278,7 +278,7 @@ class TestTwoClusters:
         theirs["acme"]["invoices"].insert_one({"paid": False})
         note = world.admin_db["provisionings"].find_one()
         assert note is not None
-        from multitenant.tenancy.orphans import drop_orphan
+        from multitenant.tenancy.lifecycle.orphans import drop_orphan
 
         platform = world.platform
         drop_orphan(platform.connections, platform.cipher, note["_id"], note)

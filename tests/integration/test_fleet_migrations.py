@@ -17,14 +17,14 @@ from click.testing import CliRunner, Result
 from multitenant.cli import cli
 from multitenant.repositories.admin.locks import acquire_lock, keep_locks
 from multitenant.repositories.model import MongoDatabase
-from multitenant.tenancy.fleet import Fleet
+from multitenant.tenancy.lifecycle.tenant_locks import LOCK_LASTS
 from multitenant.tenancy.migrations import TENANT_MIGRATIONS, Migration
-from multitenant.tenancy.tenant_locks import LOCK_LASTS
+from multitenant.tenancy.operations.fleet import Fleet
 from tests.support import World, answer
 
 # By name, for in its package the command itself has this name.
 COMMAND: Any = import_module("multitenant.cli.migrations")
-FLEET: Any = import_module("multitenant.tenancy.fleet")
+FLEET: Any = import_module("multitenant.tenancy.operations.fleet")
 OLD = len(TENANT_MIGRATIONS)
 NEW = OLD + 1
 Multitenant = Callable[..., Result]
@@ -60,7 +60,7 @@ def colours(monkeypatch: pytest.MonkeyPatch) -> Colours:
     """A release with one migration more than the tenants have had."""
     module = Colours()
     migrations = (*TENANT_MIGRATIONS, Migration(NEW, module))
-    monkeypatch.setattr("multitenant.tenancy.fleet.TENANT_MIGRATIONS", migrations)
+    monkeypatch.setattr("multitenant.tenancy.operations.fleet.TENANT_MIGRATIONS", migrations)
     monkeypatch.setattr(COMMAND, "TENANT_VERSION", NEW)
     return module
 
@@ -351,7 +351,7 @@ def test_a_run_that_is_killed_anywhere_is_gone_on_with(
     world: World, colours: Colours, multitenant: Multitenant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Killed before and after what it does to each database."""
-    monkeypatch.setattr("multitenant.tenancy.tenant_locks.LOCK_LASTS", LOCK_LASTS / 600)
+    monkeypatch.setattr("multitenant.tenancy.lifecycle.tenant_locks.LOCK_LASTS", LOCK_LASTS / 600)
     add(world, "Acme", "Globex")
     kills = 0
     for step in (1, 2, 3):

@@ -8,8 +8,8 @@ from pymongo import MongoClient
 
 from multitenant.repositories.model import utc_now
 from multitenant.tenancy.actor import Actor
-from multitenant.tenancy.database_users import MADE_AT, create_user
-from multitenant.tenancy.garbage import Garbage, GarbageCollector
+from multitenant.tenancy.deployments.database_users import MADE_AT, create_user
+from multitenant.tenancy.lifecycle.garbage import Garbage, GarbageCollector
 from tests.integration.test_dedicated import user_of, users_of
 from tests.support import User, World, answer
 

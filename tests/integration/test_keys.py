@@ -9,7 +9,7 @@ from pymongo import MongoClient
 
 from multitenant.cli import cli
 from multitenant.config import load_settings
-from multitenant.tenancy.key_rotation import count_outdated
+from multitenant.tenancy.operations.key_rotation import count_outdated
 from tests.conftest import MakeWorld
 from tests.integration.test_dedicated import user_of
 from tests.support import CREDENTIAL_KEY, JWT_KEY, OPERATOR_PASSWORD, PASSWORD, World
@@ -99,7 +99,7 @@ def test_a_rotation_that_was_stopped_goes_on_with_the_rest(
     make_world: MakeWorld, environment: dict[str, str], run: Any
 ) -> None:
     from multitenant.security.field_encryption import FieldCipher
-    from multitenant.tenancy.key_rotation import rotate_keys
+    from multitenant.tenancy.operations.key_rotation import rotate_keys
 
     world = make_world()
     for name in ("Acme", "Globex", "Initech"):

@@ -16,8 +16,8 @@ from click.testing import CliRunner, Result
 
 from multitenant.cli import cli
 from multitenant.repositories.model import MongoDatabase
-from multitenant.tenancy.fleet import Fleet
 from multitenant.tenancy.migrations import TENANT_MIGRATIONS, Migration
+from multitenant.tenancy.operations.fleet import Fleet
 from tests.integration.test_dedicated import eventually
 from tests.integration.test_doctor import told
 from tests.integration.test_fleet_migrations import COMMAND, NEW, OLD, versions
@@ -46,7 +46,7 @@ class Probe(ModuleType):
 def probe(monkeypatch: pytest.MonkeyPatch) -> Probe:
     module = Probe()
     migrations = (*TENANT_MIGRATIONS, Migration(NEW, module))
-    monkeypatch.setattr("multitenant.tenancy.fleet.TENANT_MIGRATIONS", migrations)
+    monkeypatch.setattr("multitenant.tenancy.operations.fleet.TENANT_MIGRATIONS", migrations)
     monkeypatch.setattr(COMMAND, "TENANT_VERSION", NEW)
     return module
 
@@ -179,8 +179,8 @@ def test_after_a_kill_it_ends_by_itself_and_the_next_run_goes_on(
 ) -> None:
     owner = world.tenant("Acme")
     short = timedelta(seconds=2)
-    monkeypatch.setattr("multitenant.tenancy.maintenance.LASTS", short)
-    monkeypatch.setattr("multitenant.tenancy.tenant_locks.LOCK_LASTS", short / 2)
+    monkeypatch.setattr("multitenant.tenancy.lifecycle.maintenance.LASTS", short)
+    monkeypatch.setattr("multitenant.tenancy.lifecycle.tenant_locks.LOCK_LASTS", short / 2)
     child = os.fork()
     if child == 0:
         probe.look = lambda _: os.kill(os.getpid(), signal.SIGKILL)

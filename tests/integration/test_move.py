@@ -23,7 +23,7 @@ from multitenant.errors import BackupError, Conflict, DomainError, NotFound
 from multitenant.extensions import platform_of
 from multitenant.repositories.model import MongoDatabase, utc_now
 from multitenant.tenancy.actor import Actor
-from multitenant.tenancy.moving import Moved
+from multitenant.tenancy.operations.moving import Moved
 from tests.conftest import MakeWorld
 from tests.integration.backups import (
     Multitenant,
@@ -42,7 +42,7 @@ from tests.integration.test_watcher import eventually
 from tests.support import PASSWORD, CommandRecorder, User, World, answer, refusal
 
 Client = MongoClient[dict[str, Any]]
-MOVING: Any = import_module("multitenant.tenancy.moving")
+MOVING: Any = import_module("multitenant.tenancy.operations.moving")
 ACTOR = Actor.on_command_line()
 ORDER = [
     {"name": "pen", "quantity": 2, "price": "1.50"},
@@ -254,7 +254,7 @@ class TestUnderWrites:
         owner = world.tenant("Acme", cluster="default")
         employees = world.db_of(owner.tenant_id)["employees"]
         employees.insert_many([{"_id": "a", "email": "one"}, {"_id": "b", "email": "two"}])
-        monkeypatch.setattr("multitenant.tenancy.following.BATCH", 1)
+        monkeypatch.setattr("multitenant.tenancy.contents.following.BATCH", 1)
 
         def swap(step: str) -> None:
             if step.startswith("Copied"):
@@ -390,7 +390,7 @@ class TestThePause:
         self, world: World, blue: Client, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         owner = world.tenant("Acme", cluster="default")
-        for module in (MOVING, import_module("multitenant.tenancy.handshakes")):
+        for module in (MOVING, import_module("multitenant.tenancy.routing.handshakes")):
             monkeypatch.setattr(module, "GONE_SECONDS", 2.0)
         monkeypatch.setattr(MOVING, "ANSWER_SECONDS", 0.5)
         seen = {"_id": "killed", "seenAt": utc_now() - timedelta(seconds=1)}
@@ -460,7 +460,7 @@ class TestRefused:
 
     def test_while_somebody_works_in_a_shell(self, world: World, blue: Client) -> None:
         owner = world.tenant("Acme", cluster="default")
-        access = import_module("multitenant.tenancy.tenant_access").TenantAccess(
+        access = import_module("multitenant.tenancy.routing.tenant_access").TenantAccess(
             world.platform.connections, world.platform.cipher
         )
         record = world.record(owner.tenant_id)

@@ -10,8 +10,8 @@ import pytest
 from pymongo import MongoClient
 
 from multitenant.repositories.model import utc_now
+from multitenant.tenancy.lifecycle.orphans import find_orphans
 from multitenant.tenancy.migrations import TENANT_VERSION
-from multitenant.tenancy.orphans import find_orphans
 from tests.conftest import MakeWorld
 from tests.integration.test_dedicated import users_of
 from tests.integration.test_garbage import find

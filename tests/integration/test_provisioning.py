@@ -21,8 +21,8 @@ from multitenant.repositories.admin.provisionings import insert_provisioning
 from multitenant.repositories.model import utc_now
 from multitenant.repositories.transactions import run_transaction
 from multitenant.schemas.admin.tenants import NewTenant
-from multitenant.tenancy import provisioning
-from multitenant.tenancy.orphans import drop_orphan, find_orphans
+from multitenant.tenancy.lifecycle import provisioning
+from multitenant.tenancy.lifecycle.orphans import drop_orphan, find_orphans
 from tests.conftest import MakeWorld
 from tests.support import PASSWORD, CommandRecorder, World, answer, in_thread, refusal
 
@@ -231,7 +231,7 @@ def test_a_tenant_is_not_made_of_a_database_that_gc_has_claimed(
         assert in_thread(lambda: _collect_garbage(world)) == 1
         return run_transaction(*args, **kwargs)
 
-    monkeypatch.setattr("multitenant.tenancy.provisioning.run_transaction", sleep_first)
+    monkeypatch.setattr("multitenant.tenancy.lifecycle.provisioning.run_transaction", sleep_first)
 
     refusal(world.add(**ACME), 503, "database_unavailable")
 

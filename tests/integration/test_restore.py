@@ -17,10 +17,10 @@ from multitenant.errors import BackupError, Conflict, DomainError
 from multitenant.extensions import platform_of
 from multitenant.repositories.model import utc_now
 from multitenant.tenancy.actor import Actor
-from multitenant.tenancy.both_databases import write_both
-from multitenant.tenancy.database_users import list_users
-from multitenant.tenancy.restoration import Restored
-from multitenant.tenancy.stored_backup import StoredBackup
+from multitenant.tenancy.deployments.database_users import list_users
+from multitenant.tenancy.lifecycle.both_databases import write_both
+from multitenant.tenancy.operations.restoration import Restored
+from multitenant.tenancy.operations.stored_backup import StoredBackup
 from tests.conftest import MakeWorld
 from tests.integration.backups import (
     Multitenant,
@@ -38,7 +38,7 @@ from tests.integration.test_garbage import find
 from tests.integration.test_provisioning import KillAt
 from tests.support import PASSWORD, CommandRecorder, User, World, answer, refusal
 
-RESTORATION: Any = import_module("multitenant.tenancy.restoration")
+RESTORATION: Any = import_module("multitenant.tenancy.operations.restoration")
 Client = MongoClient[dict[str, Any]]
 OTHER_PASSWORD = "another good password"
 PASSWORD_ROUTE = "/api/users/me/password"

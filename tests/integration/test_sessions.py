@@ -181,7 +181,9 @@ def test_a_check_that_began_before_a_revocation_does_not_vouch_for_the_token_aft
             in_thread(lambda: change_password(world.login("owner@acme.example")))
         return found
 
-    monkeypatch.setattr("multitenant.tenancy.revocations.find_revocations", revoke_after_reading)
+    monkeypatch.setattr(
+        "multitenant.tenancy.routing.revocations.find_revocations", revoke_after_reading
+    )
     assert me(world, owner.access).status_code == 200, "it asked before"
     refusal(me(world, owner.access), 401, "token_revoked")
 

@@ -15,7 +15,7 @@ import pytest
 from pymongo import MongoClient
 
 from multitenant.repositories.model import utc_now
-from multitenant.tenancy.database_users import MADE_AT
+from multitenant.tenancy.deployments.database_users import MADE_AT
 from tests.integration.conftest import Command
 from tests.integration.test_dedicated import eventually, user_of, users_of
 from tests.integration.test_garbage import find

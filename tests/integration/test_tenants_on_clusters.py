@@ -22,9 +22,9 @@ from multitenant.repositories.admin.provisionings import insert_provisioning
 from multitenant.repositories.model import utc_now
 from multitenant.schemas.admin.tenants import NewTenant
 from multitenant.tenancy.actor import Actor
-from multitenant.tenancy.fleet import Fleet
+from multitenant.tenancy.lifecycle.orphans import drop_orphan, find_orphans
 from multitenant.tenancy.migrations import TENANT_VERSION
-from multitenant.tenancy.orphans import drop_orphan, find_orphans
+from multitenant.tenancy.operations.fleet import Fleet
 from tests.conftest import MakeWorld
 from tests.integration.test_dedicated import users_of
 from tests.integration.test_garbage import find
@@ -405,7 +405,7 @@ class TestDown:
         run_together: Run,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        monkeypatch.setattr("multitenant.tenancy.usage.TENANT_SECONDS", 0.6)
+        monkeypatch.setattr("multitenant.tenancy.operations.usage.TENANT_SECONDS", 0.6)
         there = [world.tenant(name, cluster="blue") for name in ("Acme", "Globex", "Initech")]
         here = world.tenant("Umbrella", email="owner@acme.example", cluster="default")
         for owner in (*there, here):

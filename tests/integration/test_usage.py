@@ -11,7 +11,7 @@ from pymongo import MongoClient
 from pymongo.errors import ServerSelectionTimeoutError
 
 from multitenant.repositories.usage import collection_sizes
-from multitenant.tenancy import usage
+from multitenant.tenancy.operations import usage
 from tests.conftest import MakeWorld
 from tests.integration.test_provisioning import failing
 from tests.support import User, World, answer, refusal

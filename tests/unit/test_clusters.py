@@ -6,11 +6,11 @@ from typing import Any, cast
 import pytest
 
 from multitenant.errors import DatabaseUnavailable
-from multitenant.tenancy.cluster_capacity import declared_per_tenant, is_within, scarcest
-from multitenant.tenancy.cluster_concurrency import ClusterConcurrency
-from multitenant.tenancy.cluster_report import ClusterStatus, forecast
-from multitenant.tenancy.clusters import Clusters
-from multitenant.tenancy.deployments import Identity
+from multitenant.tenancy.deployments.clusters import Clusters
+from multitenant.tenancy.deployments.deployments import Identity
+from multitenant.tenancy.lifecycle.cluster_capacity import declared_per_tenant, is_within, scarcest
+from multitenant.tenancy.operations.cluster_report import ClusterStatus, forecast
+from multitenant.tenancy.routing.cluster_concurrency import ClusterConcurrency
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 

@@ -10,22 +10,22 @@ from pymongo import MongoClient
 from pymongo.errors import AutoReconnect, OperationFailure
 
 from multitenant.config import Settings, load_settings
-from multitenant.tenancy.doctor import contents_checks, deployment_checks
-from multitenant.tenancy.doctor import doctor as runner
-from multitenant.tenancy.doctor.doctor import not_examined
-from multitenant.tenancy.doctor.settings_checks import (
+from multitenant.tenancy.operations.doctor import contents_checks, deployment_checks
+from multitenant.tenancy.operations.doctor import doctor as runner
+from multitenant.tenancy.operations.doctor.doctor import not_examined
+from multitenant.tenancy.operations.doctor.settings_checks import (
     look_at_secret_files,
     look_at_settings,
     look_at_workers,
 )
-from multitenant.tenancy.doctor.table import (
+from multitenant.tenancy.operations.doctor.table import (
     OF_ADMIN_DATABASE,
     OF_CLUSTER,
     OF_DEPLOYMENT,
     OF_SETTINGS,
 )
-from multitenant.tenancy.doctor.verdict import Check, good
-from multitenant.tenancy.doctor.words import _meaning
+from multitenant.tenancy.operations.doctor.verdict import Check, good
+from multitenant.tenancy.operations.doctor.words import _meaning
 from tests.unit.test_config import PRODUCTION
 
 ALL = (*OF_SETTINGS, *OF_DEPLOYMENT, *OF_ADMIN_DATABASE, *OF_CLUSTER)

@@ -8,9 +8,9 @@ import bson
 import pytest
 
 from multitenant.errors import BackupError
-from multitenant.tenancy.bson_streams import documents_of
-from multitenant.tenancy.collection_specs import CollectionSpec, ensure_name
-from multitenant.tenancy.dump_format import (
+from multitenant.tenancy.contents.bson_streams import documents_of
+from multitenant.tenancy.contents.collection_specs import CollectionSpec, ensure_name
+from multitenant.tenancy.contents.dump_format import (
     read_documents,
     read_metadata,
     stem_of,

@@ -3,7 +3,7 @@
 import pytest
 
 from multitenant.errors import ValidationFailed
-from multitenant.tenancy.external import check_uri
+from multitenant.tenancy.deployments.external import check_uri
 
 ALLOWED = ("db.example.com", "*.hosts.example", "one.example:27018", "127.0.0.1:4000")
 

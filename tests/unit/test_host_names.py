@@ -6,8 +6,8 @@ import mongomock
 import pytest
 from bson import ObjectId
 
-from multitenant.tenancy.host_names import NOBODY, HostNames, NamedTenant
-from multitenant.tenancy.recent_answers import RecentAnswers, nobody_vouches
+from multitenant.tenancy.routing.host_names import NOBODY, HostNames, NamedTenant
+from multitenant.tenancy.routing.recent_answers import RecentAnswers, nobody_vouches
 
 ACME = ObjectId()
 

@@ -11,10 +11,10 @@ import pytest
 from bson import ObjectId
 
 from multitenant.errors import DatabaseUnavailable, TokenRevoked
-from multitenant.tenancy.leases import Lease
-from multitenant.tenancy.placement import Connection, CredentialsRefused
-from multitenant.tenancy.tenant import Tenant
-from multitenant.tenancy.tenant_cache import TenantCache
+from multitenant.tenancy.routing.leases import Lease
+from multitenant.tenancy.routing.placement import Connection, CredentialsRefused
+from multitenant.tenancy.routing.tenant import Tenant
+from multitenant.tenancy.routing.tenant_cache import TenantCache
 
 
 class FakeClient:

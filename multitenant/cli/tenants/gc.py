@@ -10,8 +10,8 @@ from multitenant.cli.options import yes_option
 from multitenant.cli.platform import opened_platform, running_database
 from multitenant.errors import DecryptionFailed, DomainError
 from multitenant.tenancy.actor import Actor
-from multitenant.tenancy.garbage import Garbage, GarbageCollector
-from multitenant.tenancy.orphans import MIN_AGE
+from multitenant.tenancy.lifecycle.garbage import Garbage, GarbageCollector
+from multitenant.tenancy.lifecycle.orphans import MIN_AGE
 
 
 @click.command()

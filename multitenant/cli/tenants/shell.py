@@ -23,8 +23,8 @@ from multitenant.schemas.admin.tenants import TenantAnswer
 from multitenant.schemas.tenant import DOCUMENTS
 from multitenant.services.admin.tenants import get_named_tenant
 from multitenant.tenancy.actor import Actor
-from multitenant.tenancy.database_users import Role
-from multitenant.tenancy.tenant_access import TenantAccess
+from multitenant.tenancy.deployments.database_users import Role
+from multitenant.tenancy.routing.tenant_access import TenantAccess
 
 BANNER = """\
 {tenant[name]}: tenant {tenant[id]}, {tenant[status]}, database {tenant[dbName]} ({rights})

@@ -8,7 +8,7 @@ from multitenant.middleware.access import operator_only
 from multitenant.middleware.envelope import answer
 from multitenant.schemas.admin.connections import ConnectionsAnswer
 from multitenant.schemas.answers import ok
-from multitenant.tenancy.connection_report import report_connections
+from multitenant.tenancy.routing.connection_report import report_connections
 
 blueprint = APIBlueprint(
     "connections", __name__, url_prefix="/api", abp_tags=[Tag(name="Operations")]

@@ -28,7 +28,7 @@ from multitenant.schemas.tenant.users import (
     UserChanges,
 )
 from multitenant.services.tenant import users as service
-from multitenant.tenancy.user_administration import Invited, Manager
+from multitenant.tenancy.users.user_administration import Invited, Manager
 
 blueprint = APIBlueprint("users", __name__, url_prefix="/api/users", abp_tags=[Tag(name="Users")])
 

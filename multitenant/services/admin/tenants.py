@@ -1,4 +1,4 @@
-"""Looking at tenants. What becomes of them is in `tenancy/tenant_lifecycle.py`."""
+"""Looking at tenants. What becomes of them is in `tenancy/lifecycle/tenant_lifecycle.py`."""
 
 from bson import ObjectId
 

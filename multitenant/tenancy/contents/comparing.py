@@ -1,0 +1,96 @@
+"""Whether two databases hold the same, byte for byte, while one of them is written to.
+
+All documents are compared while the tenant works. What differs, and whatever has changed since the
+beginning, is compared once more when nobody writes: that is little, however large the database.
+"""
+
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import Any
+
+import pymongo
+
+from multitenant.errors import BackupError
+from multitenant.repositories.model import MongoDatabase
+from multitenant.tenancy.contents.collection_specs import CollectionSpec, read_specs
+from multitenant.tenancy.contents.copying import STEP_SECONDS, Progress
+from multitenant.tenancy.contents.following import CHANGED
+from multitenant.tenancy.contents.raw_documents import (
+    Documents,
+    document_key,
+    in_batches,
+    raw_collection,
+)
+
+IDS = 200
+"""Looked up at a time, where their documents may be of any size."""
+
+
+def compare(
+    source: MongoDatabase, target: MongoDatabase, differing: Documents, progress: Progress
+) -> int:
+    """Compare every document of both databases, and return how many there are. Those that are not
+    the same at this moment are added to `differing`; `progress` is told of the bytes."""
+    compared = 0
+    for spec in read_specs(source):
+        if spec.kind == "view" or _expires(spec):
+            continue
+        known = differing.setdefault(spec.name, {})
+        documents = raw_collection(source, spec.name).find().sort("_id", 1)
+        for batch in in_batches(one.raw for one in documents):
+            here = {document_key(one["_id"]): one.raw for one in batch}
+            there = _documents(target, spec.name, [one["_id"] for one in batch])
+            known |= {
+                document_key(one["_id"]): one["_id"]
+                for one in batch
+                if there.get(document_key(one["_id"])) != one.raw
+            }
+            compared += len(here)
+            progress(sum(map(len, here.values())))
+        only_ids = raw_collection(target, spec.name).find({}, {"_id": 1})
+        for ids in _batches(one["_id"] for one in only_ids):
+            present = _documents(source, spec.name, ids, {"_id": 1})
+            known |= {document_key(_id): _id for _id in ids if document_key(_id) not in present}
+    return compared
+
+
+def ensure_same(source: MongoDatabase, target: MongoDatabase, documents: Documents) -> None:
+    """Return if these documents are the same in both, now. Raises BackupError."""
+    compared = {spec.name for spec in read_specs(source) if not _expires(spec)}
+    for name in compared & documents.keys():
+        for ids in _batches(documents[name].values()):
+            if _documents(source, name, ids) != _documents(target, name, ids):
+                raise BackupError(f"Documents of {name!r} are not the same in the copy")
+
+
+def ensure_same_shape(source: MongoDatabase, target: MongoDatabase) -> None:
+    """Return if both have the same collections, options, indexes and views. Raises BackupError."""
+    if _shapes(source) != _shapes(target):
+        raise BackupError(CHANGED)
+
+
+def _expires(spec: CollectionSpec) -> bool:
+    """Whether MongoDB removes documents from the collection by itself: in each of the databases
+    when it comes to it."""
+    return any("expireAfterSeconds" in one for one in (spec.options, *spec.indexes))
+
+
+def _shapes(db: MongoDatabase) -> list[Any]:
+    return [
+        (spec.name, spec.kind, spec.options, sorted(spec.indexes, key=lambda one: one["name"]))
+        for spec in read_specs(db)
+    ]
+
+
+def _documents(
+    db: MongoDatabase, name: str, ids: list[Any], fields: Any = None
+) -> dict[bytes, bytes]:
+    with pymongo.timeout(STEP_SECONDS):
+        found = raw_collection(db, name).find({"_id": {"$in": ids}}, fields)
+        return {document_key(one["_id"]): one.raw for one in found}
+
+
+def _batches(ids: Iterable[Any]) -> Iterator[list[Any]]:
+    rest = iter(ids)
+    while batch := list(islice(rest, IDS)):
+        yield batch

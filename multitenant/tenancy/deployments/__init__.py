@@ -1,0 +1,1 @@
+"""MongoDB deployments and what they know of a tenant: clients, database users, URIs."""

@@ -1,0 +1,1 @@
+"""The life of a tenant: provisioning, suspending, deleting, and what a crash leaves behind."""

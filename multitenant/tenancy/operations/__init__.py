@@ -1,0 +1,1 @@
+"""What operators do with tenants and clusters: migrations, backups, copies, moves, checks."""

@@ -1,0 +1,97 @@
+"""How much each tenant stores, also across all of them."""
+
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from dataclasses import dataclass
+
+import pymongo
+from bson import ObjectId
+from pymongo.errors import PyMongoError
+
+from multitenant.errors import DatabaseUnavailable, DomainError, NotFound, TokenRevoked
+from multitenant.repositories.admin.tenants import list_tenants
+from multitenant.repositories.model import MongoDocument
+from multitenant.repositories.usage import collection_sizes
+from multitenant.schemas.admin.tenants import TenantQuery
+from multitenant.tenancy.deployments.isolation import widened_scope
+from multitenant.tenancy.routing.connection_manager import ConnectionManager
+
+logger = logging.getLogger(__name__)
+
+PARALLEL = 8
+"""At most so many databases are asked at a time, for one request."""
+TENANT_SECONDS = 3.0
+"""After this time a tenant's database counts as not answering."""
+
+SUMMED = ("documents", "bytes", "diskBytes")
+
+
+@dataclass(frozen=True, slots=True)
+class UsagePage:
+    """The usage of a page of tenants, and the failures: `tenantId`, `name`, `code`, `message`."""
+
+    items: list[MongoDocument]
+    failures: list[MongoDocument]
+    next_cursor: str | None
+
+
+class Usage:
+    """Asks tenants' databases how much is in them."""
+
+    def __init__(self, connections: ConnectionManager, *, pool_size: int) -> None:
+        """`pool_size` is how many connections there are for everything; half of them stay free."""
+        self._connections = connections
+        self._parallel = max(1, min(PARALLEL, pool_size // 2))
+
+    def of_tenant(self, tenant_id: ObjectId) -> MongoDocument:
+        """Return `tenantId`, `name`, `status`, `collections` and their sums; raises NotFound, and
+        PyMongo's errors."""
+        try:
+            lease = self._connections.lease(tenant_id)
+        except TokenRevoked as error:
+            raise NotFound("There is no such tenant") from error
+        with lease, widened_scope(lease.tenant.db_name):
+            collections = collection_sizes(lease.database)
+        sums = {field: sum(sizes[field] for sizes in collections) for field in SUMMED}
+        return {
+            "tenantId": tenant_id,
+            "name": lease.tenant.name,
+            "status": lease.tenant.status,
+            **sums,
+            "collections": collections,
+        }
+
+    def of_page(self, query: TenantQuery) -> UsagePage:
+        """Return the usage of a page of tenants, oldest first. A tenant whose database does not
+        tell is among the failures, and holds the others up for TENANT_SECONDS at most."""
+        page = list_tenants(self._connections.admin_db, query)
+        with ThreadPoolExecutor(self._parallel, thread_name_prefix="usage") as pool:
+            # In a copy of this context each: what a tenant's thread may touch is its own affair.
+            asked = [pool.submit(copy_context().run, self._ask, record) for record in page.items]
+        told = [question.result() for question in asked]
+        return UsagePage(
+            items=[answer for answer in told if "code" not in answer],
+            failures=[answer for answer in told if "code" in answer],
+            next_cursor=page.next_cursor,
+        )
+
+    def _ask(self, record: MongoDocument) -> MongoDocument:
+        """Return the tenant's usage or, with a `code`, why there is none."""
+        try:
+            with pymongo.timeout(TENANT_SECONDS):
+                return self.of_tenant(record["_id"])
+        except DomainError as error:
+            failure = error
+        except PyMongoError as error:
+            logger.warning("No usage of tenant %s: %s", record["_id"], type(error).__name__)
+            failure = DatabaseUnavailable("The tenant's database does not answer")
+        except Exception as error:  # one tenant must not hide all others
+            logger.error("No usage of tenant %s", record["_id"], exc_info=error)
+            failure = DomainError("Something went wrong; quote the requestId to us")
+        return {
+            "tenantId": record["_id"],
+            "name": record["name"],
+            "code": failure.code,
+            "message": failure.message,
+        }

@@ -1,0 +1,227 @@
+"""Every way to a database in this process: the admin database, and tenants by lease."""
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pymongo
+from bson import ObjectId
+
+from multitenant.config import Settings
+from multitenant.errors import DecryptionFailed
+from multitenant.repositories.admin.clusters import find_cluster
+from multitenant.repositories.admin.tenants import find_tenant
+from multitenant.repositories.model import MongoDatabase, MongoDocument
+from multitenant.security.field_encryption import FieldCipher
+from multitenant.tenancy.deployments.clients import Client, ClientFactory, OpenedClient
+from multitenant.tenancy.deployments.clusters import DEFAULT_CLUSTER, EXTERNAL_CLUSTER, Clusters
+from multitenant.tenancy.deployments.database_users import DatabaseUser
+from multitenant.tenancy.routing.cluster_concurrency import ClusterConcurrency
+from multitenant.tenancy.routing.lease_generations import LeaseGenerations
+from multitenant.tenancy.routing.leases import Lease
+from multitenant.tenancy.routing.placement import Placement, TenantPlacement
+from multitenant.tenancy.routing.presence import Presence
+from multitenant.tenancy.routing.recent_answers import Vouches, nobody_vouches
+from multitenant.tenancy.routing.tenant import Tenant
+from multitenant.tenancy.routing.tenant_cache import OwnClient, TenantCache
+
+logger = logging.getLogger(__name__)
+
+URI_FIELD = "uri"
+
+
+class ConnectionManager:
+    """Owns all clients of the process. Nothing is opened before it is first used, so it may be
+    built before a fork and used after it."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        factory: ClientFactory,
+        cipher: FieldCipher,
+        *,
+        placement: Placement | None = None,
+        vouches: Vouches = nobody_vouches,
+        watch: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`placement` decides how tenants are reached; by default as their records say.
+        `vouches` tells what the tenant cache need not read again. `watch` is called when a
+        tenant is leased whose client will have to be looked after (by close_idle() one of its
+        own, by refresh_cluster() that of a cluster), and when others have to be answered."""
+        self._generations = LeaseGenerations()
+        self.presence = Presence(lambda: self.admin_db, self._generations, watch)
+        """Through which other processes make sure of what this one knows."""
+        self._admin_db_name = settings.admin_db_name
+        self._budget = settings.connection_budget
+        self._factory = factory
+        self._watch = watch
+        self._cipher = cipher
+        self._clusters = Clusters(
+            settings.admin_db_uri.get_secret_value(),
+            self._find_uri,
+            factory,
+            room_for=lambda sockets: self._tenants.room_for(sockets),
+        )
+        self._concurrency = ClusterConcurrency(
+            settings.max_waiting_for_a_cluster, self._clusters.lacks_primary
+        )
+        self._tenants = TenantCache(
+            self._load,
+            placement or TenantPlacement(self._clusters, factory, cipher, self._concurrency),
+            size=settings.tenant_cache_size,
+            seconds=settings.tenant_cache_seconds,
+            stale_seconds=settings.tenant_stale_seconds,
+            vouches=vouches,
+            room=self._room,
+            idle_seconds=settings.dedicated_idle_seconds,
+        )
+
+    @property
+    def admin_db(self) -> MongoDatabase:
+        """The admin database."""
+        return self.admin_client[self._admin_db_name]
+
+    @property
+    def admin_client(self) -> Client:
+        """The client of the admin database's cluster, which may write to every tenant database
+        there as well."""
+        return self._clusters.default
+
+    @contextmanager
+    def operator_client(self, cluster: str, uri: str | None = None) -> Iterator[Client]:
+        """Yield a client with all the rights that the platform has where a tenant lives: its
+        cluster's, which stays open until the end, or one to the tenant's own `uri`, which is
+        closed then. Raises DatabaseUnavailable for a cluster that is not there."""
+        if cluster != EXTERNAL_CLUSTER:
+            with self._clusters.held(cluster) as client:
+                yield client
+            return
+        assert uri is not None
+        opened = self._factory.open_dedicated(uri)
+        try:
+            yield opened.client
+        finally:
+            opened.close()
+
+    @contextmanager
+    def user_client(self, cluster: str, db_name: str, user: DatabaseUser) -> Iterator[Client]:
+        """Yield a client that logs in as this user of that database, and close it at the end."""
+        opened = self._factory.open_dedicated(self._clusters.uri(cluster), **user.login(db_name))
+        try:
+            yield opened.client
+        finally:
+            opened.close()
+
+    def lease(self, tenant_id: ObjectId) -> Lease:
+        """Lease the tenant's database; see TenantCache.lease(). Raises DatabaseUnavailable also
+        when enough wait for the tenant's cluster already, which does not answer."""
+        self.presence.ensure()
+        generation = self._generations.enter(tenant_id)
+        try:
+            lease = self._tenants.lease(tenant_id)
+        except BaseException:
+            self._generations.leave(generation)
+            raise
+        lease.on_release(lambda: self._generations.leave(generation))
+        cluster = lease.tenant.cluster
+        try:
+            self._concurrency.enter(cluster)
+            lease.on_release(lambda: self._concurrency.leave(cluster))
+            if lease.tenant.isolation == "dedicated" or cluster != DEFAULT_CLUSTER:
+                self._watch()
+        except BaseException:
+            lease.release()
+            raise
+        return lease
+
+    def note_failure(self, cluster: str) -> None:
+        """Take note that a tenant's cluster has not answered: few will wait for it for a while."""
+        self._concurrency.note_failure(cluster)
+
+    def is_troubled(self, cluster: str) -> bool:
+        """Whether the cluster is known to this process for not answering."""
+        return self._concurrency.is_troubled(cluster)
+
+    def refresh_cluster(self, cluster: str) -> None:
+        """Follow a change of the cluster's record: when another URI leads there, everybody gets a
+        new client, and the old one is closed when nobody uses it any more."""
+        try:
+            if self._clusters.refresh(cluster):
+                self._tenants.drop_cluster(cluster)
+        except DecryptionFailed:
+            logger.exception("The URI of cluster %s cannot be read", cluster)
+
+    def refresh_clusters(self) -> None:
+        """Do so with every cluster that this process knows: changes may have been missed."""
+        for cluster in self._clusters.known():
+            self.refresh_cluster(cluster)
+
+    def forget(self, tenant_id: ObjectId) -> None:
+        """Make this process read the tenant's record again before its next use."""
+        self._tenants.forget(tenant_id)
+
+    def evict(self, tenant_id: ObjectId) -> bool:
+        """Take the tenant out of this process's cache; return whether it is out."""
+        return self._tenants.evict(tenant_id)
+
+    def forget_all(self) -> None:
+        """Make this process read every tenant's record again before its next use."""
+        self._tenants.forget_all()
+
+    def close_idle(self) -> None:
+        """Close the clients of dedicated tenants that nobody has used for a while."""
+        self._tenants.close_idle()
+
+    def stats(self) -> dict[str, int]:
+        """The cache's counts, and `clients`: all that are open in this process."""
+        stats = self._tenants.stats()
+        return {**stats, "clients": stats["clients"] + len(self.cluster_clients())}
+
+    def cluster_clients(self) -> list[tuple[str, OpenedClient]]:
+        """The clients of clusters that are open, each with the cluster's name; while one is being
+        replaced there are two."""
+        return self._clusters.opened()
+
+    def cluster_leases(self) -> dict[str, int]:
+        """How many leases there are at this moment, by cluster."""
+        return self._concurrency.counts()
+
+    def own_clients(self) -> list[OwnClient]:
+        """The clients of dedicated tenants that are open, least recently used first."""
+        return self._tenants.own_clients()
+
+    def close(self, timeout: float) -> bool:
+        """Refuse new leases, wait up to `timeout` seconds for the others, close every client.
+
+        Return whether all leases were given back. May be called again.
+        """
+        quiet = self._tenants.close(timeout)
+        if quiet:
+            self.presence.leave()
+        self._clusters.close()
+        return quiet
+
+    def _load(self, tenant_id: ObjectId) -> Tenant | None:
+        record = find_tenant(self.admin_db, tenant_id)
+        return Tenant.of(record) if record else None
+
+    def _room(self) -> int:
+        """How many sockets are left for dedicated tenants, when the clusters use all of theirs."""
+        return self._budget - sum(opened.limit for _, opened in self.cluster_clients())
+
+    def _find_uri(self, cluster: str) -> str | None:
+        record = find_cluster(self.admin_db, cluster)
+        if record is None or record["state"] == "closed" or "uri" not in record:
+            return None
+        return decrypt_cluster_uri(self._cipher, record)
+
+
+def decrypt_cluster_uri(cipher: FieldCipher, record: MongoDocument) -> str:
+    """Return the URI of a cluster's record. Raises DecryptionFailed."""
+    return cipher.decrypt(record[URI_FIELD], record_id=record["_id"], field=URI_FIELD)
+
+
+def ping(db: MongoDatabase, seconds: float) -> None:
+    """Return if the database answers in time; otherwise raise PyMongo's error."""
+    with pymongo.timeout(seconds):
+        db.command("ping")

@@ -1,0 +1,85 @@
+"""A person's way into one tenant's database, and into no other."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from pymongo.errors import PyMongoError
+
+from multitenant.errors import Conflict
+from multitenant.repositories.model import MongoDatabase, MongoDocument
+from multitenant.security.field_encryption import FieldCipher
+from multitenant.tenancy.actor import Actor
+from multitenant.tenancy.deployments.clusters import EXTERNAL_CLUSTER
+from multitenant.tenancy.deployments.database_users import Role, create_user, drop_user
+from multitenant.tenancy.deployments.external import decrypt_uri
+from multitenant.tenancy.deployments.isolation import widened_scope
+from multitenant.tenancy.routing.connection_manager import ConnectionManager
+
+logger = logging.getLogger(__name__)
+
+ACTION = "tenant.shell"
+
+
+class TenantAccess:
+    """Opens one tenant's database with rights that end at it, because MongoDB says so."""
+
+    def __init__(self, connections: ConnectionManager, cipher: FieldCipher) -> None:
+        self._connections = connections
+        self._cipher = cipher
+
+    @contextmanager
+    def opened(
+        self, record: MongoDocument, actor: Actor, *, role: Role, through: str
+    ) -> Iterator[MongoDatabase]:
+        """Yield the tenant's database, as a MongoDB user who has `role` there and nothing
+        elsewhere, and who exists as long as the block; what a killed process leaves of them,
+        `multitenant tenants gc` drops. The audit log has it, with what the person came `through`.
+
+        On a server of the tenant's own it is the user of its `dbUri`. Raises Conflict when the
+        platform may not make users, or cannot give this role there.
+        """
+        details: dict[str, Any] = {"role": role, "through": through}
+        if record["cluster"] == EXTERNAL_CLUSTER:
+            if role != "readWrite":
+                raise Conflict(
+                    "The tenant is on a server of its own, where the platform makes no users:"
+                    " it can only be opened with the rights that its dbUri has"
+                )
+            self._record(actor, record, details)
+            uri = decrypt_uri(self._cipher, record["dbUri"], record["_id"])
+            with (
+                widened_scope(record["dbName"]),
+                self._connections.operator_client(EXTERNAL_CLUSTER, uri) as client,
+            ):
+                yield client[record["dbName"]]
+            return
+        cluster, name = record["cluster"], record["dbName"]
+        with (
+            widened_scope(name),
+            self._connections.operator_client(cluster, None) as operator,
+        ):
+            db = operator[name]
+            user = create_user(db, role)
+            try:
+                self._record(actor, record, {**details, "databaseUser": user.name})
+                with self._connections.user_client(cluster, name, user) as client:
+                    client[name].command("ping")  # from here on MongoDB knows that it is in use
+                    yield client[name]
+            finally:
+                _drop(db, user.name)
+
+    def _record(self, actor: Actor, record: MongoDocument, details: dict[str, Any]) -> None:
+        actor.record(self._connections.admin_db, ACTION, record["_id"], **details)
+
+
+def _drop(db: MongoDatabase, name: str) -> None:
+    try:
+        drop_user(db, name)
+    except PyMongoError as error:
+        logger.warning(
+            "A user of %s is left over (%s); `multitenant tenants gc` drops it",
+            db.name,
+            type(error).__name__,
+        )

@@ -1,0 +1,277 @@
+"""Adding, changing and removing the users of a tenant.
+
+Each is one event: in the tenant's database, in the admin database (memberships, withdrawn tokens)
+and in the audit log. Those of one tenant happen one after another (see repositories/turns.py), so
+what they make sure of still holds when they commit: the limit of users, that an owner remains,
+and that whoever asks may do it.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, TypeVar
+from uuid import uuid4
+
+from bson import ObjectId
+
+from multitenant.errors import Conflict, NotFound, TokenRevoked, UserLimitReached
+from multitenant.repositories.admin import revocations, tenant_users, tenants
+from multitenant.repositories.model import MongoDatabase, MongoDocument, utc_now
+from multitenant.repositories.tenant import users
+from multitenant.repositories.turns import take_turn
+from multitenant.schemas.tenant.users import NewUser, UserChanges
+from multitenant.security.passwords import PasswordHasher
+from multitenant.security.tokens import Claims, Tokens
+from multitenant.tenancy.actor import Actor
+from multitenant.tenancy.deployments.clusters import DEFAULT_CLUSTER
+from multitenant.tenancy.lifecycle.both_databases import write_both
+from multitenant.tenancy.routing.connection_manager import ConnectionManager
+from multitenant.tenancy.routing.revocations import Revocations
+from multitenant.tenancy.routing.tenant import Tenant
+from multitenant.tenancy.users.user_rules import (
+    effective_changes,
+    ensure_may_manage,
+    ensure_owner_remains,
+    ensure_role_exists,
+    ensure_somebody_else,
+    ensure_still_manages,
+)
+
+T = TypeVar("T")
+
+USERS = "users"
+"""Whose turns they are, in a tenant's database; in the admin database, the tenant's id."""
+MARGIN = timedelta(hours=1)
+"""How much longer than any token its withdrawal is kept: a login under way may still issue one,
+and clocks differ."""
+
+
+@dataclass(frozen=True, slots=True)
+class Manager:
+    """Whoever manages users, the tenant in which they do it, and its database."""
+
+    tenant: Tenant
+    db: MongoDatabase
+    claims: Claims
+    actor: Actor
+
+
+@dataclass(frozen=True, slots=True)
+class Invited:
+    """A user, and the token of their invitation if they have one."""
+
+    user: MongoDocument
+    invitation_token: str | None
+
+
+class UserAdministration:
+    """Changes who belongs to a tenant, and as what."""
+
+    def __init__(
+        self,
+        connections: ConnectionManager,
+        hasher: PasswordHasher,
+        tokens: Tokens,
+        revoked: Revocations,
+        *,
+        transaction_seconds: float,
+    ) -> None:
+        self._connections = connections
+        self._hasher = hasher
+        self._tokens = tokens
+        self._revoked = revoked
+        self._transaction_seconds = transaction_seconds
+
+    def add(self, by: Manager, new: NewUser) -> Invited:
+        """Add a user, who is invited when there is no password.
+
+        Raises RoleRequired, AlreadyExists with `email`, and UserLimitReached.
+        """
+        ensure_role_exists(by.tenant, new.role if "role" in new.model_fields_set else None)
+        role = "owner" if by.tenant.system else new.role
+        ensure_may_manage(by.claims, role)
+        user_id, now = ObjectId(), utc_now()
+        hashed = self._hasher.hash(new.password.get_secret_value()) if new.password else None
+        invitation_id = None if hashed else uuid4().hex
+        left_over = self._is_left_over(by, new.email)
+
+        def insert_user(db: MongoDatabase) -> MongoDocument:
+            return users.insert_user(
+                db,
+                user_id,
+                email=new.email,
+                role=role,
+                password=hashed,
+                invitation_id=invitation_id,
+            )
+
+        def insert_membership(admin_db: MongoDatabase) -> None:
+            if left_over:
+                tenant_users.delete_tenant_user(admin_db, by.tenant.id, new.email)
+            _ensure_room(admin_db, by.tenant.id)
+            tenant_users.insert_tenant_user(
+                admin_db, user_id, email=new.email, tenant_id=by.tenant.id
+            )
+            _record(by, admin_db, "user.add", user_id, email=new.email, role=role)
+
+        user = self._write(by, insert_user, insert_membership, admin_first=True)
+        return Invited(user, self._invitation(by.tenant, user, now))
+
+    def change(self, by: Manager, user_id: ObjectId, changes: UserChanges) -> MongoDocument:
+        """Change a user's role or status and return the user; every token they hold ends with it.
+        Where nothing would change, just return the user.
+
+        Raises NotFound, RoleRequired, and Conflict for oneself, for the last active owner, and
+        when the user was changed at the same time.
+        """
+        user = self._manageable(by, user_id)
+        ensure_role_exists(by.tenant, changes.role)
+        ensure_may_manage(by.claims, changes.role or user["role"])
+        fields = effective_changes(user, changes)
+        if not fields:
+            return user
+        version = user["tokenVersion"] + 1
+
+        def update_user(db: MongoDatabase) -> MongoDocument:
+            ensure_owner_remains(db, user)
+            changed = users.update_user(db, user, token_version=version, **fields)
+            return _unless_gone(changed)
+
+        def end_sessions(admin_db: MongoDatabase) -> None:
+            self._withdraw_tokens(by, user_id, version)
+            told = {name: fields[name] for name in ("role", "status") if name in fields}
+            _record(by, admin_db, "user.change", user_id, email=user["email"], **told)
+
+        changed = self._write(by, update_user, end_sessions)
+        self._revoked.forget()
+        return changed
+
+    def remove(self, by: Manager, user_id: ObjectId) -> MongoDocument:
+        """Remove a user and return them as they were; every token they hold ends with it.
+
+        Raises NotFound, RoleRequired, and Conflict for oneself, for the last active owner, and
+        when the user was changed at the same time.
+        """
+        user = self._manageable(by, user_id)
+
+        def delete_user(db: MongoDatabase) -> MongoDocument:
+            ensure_owner_remains(db, user)
+            return _unless_gone(users.delete_user(db, user))
+
+        def delete_membership(admin_db: MongoDatabase) -> None:
+            tenant_users.delete_tenant_user(admin_db, by.tenant.id, user["email"])
+            self._withdraw_tokens(by, user_id, user["tokenVersion"] + 1)
+            about = {"email": user["email"], "role": user["role"]}
+            _record(by, admin_db, "user.remove", user_id, **about)
+
+        removed = self._write(by, delete_user, delete_membership)
+        self._revoked.forget()
+        return removed
+
+    def invite_again(self, by: Manager, user_id: ObjectId) -> Invited:
+        """Give an invited user a new invitation; the one before is void.
+
+        Raises NotFound, RoleRequired, and Conflict for a user who is not invited.
+        """
+        user = self._manageable(by, user_id)
+        if user["status"] != "invited":
+            raise Conflict("Only a user who has not accepted an invitation yet can be invited")
+        now, invitation_id = utc_now(), uuid4().hex
+
+        def replace_invitation(db: MongoDatabase) -> MongoDocument:
+            return _unless_gone(users.update_user(db, user, invitation_id=invitation_id))
+
+        def note(admin_db: MongoDatabase) -> None:
+            _record(by, admin_db, "user.invite", user_id, email=user["email"])
+
+        invited = self._write(by, replace_invitation, note)
+        return Invited(invited, self._invitation(by.tenant, invited, now))
+
+    def _manageable(self, by: Manager, user_id: ObjectId) -> MongoDocument:
+        user = users.find_user(by.db, user_id)
+        if user is None:
+            raise NotFound("There is no such user")
+        ensure_somebody_else(by.claims, user_id)
+        ensure_may_manage(by.claims, user["role"])
+        return user
+
+    def _write(
+        self,
+        by: Manager,
+        in_tenant: Callable[[MongoDatabase], T],
+        in_admin: Callable[[MongoDatabase], None],
+        *,
+        admin_first: bool = False,
+    ) -> T:
+        """Run both in their turn; see write_both()."""
+        admin_db = self._connections.admin_db
+
+        def take_turn_in_tenant(db: MongoDatabase) -> T:
+            take_turn(db, USERS)
+            result = in_tenant(db)
+            ensure_still_manages(db, by.claims)
+            return result
+
+        return write_both(
+            self._connections,
+            by.tenant,
+            by.db,
+            in_tenant=take_turn_in_tenant,
+            in_admin=lambda: in_admin(admin_db),
+            seconds=self._transaction_seconds,
+            admin_first=admin_first,
+        )
+
+    def _withdraw_tokens(self, by: Manager, user_id: ObjectId, version: int) -> None:
+        expires_at = utc_now() + self._tokens.longest_life + MARGIN
+        revocations.upsert_user_revocation(
+            self._connections.admin_db,
+            by.tenant.id,
+            user_id,
+            version=version,
+            expires_at=expires_at,
+        )
+
+    def _is_left_over(self, by: Manager, email: str) -> bool:
+        """Whether there is a membership without its user: what is left where no transaction spans
+        both databases and the process ended between the two (see ADR 10)."""
+        if by.tenant.cluster == DEFAULT_CLUSTER:
+            return False
+        user_id = tenant_users.find_user_id(self._connections.admin_db, by.tenant.id, email)
+        return user_id is not None and users.find_user_by_email(by.db, email) is None
+
+    def _invitation(self, tenant: Tenant, user: MongoDocument, now: datetime) -> str | None:
+        if "invitationId" not in user:
+            return None
+        return self._tokens.issue_invitation(
+            user_id=user["_id"],
+            tenant_id=tenant.id,
+            role=tenant.role_of(user),
+            invitation_id=user["invitationId"],
+            invited_at=now,
+        )
+
+
+def _ensure_room(admin_db: MongoDatabase, tenant_id: ObjectId) -> None:
+    """Return if the tenant may have one more user; whoever changes the limit takes the turn that
+    write_both() takes. Raises UserLimitReached."""
+    record = tenants.find_tenant(admin_db, tenant_id)
+    if record is None:
+        raise TokenRevoked("The tenant of this token no longer exists")
+    limit = record.get("userLimit")
+    if limit is None:
+        return
+    if tenant_users.count_tenant_users(admin_db, tenant_id, at_most=limit) >= limit:
+        raise UserLimitReached(f"This tenant may have {limit} users, and has no fewer")
+
+
+def _unless_gone(user: MongoDocument | None) -> MongoDocument:
+    if user is None:
+        raise Conflict("The user was changed meanwhile; look at them again")
+    return user
+
+
+def _record(
+    by: Manager, admin_db: MongoDatabase, action: str, user_id: ObjectId, **details: Any
+) -> None:
+    by.actor.record(admin_db, action, by.tenant.id, userId=str(user_id), **details)
