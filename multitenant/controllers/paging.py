@@ -9,5 +9,5 @@ from multitenant.schemas.payload import Answer
 
 def answer_page(page: Page, item: type[Answer], message: str) -> Response:
     """Answer a page, each item in the shape of `item`."""
-    body = {**page.as_document(), "items": [item.of(document) for document in page.items]}
+    body = {**page.as_document(), "items": item.of_all(page.items)}
     return answer(body, message)

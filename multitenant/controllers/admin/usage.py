@@ -20,8 +20,8 @@ def list_usage(query: TenantQuery) -> Response:
     """Show what each tenant stores. `errors` names those whose databases did not tell."""
     page = platform().usage.of_page(query)
     body = {
-        "items": [UsageAnswer.of(usage) for usage in page.items],
-        "errors": [UsageFailure.of(failure) for failure in page.failures],
+        "items": UsageAnswer.of_all(page.items),
+        "errors": UsageFailure.of_all(page.failures),
         "nextCursor": page.next_cursor,
     }
     return answer(body, "Usage")
