@@ -89,6 +89,9 @@ def _resolve(access: Access, roles: frozenset[str] | None, module: str | None) -
         raise RoleRequired("Only operators may do this")
     if roles is not None and claims.role != "operator" and claims.role not in roles:
         raise RoleRequired(f"Only these roles may do this: {', '.join(sorted(roles))}")
+    if access is Access.TENANT and request.method in SAFE_METHODS:
+        # Not with a body, which may be slow to come, nor for operators, who ask many databases.
+        lease.wait_in_line()
     set_scope(built.settings.admin_db_name, tenant.db_name)
     g.claims = claims
     g.tenant = tenant

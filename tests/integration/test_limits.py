@@ -3,10 +3,12 @@
 import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from functools import partial
 from typing import Any
 
 import pytest
+from bson import ObjectId
 from pymongo import MongoClient
 
 from multitenant.repositories.model import MongoDatabase
@@ -173,6 +175,20 @@ def test_a_request_that_fails_is_counted_no_longer(
     assert world.operator.post(suspend).status_code == 200
     for _ in range(3):
         refusal(owner.get("/api/users/me"), 403, "tenant_suspended")
+
+
+def test_reads_wait_for_a_connection_in_line_and_for_a_bounded_time(make_world: MakeWorld) -> None:
+    """Writes do not: a body may be slow to come."""
+    world = make_world(max_pool_size=4, operation_timeout_ms=2000)
+    owner = world.tenant("Acme")
+    with ExitStack() as held:
+        for _ in range(4):
+            lease = held.enter_context(world.platform.connections.lease(ObjectId(owner.tenant_id)))
+            lease.wait_in_line()
+        refused = refusal(owner.get("/api/users/me"), 503, "database_unavailable")
+        assert refused["requestId"]
+        assert owner.post("/api/to-do-list", json={"title": "Buy milk"}).status_code == 201
+    assert owner.get("/api/users/me").status_code == 200
 
 
 class TestCors:

@@ -9,6 +9,7 @@ from pymongo.monitoring import CommandListener, ServerHeartbeatListener
 
 from multitenant.config import MONITORING_SOCKETS_PER_CLIENT, Settings
 from multitenant.repositories.model import MongoDocument
+from multitenant.tenancy.deployments.waiting_line import WaitingLine
 
 Client = MongoClient[MongoDocument]
 Listener = CommandListener | ServerHeartbeatListener
@@ -29,6 +30,8 @@ class OpenedClient:
         self._min_pool_size: int = options.get("minPoolSize", 0)
         self._monitoring_per_server = monitoring_per_server
         self.client: Client = MongoClient(uri, maxPoolSize=pool_size, **options)
+        self.line = WaitingLine(pool_size, options["timeoutMS"] / 1000)
+        """For those who are to get their connections in the order in which they came."""
 
     @property
     def in_use(self) -> int:

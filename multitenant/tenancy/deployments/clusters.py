@@ -39,12 +39,13 @@ class _Shared:
 class Hold:
     """Keeps a cluster's client open until `close()`."""
 
-    __slots__ = ("_give_back", "_shared", "client")
+    __slots__ = ("_give_back", "_shared", "client", "line")
 
     def __init__(self, shared: _Shared, give_back: Callable[[_Shared], None]) -> None:
         self._shared: _Shared | None = shared
         self._give_back = give_back
         self.client: Client = shared.opened.client
+        self.line = shared.opened.line
 
     def close(self) -> None:
         """Give it back. Doing it again does nothing."""

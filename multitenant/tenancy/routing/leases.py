@@ -36,6 +36,14 @@ class Lease:
         """Call `handler` when the lease is given back, as well as those that were named before."""
         self._on_release = (handler, *self._on_release)
 
+    def wait_in_line(self) -> None:
+        """Wait until no more hold a lease, and waited likewise, than the database has connections
+        for; whoever came first is first. Raises DatabaseUnavailable."""
+        line = self._entry and self._entry.connection.line
+        if line:
+            line.enter()
+            self.on_release(line.leave)
+
     @property
     def database(self) -> MongoDatabase:
         """The tenant's database; raises RuntimeError once the lease was given back."""

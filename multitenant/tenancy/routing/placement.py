@@ -12,6 +12,7 @@ from multitenant.tenancy.deployments.clients import ClientFactory, OpenedClient
 from multitenant.tenancy.deployments.clusters import EXPECTED_SERVERS, Clusters, Hold
 from multitenant.tenancy.deployments.database_users import DatabaseUser
 from multitenant.tenancy.deployments.external import decrypt_uri
+from multitenant.tenancy.deployments.waiting_line import WaitingLine
 from multitenant.tenancy.routing.cluster_concurrency import ClusterConcurrency
 from multitenant.tenancy.routing.tenant import Tenant
 
@@ -29,6 +30,12 @@ class Connection:
     database: MongoDatabase
     own: OpenedClient | None = None
     hold: Hold | None = None
+
+    @property
+    def line(self) -> WaitingLine | None:
+        """Where requests wait for one of the client's connections."""
+        holder = self.own or self.hold
+        return holder.line if holder else None
 
 
 class Placement(Protocol):
