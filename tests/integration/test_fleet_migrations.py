@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from multitenant import migrations as migrations_package
 from multitenant.cli import cli
 from multitenant.repositories.admin.locks import acquire_lock, keep_locks
 from multitenant.repositories.model import MongoDatabase
@@ -23,7 +24,9 @@ from multitenant.tenancy.operations.fleet import Fleet
 from tests.support import World, answer
 
 # By name, for in its package the command itself has this name.
-COMMAND: Any = import_module("multitenant.cli.migrations")
+COMMANDS: list[Any] = [
+    import_module(f"multitenant.cli.migrations.{name}") for name in ("status", "run")
+]
 FLEET: Any = import_module("multitenant.tenancy.operations.fleet")
 OLD = len(TENANT_MIGRATIONS)
 NEW = OLD + 1
@@ -55,13 +58,19 @@ class Colours(ModuleType):
         db["colours"].drop()
 
 
+def set_newest(monkeypatch: pytest.MonkeyPatch, version: int) -> None:
+    """Make the commands believe that this is the newest version."""
+    for command in COMMANDS:
+        monkeypatch.setattr(command, "TENANT_VERSION", version)
+
+
 @pytest.fixture
 def colours(monkeypatch: pytest.MonkeyPatch) -> Colours:
     """A release with one migration more than the tenants have had."""
     module = Colours()
     migrations = (*TENANT_MIGRATIONS, Migration(NEW, module))
     monkeypatch.setattr("multitenant.tenancy.operations.fleet.TENANT_MIGRATIONS", migrations)
-    monkeypatch.setattr(COMMAND, "TENANT_VERSION", NEW)
+    set_newest(monkeypatch, NEW)
     return module
 
 
@@ -181,7 +190,7 @@ def test_what_failed_half_way_goes_back_as_well(
     second.fails_for = {db_name(world, ids["Acme"])}
     migrations = (*TENANT_MIGRATIONS, Migration(NEW, colours), Migration(NEW + 1, second))
     monkeypatch.setattr(FLEET, "TENANT_MIGRATIONS", migrations)
-    monkeypatch.setattr(COMMAND, "TENANT_VERSION", NEW + 1)
+    set_newest(monkeypatch, NEW + 1)
     assert multitenant("run").exit_code == 1
     assert set(versions(world).values()) == {(OLD, OLD, False)}
 
@@ -284,7 +293,7 @@ def test_a_release_that_is_older_than_a_tenant_does_not_touch_it(
 ) -> None:
     add(world, "Acme")
     multitenant("run")
-    monkeypatch.setattr(COMMAND, "TENANT_VERSION", OLD)
+    set_newest(monkeypatch, OLD)
     with pytest.raises(Exception, match=r"newer than this release: operators, Acme"):
         multitenant("run")
 
@@ -388,7 +397,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for kind in ("admin", "tenant"):
         (tmp_path / kind).mkdir()
         (tmp_path / kind / "m0001_initial.py").touch()
-    monkeypatch.setattr(COMMAND.package, "__path__", [str(tmp_path)])
+    monkeypatch.setattr(migrations_package, "__path__", [str(tmp_path)])
     return tmp_path
 
 

@@ -20,7 +20,7 @@ from multitenant.tenancy.migrations import TENANT_MIGRATIONS, Migration
 from multitenant.tenancy.operations.fleet import Fleet
 from tests.integration.test_dedicated import eventually
 from tests.integration.test_doctor import told
-from tests.integration.test_fleet_migrations import COMMAND, NEW, OLD, versions
+from tests.integration.test_fleet_migrations import NEW, OLD, set_newest, versions
 from tests.support import User, World, answer, in_thread, refusal
 
 STALE_SECONDS = 0.2
@@ -47,7 +47,7 @@ def probe(monkeypatch: pytest.MonkeyPatch) -> Probe:
     module = Probe()
     migrations = (*TENANT_MIGRATIONS, Migration(NEW, module))
     monkeypatch.setattr("multitenant.tenancy.operations.fleet.TENANT_MIGRATIONS", migrations)
-    monkeypatch.setattr(COMMAND, "TENANT_VERSION", NEW)
+    set_newest(monkeypatch, NEW)
     return module
 
 
