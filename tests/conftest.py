@@ -1,4 +1,5 @@
-"""Fixtures: one real mongod for the session, fresh databases for every test."""
+"""Fixtures: one real mongod for the session, and a second one (somebody else's, or a cluster of the
+platform's) where it is asked for; fresh databases for every test."""
 
 import itertools
 import os
@@ -19,6 +20,7 @@ from pymongo import MongoClient
 from multitenant import create_app
 from multitenant.config import Settings, load_settings
 from multitenant.embedded import EmbeddedServer
+from multitenant.tenancy.actor import Actor
 from multitenant.tenancy.deployments.isolation import IsolationListener, clear_scope
 from multitenant.tenancy.lifecycle.initialisation import initialise
 from multitenant.tenancy.routing.placement import Placement
@@ -31,6 +33,7 @@ from tests.support import (
     World,
 )
 
+Client = MongoClient[dict[str, Any]]
 PYMONGO_THREADS = "pymongo_"
 MEMORY_NEEDED = 6 * 2**30
 MAX_FILES = 8_000
@@ -105,18 +108,16 @@ def mongod(servers: Servers) -> EmbeddedServer:
 
 
 @pytest.fixture(scope="module")
-def mongo(mongod: EmbeddedServer) -> Iterator[MongoClient[dict[str, Any]]]:
+def mongo(mongod: EmbeddedServer) -> Iterator[Client]:
     """A client with all rights, for looking at what the application has done."""
-    with MongoClient[dict[str, Any]](
-        mongod.uri, tz_aware=True, serverMonitoringMode="poll"
-    ) as client:
+    with Client(mongod.uri, tz_aware=True, serverMonitoringMode="poll") as client:
         yield client
 
 
 @contextmanager
 def own_environment(
     mongod: EmbeddedServer,
-    mongo: MongoClient[dict[str, Any]],
+    mongo: Client,
     directory: Path,
 ) -> Iterator[dict[str, str]]:
     """The environment variables of an application on databases of its own."""
@@ -153,7 +154,7 @@ def own_environment(
 @pytest.fixture
 def environment(
     mongod: EmbeddedServer,
-    mongo: MongoClient[dict[str, Any]],
+    mongo: Client,
     tmp_path: Path,
 ) -> Iterator[dict[str, str]]:
     """The same, for one test."""
@@ -210,6 +211,52 @@ def make_world(environment: dict[str, str]) -> Iterator[MakeWorld]:
 def world(make_world: MakeWorld) -> World:
     """An application as it comes."""
     return make_world()
+
+
+@pytest.fixture(scope="session")
+def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]:
+    """Somebody else's MongoDB."""
+    parameters = {"enableTestCommands": "1", "transactionLifetimeLimitSeconds": "2"}
+    with (
+        data_directory(tmp_path_factory) as directory,
+        EmbeddedServer(directory, parameters=parameters) as server,
+    ):
+        yield server
+
+
+@pytest.fixture(scope="session")
+def theirs(elsewhere: EmbeddedServer) -> Iterator[Client]:
+    """A client with all rights there."""
+    with Client(elsewhere.uri, tz_aware=True, serverMonitoringMode="poll") as client:
+        yield client
+
+
+@pytest.fixture
+def blue(world: World, elsewhere: EmbeddedServer, theirs: Client) -> Iterator[Client]:
+    """The second deployment as the platform's cluster `blue`; a client with all rights there. The
+    databases that are there at the end must be tenants', or wait for one."""
+    world.platform.clusters.add("blue", elsewhere.uri, {}, Actor.on_command_line())
+    yield theirs
+    there = {"cluster": "blue"}
+    known = {tenant["dbName"] for tenant in world.admin_db["tenants"].find(there)}
+    noted = [{"preparedVersion": {"$exists": True}}, {"kept": True}]
+    waiting = world.admin_db["provisionings"].find({"$or": noted, **there})
+    known |= {note["dbName"] for note in waiting}
+    prefix = world.platform.settings.tenant_db_prefix
+    made = {name for name in theirs.list_database_names() if name.startswith(prefix)}
+    assert made == known, "a database without a tenant, or a tenant without a database, was left"
+    for name in made:
+        theirs.drop_database(name)
+
+
+@pytest.fixture
+def their_uri(theirs: Client, elsewhere: EmbeddedServer) -> Iterator[str]:
+    """The URI of a user who may read and write one empty database, `acme`, and nothing else."""
+    roles = [{"role": "readWrite", "db": "acme"}]
+    theirs["acme"].command("createUser", "theirs", pwd="their-password", roles=roles)
+    yield f"mongodb://theirs:their-password@127.0.0.1:{elsewhere._port}/acme?authSource=acme"
+    theirs["acme"].command("dropUser", "theirs")
+    theirs.drop_database("acme")
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,5 @@
+"""The promises, while things break."""
+
+import pytest
+
+pytest.register_assert_rewrite("tests.faults.deployment", "tests.faults.stories")

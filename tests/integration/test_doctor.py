@@ -25,9 +25,9 @@ from multitenant.tenancy.operations.doctor import heartbeats as heartbeats_modul
 from multitenant.tenancy.operations.doctor.doctor import Doctor
 from multitenant.tenancy.operations.doctor.heartbeats import Heartbeats
 from multitenant.tenancy.operations.doctor.subject import Subject
-from tests.conftest import data_directory
+from tests.conftest import Client, data_directory
 from tests.e2e.server import MULTITENANT, ROOT
-from tests.integration.conftest import Client, Command
+from tests.integration.conftest import Command
 from tests.integration.test_dedicated import users_of
 from tests.integration.test_garbage import find
 from tests.support import World

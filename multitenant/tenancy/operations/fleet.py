@@ -162,6 +162,10 @@ class Fleet:
                     return Migrated(tenant_id, record["name"])
                 with self._opened(current) as db:
                     before = newest_applied(db)
+                    if to is not None and to < before:
+                        # First, so that a record never says more than its database has, wherever
+                        # this ends.
+                        tenants.set_schema_version(admin_db, tenant_id, to)
                     try:
                         with (
                             self._in_maintenance(current, needed=to not in (None, before)),

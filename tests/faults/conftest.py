@@ -1,0 +1,27 @@
+"""Fixtures of the tests of faults."""
+
+import pytest
+
+from tests.conftest import Client
+from tests.faults.deployment import Deployment
+from tests.faults.killing import Victim
+from tests.support import World
+
+
+@pytest.fixture
+def deployment(world: World, mongo: Client) -> Deployment:
+    """The platform on one server."""
+    return Deployment(world, {"default": mongo})
+
+
+@pytest.fixture
+def on_two_clusters(world: World, mongo: Client, blue: Client) -> Deployment:
+    """The platform on the clusters `default` and `blue`; behind the latter's servers there is also
+    what belongs to somebody else."""
+    return Deployment(world, {"default": mongo, "blue": blue, "external": blue})
+
+
+@pytest.fixture
+def victim(world: World) -> Victim:
+    """A process of the platform."""
+    return Victim(world.platform.settings)

@@ -1,0 +1,105 @@
+"""Tenants added and purged by processes that are killed."""
+
+from typing import Any
+
+import pytest
+from flask_openapi3 import OpenAPI
+
+from multitenant.embedded import EmbeddedServer
+from multitenant.extensions import platform_of
+from multitenant.repositories.admin.provisionings import count_prepared
+from multitenant.tenancy.migrations import TENANT_VERSION
+from tests.conftest import MakeWorld
+from tests.faults.deployment import Deployment
+from tests.faults.killing import Victim
+from tests.faults.stories import Operation, Story, send
+from tests.integration.test_watcher import eventually
+from tests.support import PASSWORD, World
+
+ACME = {"name": "Acme", "email": "owner@acme.example", "subdomain": "acme"}
+
+
+def until_one_is_prepared(app: OpenAPI) -> None:
+    platform = platform_of(app)
+
+    def found() -> bool:
+        platform.prepared.refill()
+        admin_db = platform.connections.admin_db
+        return count_prepared(admin_db, "default", version=TENANT_VERSION) == 1
+
+    eventually(found, seconds=30)
+
+
+def tell(
+    deployment: Deployment, victim: Victim, new: dict[str, Any], *, pool: bool = False
+) -> None:
+    """Add Acme and purge it again."""
+    world, path = deployment.world, ""
+
+    def wait(app: OpenAPI) -> None:
+        if pool:
+            until_one_is_prepared(app)
+
+    def add(app: OpenAPI) -> None:
+        headers = {"Idempotency_Key": "acme"}
+        send(app, deployment.operator, "POST", "/api/add", {**ACME, **new}, **headers)
+        wait(app)
+
+    def delete() -> None:
+        nonlocal path
+        path = f"/api/tenants/{deployment.record('Acme')['_id']}"
+        send(world.app, deployment.operator, "DELETE", path)
+
+    def purge(app: OpenAPI) -> None:
+        send(app, deployment.operator, "POST", f"{path}/purge", {"confirm": "Acme"})
+
+    Story(
+        deployment,
+        victim,
+        Operation("add", add, prepare=lambda: wait(world.app)),
+        Operation("purge", purge, prepare=delete),
+    ).tell()
+
+
+@pytest.mark.parametrize(
+    "new",
+    [{"password": PASSWORD}, {}, {"password": PASSWORD, "isolation": "dedicated"}],
+    ids=["with a password", "by invitation", "dedicated"],
+)
+def test_a_tenant_is_added_and_purged_entirely_or_not_at_all(
+    deployment: Deployment, victim: Victim, new: dict[str, Any]
+) -> None:
+    deployment.world.tenant("Globex")
+    tell(deployment, victim, new)
+
+
+class TestFromAPreparedDatabase:
+    @pytest.fixture
+    def world(self, make_world: MakeWorld) -> World:
+        world = make_world(provisioning_pool_size=1)
+        until_one_is_prepared(world.app)
+        return world
+
+    def test_a_tenant_is_added_and_purged_entirely_or_not_at_all(
+        self, deployment: Deployment, victim: Victim
+    ) -> None:
+        tell(deployment, victim, {"password": PASSWORD}, pool=True)
+
+
+@pytest.mark.xdist_group("second mongod")
+class TestElsewhere:
+    @pytest.fixture
+    def world(self, make_world: MakeWorld, elsewhere: EmbeddedServer) -> World:
+        return make_world(tenant_uri_allowed_hosts=f"127.0.0.1:{elsewhere._port}")
+
+    @pytest.mark.parametrize("isolation", ["shared", "dedicated"])
+    def test_a_tenant_on_another_cluster_is_added_and_purged_entirely_or_not_at_all(
+        self, on_two_clusters: Deployment, victim: Victim, isolation: str
+    ) -> None:
+        new = {"password": PASSWORD, "cluster": "blue", "isolation": isolation}
+        tell(on_two_clusters, victim, new)
+
+    def test_a_tenant_on_a_server_of_its_own_is_added_and_purged_entirely_or_not_at_all(
+        self, on_two_clusters: Deployment, victim: Victim, their_uri: str
+    ) -> None:
+        tell(on_two_clusters, victim, {"password": PASSWORD, "dbUri": their_uri})
