@@ -24,7 +24,9 @@ from tests.support import PASSWORD, User, World
 OTHER_PASSWORD = "another good password"
 EXTERNAL_DB = "acme"
 UNTIL_GC_IS_DONE = 15.0
-MINUTE = timedelta(minutes=1, seconds=10)
+ANY_AGE = timedelta(seconds=-2)
+"""An ObjectId tells the time to the second."""
+MINUTE = timedelta(minutes=1)
 UNAUDITED = {"auth.login", "auth.login_failed", "tenant.moved"}
 """In the audit log: reports, and what this looking itself does."""
 
@@ -66,9 +68,9 @@ class Deployment:
             _let_finish(client)
         admin_db, long_ago = self.world.admin_db, utc_now() - timedelta(hours=1)
         for lock in admin_db["locks"].find():
-            assert lock["until"] < utc_now() + MINUTE, "it would be held for long"
+            assert lock["until"] < utc_now() + 10 * MINUTE, "it would be held for long"
         for tenant in admin_db["tenants"].find({"status": "maintenance"}):
-            assert tenant["maintenanceUntil"] < utc_now() + MINUTE, "it would go on for long"
+            assert tenant["maintenanceUntil"] < utc_now() + 1.1 * MINUTE, "it would go on for long"
         admin_db["locks"].update_many({}, {"$set": {"until": long_ago}})
         admin_db["tenants"].update_many(
             {"status": "maintenance"}, {"$set": {"maintenanceUntil": long_ago}}
@@ -92,11 +94,9 @@ class Deployment:
         )
         deadline = time.monotonic() + UNTIL_GC_IS_DONE
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(garbage, "MIN_AGE", timedelta(0))
-            patch.setattr(orphans, "MIN_AGE", timedelta(0))
-            while found := list(
-                collector.find(Actor.on_command_line(), older_than=timedelta(seconds=-1))
-            ):
+            patch.setattr(garbage, "MIN_AGE", ANY_AGE)
+            patch.setattr(orphans, "MIN_AGE", ANY_AGE)
+            while found := list(collector.find(Actor.on_command_line(), older_than=ANY_AGE)):
                 names = [f"{one.kind} {one.name}" for one in found]
                 assert time.monotonic() < deadline, f"gc does not get rid of {names}"
                 gone = [one.remove() for one in found]

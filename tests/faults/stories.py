@@ -35,6 +35,9 @@ class Operation:
     """Whether it is done bit by bit: what is half done is whole, and gone on with."""
     once: bool = False
     """Whether it would be done once more when it is asked for again."""
+    lags: frozenset[str] = frozenset()
+    """Where no transaction spans all of it: the parts of the picture that may not be as before, nor
+    as after. `sessions` are always among them when nobody asks again before gc is run."""
     spared: bool = False
     """Whether it is only the way back, and is killed elsewhere."""
 
@@ -102,7 +105,8 @@ class Story:
             return
         what = f"{operation.name}, done again (FAULTS_SEED={self._seed})"
         operation.do(self._deployment.world.app)
-        assert self._recover(what) == chapter.after, what
+        lags = operation.lags and operation.lags | {"sessions"}
+        assert _without(lags, self._recover(what)) == _without(lags, chapter.after), what
 
     def _kill(self, chapter: _Chapter, step: Step) -> Any:
         what = f"{chapter.operation.name}, killed {step} (FAULTS_SEED={self._seed})"
@@ -110,12 +114,29 @@ class Story:
         self._deployment.begin()
         outcome = self._victim.killed(chapter.operation.do, step)
         self.kills += outcome.killed
+        if chapter.operation.lags:
+            return self._recover_in_parts(chapter, what)
         seen = self._recover(what)
         if outcome.answered:
             assert seen == chapter.after, f"{what}: it was answered, and is lost"
         elif not chapter.operation.gradual and seen != chapter.before:
             assert seen == chapter.after, f"{what}: it is half done"
         return seen
+
+    def _recover_in_parts(self, chapter: _Chapter, what: str) -> Any:
+        """Asked for again at once, it is done. Otherwise it is half done to nobody's harm."""
+        lags = chapter.operation.lags
+        if self._random.random() < 1 / 2:
+            self._deployment.restart()
+            chapter.operation.do(self._deployment.world.app)
+            seen = _without(lags, self._recover(what))
+            assert seen == _without(lags, chapter.after), f"{what}, and asked for again"
+            return chapter.after
+        lags |= {"sessions"}
+        seen = _without(lags, self._recover(what))
+        before, after = (_without(lags, it) for it in (chapter.before, chapter.after))
+        assert seen in (before, after), what
+        return chapter.before if seen == before else chapter.after
 
     def _recover(self, what: str) -> Any:
         self._deployment.restart()
@@ -137,6 +158,10 @@ class Story:
         others = [step for step in steps if step not in chosen]
         chosen |= {*self._random.sample(others, max(0, min(bounded - len(chosen), len(others))))}
         return [step for step in steps if step in chosen]
+
+
+def _without(parts: frozenset[str], picture: dict[str, Any]) -> dict[str, Any]:
+    return {name: part for name, part in picture.items() if name not in parts}
 
 
 def send(app: OpenAPI, user: User, method: str, path: str, json: Any = None, **headers: str) -> Any:

@@ -1,6 +1,7 @@
 """Memberships: which email belongs to which tenant."""
 
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 
 from bson import ObjectId
 
@@ -28,6 +29,24 @@ def find_user_id(db: MongoDatabase, tenant_id: ObjectId, email: str) -> ObjectId
     return _user_of(membership) if membership else None
 
 
+def find_email(db: MongoDatabase, tenant_id: ObjectId, user_id: ObjectId) -> str | None:
+    """Return the email under which the user of that id belongs to the tenant."""
+    its_user = {"$or": [{"_id": user_id}, {"userId": user_id}]}
+    membership = Model(db, TenantUserDocument).collection.find_one(
+        {"tenantId": tenant_id, **its_user}
+    )
+    return membership["email"] if membership else None
+
+
+def list_memberships(
+    db: MongoDatabase, tenant_id: ObjectId, *, before: datetime
+) -> dict[ObjectId, ObjectId]:
+    """Return the tenant's memberships that were made before that time: users' ids by their own."""
+    made_before = {"_id": {"$lt": ObjectId.from_datetime(before)}}
+    found = Model(db, TenantUserDocument).collection.find({"tenantId": tenant_id, **made_before})
+    return {membership["_id"]: _user_of(membership) for membership in found}
+
+
 def count_tenant_users(db: MongoDatabase, tenant_id: ObjectId, *, at_most: int) -> int:
     """Return how many users the tenant has, counting no further than `at_most`."""
     query = {"tenantId": tenant_id}
@@ -43,6 +62,12 @@ def delete_tenant_user(db: MongoDatabase, tenant_id: ObjectId, email: str) -> No
 def delete_tenant_users(db: MongoDatabase, tenant_id: ObjectId) -> None:
     """Remove every membership of the tenant."""
     Model(db, TenantUserDocument).collection.delete_many({"tenantId": tenant_id})
+
+
+def delete_memberships(db: MongoDatabase, ids: list[ObjectId]) -> None:
+    """Remove these memberships, by their own ids."""
+    for some in _slices(ids):
+        Model(db, TenantUserDocument).collection.delete_many({"_id": {"$in": some}})
 
 
 def has_tenant_users(db: MongoDatabase, tenant_id: ObjectId) -> bool:
@@ -76,8 +101,7 @@ def replace_tenant_users(
             del missing[user_id]
         else:
             superfluous.append(membership["_id"])
-    for some in _slices(superfluous):
-        collection.delete_many({"_id": {"$in": some}})
+    delete_memberships(db, superfluous)
     insert_copied_tenant_users(db, tenant_id, missing)
 
 

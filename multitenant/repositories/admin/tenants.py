@@ -79,6 +79,12 @@ def find_tenants_on_cluster(
     return list(_tenants(db).collection.find({"cluster": cluster}).sort("createdAt", 1))
 
 
+def find_tenants_not_on(db: MongoDatabase, cluster: str) -> list[MongoDocument]:
+    """Return the tenants of all other clusters, and of servers of their own; not deleted ones."""
+    query = {"cluster": {"$ne": cluster}, "status": {"$ne": "deleted"}}
+    return list(_tenants(db).collection.find(query))
+
+
 def find_oldest_tenant(db: MongoDatabase) -> MongoDocument | None:
     """Return the first of all tenants, the operators' own included."""
     return _tenants(db).collection.find_one({}, sort=[("createdAt", 1)])
@@ -121,6 +127,15 @@ def update_tenant(db: MongoDatabase, record: MongoDocument, **changes: Any) -> M
 def find_tenants_in_maintenance(db: MongoDatabase) -> list[MongoDocument]:
     """Return the tenants that are recorded as in maintenance, over or not, oldest first."""
     return list(_tenants(db).collection.find({"status": "maintenance"}).sort("createdAt", 1))
+
+
+def end_maintenance_that_is_over(db: MongoDatabase, record: MongoDocument) -> bool:
+    """Set a tenant active whose maintenance has ended by itself; return whether it was as in
+    `record` still."""
+    over = {"_id": record["_id"], "status": "maintenance"}
+    over["maintenanceUntil"] = record["maintenanceUntil"]
+    changes = {"status": "active", "maintenance_until": None, "read_only": None}
+    return _tenants(db).update(over, **changes) is not None
 
 
 def extend_maintenance(db: MongoDatabase, tenant_id: ObjectId, until: datetime) -> None:

@@ -60,6 +60,11 @@ def list_users(db: MongoDatabase, query: PageQuery) -> Page:
     return _users(db).find_page({}, query)
 
 
+def list_roles(db: MongoDatabase) -> dict[ObjectId, str | None]:
+    """Return the roles of all users, by their ids."""
+    return {user["_id"]: user.get("role") for user in _users(db).collection.find({}, {"role": 1})}
+
+
 def iterate_users(db: MongoDatabase) -> Iterator[MongoDocument]:
     """Go through all users, password hashes included."""
     yield from _users(db).collection.find()

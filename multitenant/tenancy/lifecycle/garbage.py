@@ -1,5 +1,5 @@
-"""What is left over: databases without a tenant, MongoDB users without a record, and tenants that
-were deleted long enough ago."""
+"""What is left over: databases without a tenant, MongoDB users without a record, memberships
+without a user, maintenance that is over, and tenants that were deleted long enough ago."""
 
 import logging
 from collections.abc import Callable, Iterator
@@ -15,6 +15,12 @@ from multitenant.repositories.model import MongoDocument, utc_now
 from multitenant.security.field_encryption import FieldCipher
 from multitenant.tenancy.actor import Actor
 from multitenant.tenancy.deployments.database_users import drop_unused_users
+from multitenant.tenancy.lifecycle.lost_memberships import (
+    LostMemberships,
+    find_lost_memberships,
+    find_tenants_elsewhere,
+    remove_lost_memberships,
+)
 from multitenant.tenancy.lifecycle.orphans import MIN_AGE, drop_orphan, find_orphans
 from multitenant.tenancy.lifecycle.tenant_credentials import LeftoverUsers, TenantCredentials
 from multitenant.tenancy.lifecycle.tenant_lifecycle import TenantLifecycle
@@ -28,7 +34,8 @@ class Garbage:
     """One thing to remove."""
 
     kind: str
-    """`database`, `replaced database`, `tenant` or `database users`."""
+    """`database`, `replaced database`, `tenant`, `database users`, `memberships` or
+    `maintenance`."""
     name: str
     since: datetime | None
     remove: Callable[[], bool]
@@ -79,6 +86,15 @@ class GarbageCollector:
                 drop_users = partial(self._drop_users, left)
                 name = f"{len(left.names)} of {left.db_name}"
                 yield Garbage("database users", name, None, drop_users)
+        for record in find_tenants_elsewhere(self._connections):
+            for lost in self._find_memberships(record, before):
+                remove = partial(remove_lost_memberships, self._connections, lost, actor)
+                yield Garbage("memberships", f"{len(lost.ids)} of {record['name']}", None, remove)
+        for record in tenants.find_tenants_in_maintenance(admin_db):
+            until = record.get("maintenanceUntil")
+            if until and until < utc_now():
+                end = partial(self._end_maintenance, record)
+                yield Garbage("maintenance", record["name"], until, end)
 
     def _find_users(self, cluster: MongoDocument, before: datetime) -> list[LeftoverUsers]:
         """Those of one cluster, which may be down: that must not keep the others."""
@@ -90,6 +106,23 @@ class GarbageCollector:
             why = type(error).__name__
             logger.warning("Cluster %s: its users were not looked at: %s", cluster["_id"], why)
             return []
+
+    def _find_memberships(self, record: MongoDocument, before: datetime) -> list[LostMemberships]:
+        """Those of one tenant, whose server may be down likewise."""
+        try:
+            return list(
+                find_lost_memberships(self._connections, self._cipher, record, before=before)
+            )
+        except (PyMongoError, DatabaseUnavailable, DecryptionFailed) as error:
+            why = type(error).__name__
+            logger.warning("Tenant %s: its users were not looked at: %s", record["_id"], why)
+            return []
+
+    def _end_maintenance(self, record: MongoDocument) -> bool:
+        """The tenant works already: now it is shown so, too."""
+        ended = tenants.end_maintenance_that_is_over(self._connections.admin_db, record)
+        self._connections.forget(record["_id"])
+        return ended
 
     def _purge(self, record: MongoDocument, actor: Actor) -> bool:
         return all(self._lifecycle.purge(record["_id"], record["name"], actor).values())

@@ -143,12 +143,21 @@ class Restoration:
         self, tenant_id: ObjectId, actor: Actor, *, action: str = "tenant.confirm_restore"
     ) -> list[str]:
         """Drop the databases that the tenant had before, and return their names. There is no way
-        back after that. The audit log calls it `action`. Raises NotFound when none is kept."""
-        notes = self.kept(tenant_id)
-        if not notes:
-            raise NotFound("No database that the tenant had before is kept")
-        names = [note["dbName"] for note in notes]
-        actor.record(self._connections.admin_db, action, tenant_id, dropped=names)
+        back after that; should the process die, `multitenant tenants gc` drops them. The audit log
+        calls it `action`. Raises NotFound when none is kept."""
+        admin_db = self._connections.admin_db
+
+        def release() -> list[MongoDocument]:
+            notes = provisionings.release_kept(admin_db, tenant_id)
+            if not notes:
+                raise NotFound("No database that the tenant had before is kept")
+            names = [note["dbName"] for note in notes]
+            actor.record(admin_db, action, tenant_id, dropped=names)
+            return notes
+
+        notes = run_transaction(
+            self._connections.admin_client, release, seconds=self._transaction_seconds
+        )
         return [
             note["dbName"]
             for note in notes

@@ -44,6 +44,8 @@ USERS = "users"
 MARGIN = timedelta(hours=1)
 """How much longer than any token its withdrawal is kept: a login under way may still issue one,
 and clocks differ."""
+ANY_VERSION = 1_000_000
+"""Further than anybody's tokens are ahead of the newest withdrawal that is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +131,7 @@ class UserAdministration:
         ensure_may_manage(by.claims, changes.role or user["role"])
         fields = effective_changes(user, changes)
         if not fields:
+            self._finish_change(by, user)
             return user
         version = user["tokenVersion"] + 1
 
@@ -152,6 +155,7 @@ class UserAdministration:
         Raises NotFound, RoleRequired, and Conflict for oneself, for the last active owner, and
         when the user was changed at the same time.
         """
+        self._finish_removal(by, user_id)
         user = self._manageable(by, user_id)
 
         def delete_user(db: MongoDatabase) -> MongoDocument:
@@ -231,6 +235,35 @@ class UserAdministration:
             version=version,
             expires_at=expires_at,
         )
+
+    def _finish_change(self, by: Manager, user: MongoDocument) -> None:
+        """Withdraw the tokens of before a change, if that was all that was missing: see ADR 10."""
+        if by.tenant.cluster == DEFAULT_CLUSTER or user["tokenVersion"] == 0:
+            return
+        key = revocations.user_key(by.tenant.id, user["_id"])
+        (known,) = revocations.find_revocations(self._connections.admin_db, [key]) or [{}]
+        if known.get("version", 0) < user["tokenVersion"]:
+            self._withdraw_tokens(by, user["_id"], user["tokenVersion"])
+            self._revoked.forget()
+
+    def _finish_removal(self, by: Manager, user_id: ObjectId) -> None:
+        """Remove what is left of a user who is gone: the membership, and their tokens. See ADR
+        10."""
+        admin_db = self._connections.admin_db
+        if by.tenant.cluster == DEFAULT_CLUSTER or users.find_user(by.db, user_id):
+            return
+        email = tenant_users.find_email(admin_db, by.tenant.id, user_id)
+        if email is None:
+            return
+
+        def delete_membership(admin_db: MongoDatabase) -> None:
+            tenant_users.delete_tenant_user(admin_db, by.tenant.id, email)
+            newest = revocations.newest_revoked_version(admin_db, by.tenant.id)
+            self._withdraw_tokens(by, user_id, newest + ANY_VERSION)
+            _record(by, admin_db, "user.remove", user_id, email=email)
+
+        self._write(by, lambda db: None, delete_membership)
+        self._revoked.forget()
 
     def _is_left_over(self, by: Manager, email: str) -> bool:
         """Whether there is a membership without its user: what is left where no transaction spans
