@@ -1,7 +1,9 @@
 """Numbered migrations, and which of them a database has had.
 
 A migration is a module `mNNNN_what_it_does` with `up(db)` and `down(db)`. It is recorded after it
-ran, so a crash between the two runs it again: `up` must bear that.
+ran, so a crash between the two runs it again: `up` must bear that. Before it is undone, it is
+recorded as one that is being undone: from then on it counts as not applied, and may be undone or
+applied again.
 """
 
 import pkgutil
@@ -14,6 +16,7 @@ from multitenant.migrations import admin, tenant
 from multitenant.repositories.model import MongoDatabase, utc_now
 
 COLLECTION = "migrations"
+UNDOING = "undoing"
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,7 @@ def newest_applied(db: MongoDatabase) -> int:
 def unknown_migrations(db: MongoDatabase, migrations: tuple[Migration, ...]) -> list[int]:
     """Return the numbers of those that the database has had and that are none of these: it comes
     from a later release."""
-    return sorted(_applied(db) - {migration.number for migration in migrations})
+    return sorted(_recorded(db) - {migration.number for migration in migrations})
 
 
 def roll_back(db: MongoDatabase, migrations: tuple[Migration, ...], to: int) -> int:
@@ -74,9 +77,10 @@ def roll_back(db: MongoDatabase, migrations: tuple[Migration, ...], to: int) -> 
     Each is struck from the record after it was undone, so a crash between the two undoes it again:
     `down` must bear that.
     """
-    applied = _applied(db)
+    recorded = _recorded(db)
     for migration in reversed(migrations):
-        if migration.number > to and migration.number in applied:
+        if migration.number > to and migration.number in recorded:
+            db[COLLECTION].update_one({"_id": migration.number}, {"$set": {UNDOING: True}})
             migration.module.down(db)
             db[COLLECTION].delete_one({"_id": migration.number})
     return newest_applied(db)
@@ -88,11 +92,19 @@ def migrate(db: MongoDatabase, migrations: tuple[Migration, ...]) -> int:
         migration.module.up(db)
         db[COLLECTION].update_one(
             {"_id": migration.number},
-            {"$setOnInsert": {"name": migration.name, "appliedAt": utc_now()}},
+            {
+                "$setOnInsert": {"name": migration.name, "appliedAt": utc_now()},
+                "$unset": {UNDOING: ""},
+            },
             upsert=True,
         )
     return migrations[-1].number
 
 
 def _applied(db: MongoDatabase) -> set[int]:
-    return {record["_id"] for record in db[COLLECTION].find({}, {"_id": 1})}
+    return {it["_id"] for it in db[COLLECTION].find({UNDOING: {"$exists": False}}, {"_id": 1})}
+
+
+def _recorded(db: MongoDatabase) -> set[int]:
+    """Of these, some may have been half undone."""
+    return {it["_id"] for it in db[COLLECTION].find({}, {"_id": 1})}

@@ -45,9 +45,9 @@ def test_a_tenant_gets_and_loses_its_own_credentials_entirely_or_not_at_all(
     Story(
         deployment,
         victim,
-        Operation("make dedicated", by_operator(deployment, "PATCH", "", dedicated)),
+        Operation("make dedicated", by_operator(deployment, "PATCH", "", dedicated), once=True),
         Operation("rotate", by_operator(deployment, "POST", "/rotate-credentials"), once=True),
-        Operation("make shared", by_operator(deployment, "PATCH", "", shared)),
+        Operation("make shared", by_operator(deployment, "PATCH", "", shared), once=True),
     ).tell()
 
 

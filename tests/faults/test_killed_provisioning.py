@@ -11,7 +11,7 @@ from multitenant.repositories.admin.provisionings import count_prepared
 from multitenant.tenancy.migrations import TENANT_VERSION
 from tests.conftest import MakeWorld
 from tests.faults.deployment import Deployment
-from tests.faults.killing import Victim
+from tests.faults.killing import Step, Victim
 from tests.faults.stories import Operation, Story, send
 from tests.integration.test_watcher import eventually
 from tests.support import PASSWORD, World
@@ -103,3 +103,23 @@ class TestElsewhere:
         self, on_two_clusters: Deployment, victim: Victim, their_uri: str
     ) -> None:
         tell(on_two_clusters, victim, {"password": PASSWORD, "dbUri": their_uri})
+
+    def test_what_somebody_else_has_put_into_a_noted_database_meanwhile_is_left_alone(
+        self, on_two_clusters: Deployment, victim: Victim, their_uri: str
+    ) -> None:
+        """The process is killed after it has noted the database, and before it marks it."""
+        deployment = on_two_clusters
+        new = {**ACME, "dbUri": their_uri}
+
+        def add(app: OpenAPI) -> None:
+            send(app, deployment.operator, "POST", "/api/add", new)
+
+        assert victim.killed(add, Step("insert admin.provisionings", 1, "sent")).killed
+        acme = deployment.servers["external"]["acme"]
+        assert acme.list_collection_names() == []
+        acme["invoices"].insert_one({"paid": False})
+        deployment.restart()
+        assert deployment.world.admin_db["provisionings"].count_documents({}) == 1
+        deployment.collect_garbage()
+        assert deployment.world.admin_db["provisionings"].count_documents({}) == 0
+        assert acme.list_collection_names() == ["invoices"]

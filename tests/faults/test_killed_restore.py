@@ -64,7 +64,7 @@ def test_a_tenant_is_taken_back_to_a_backup_and_back_again_entirely_or_not_at_al
 def test_a_copy_of_a_tenant_is_made_entirely_or_not_at_all(
     deployment: Deployment, victim: Victim, tmp_path: Path
 ) -> None:
-    tenant_id, backup = backed_up(deployment, tmp_path)
+    _, backup = backed_up(deployment, tmp_path)
     record, new = deployment.record("Acme"), TenantCopy(name="Copy")
 
     def restore(platform: Platform) -> None:

@@ -1,7 +1,6 @@
 """What tests of backups speak: the commands, and databases that can be compared."""
 
 import json
-from datetime import timedelta
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -9,7 +8,7 @@ from bson import ObjectId
 from bson.raw_bson import RawBSONDocument
 from click.testing import Result
 
-from multitenant.repositories.model import MongoDatabase, utc_now
+from multitenant.repositories.model import MongoDatabase
 from multitenant.tenancy.actor import Actor
 from multitenant.tenancy.contents.collection_specs import read_specs
 from multitenant.tenancy.operations.backup import Backup
@@ -74,15 +73,3 @@ def memberships(world: World, tenant_id: str) -> dict[ObjectId, str]:
 def users(db: MongoDatabase) -> dict[ObjectId, str]:
     """The same of the users in a tenant's database."""
     return {user["_id"]: user["email"] for user in db["users"].find()}
-
-
-def let_time_pass(world: World) -> None:
-    """Locks and maintenance of a killed process are over, and its notes are old; those of kept
-    databases are not that old."""
-    long_ago = utc_now() - timedelta(hours=2)
-    world.admin_db["locks"].delete_many({})
-    world.admin_db["provisionings"].update_many({}, {"$set": {"startedAt": long_ago}})
-    world.admin_db["tenants"].update_many(
-        {"status": "maintenance"}, {"$set": {"maintenanceUntil": long_ago}}
-    )
-    world.platform.connections.forget_all()

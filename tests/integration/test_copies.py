@@ -1,6 +1,5 @@
 """New tenants with another one's data: `multitenant restore --as-new` and `multitenant clone`."""
 
-import os
 import threading
 from datetime import timedelta
 from pathlib import Path
@@ -11,10 +10,7 @@ from bson import DBRef, Decimal128, Int64, MaxKey, MinKey, ObjectId, Regex, Time
 from bson.binary import Binary
 from pymongo import MongoClient
 
-from multitenant import create_app
-from multitenant.config import Settings
 from multitenant.errors import AlreadyExists, BackupError, Conflict
-from multitenant.extensions import platform_of
 from multitenant.repositories.model import MongoDatabase, utc_now
 from multitenant.schemas.admin.tenants import TenantCopy
 from multitenant.tenancy.actor import Actor
@@ -34,7 +30,6 @@ from tests.integration.backups import (
 from tests.integration.test_backup import order
 from tests.integration.test_external_tenants import purge
 from tests.integration.test_garbage import find
-from tests.integration.test_provisioning import KillAt
 from tests.support import PASSWORD, User, World, answer
 
 Client = MongoClient[dict[str, Any]]
@@ -239,36 +234,6 @@ class TestHowItIsMade:
             answer(world.operator.post(f"{path}/purge", {"confirm": "There"}))["gone"].values()
         )
         assert theirs["acme"].list_collection_names() == []
-
-
-def test_killed_at_some_command_there_is_no_half_tenant_and_gc_finds_the_rest(
-    world: World,
-) -> None:
-    owner = world.tenant("Acme")
-    settings, admin_db = world.platform.settings, world.admin_db
-    for step in (4, 30, 61, 76, 78, 81):
-        assert _killed_in_child(settings, step)
-        assert admin_db["tenants"].count_documents({"name": "Copy"}) == 0, step
-        long_ago = utc_now() - timedelta(hours=2)
-        admin_db["provisionings"].update_many({}, {"$set": {"startedAt": long_ago}})
-        assert all(garbage.remove() for garbage in find(world)), step
-        known = {tenant["dbName"] for tenant in admin_db["tenants"].find()}
-        assert world.databases() - {admin_db.name} == known, step
-        assert admin_db["tenantusers"].count_documents({}) == 2, step
-    assert clone(world, owner, name="Copy").users == 1
-
-
-def _killed_in_child(settings: Settings, kill_at: int) -> bool:
-    child = os.fork()
-    if child == 0:
-        platform = platform_of(create_app(settings, listeners=[KillAt(kill_at)]))
-        record = platform.connections.admin_db["tenants"].find_one({"name": "Acme"})
-        assert record is not None
-        new = TenantCopy.model_validate({"name": "Copy"})
-        platform.copies.clone(record, new, Actor.on_command_line(), lambda _: None)
-        os._exit(0)
-    _, status = os.waitpid(child, 0)
-    return os.WIFSIGNALED(status)
 
 
 def test_gc_leaves_a_copy_alone_that_the_admin_database_has_forgotten(world: World) -> None:

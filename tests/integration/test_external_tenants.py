@@ -1,7 +1,5 @@
 """Tenants on a server of their own (`dbUri`): a second real replica set."""
 
-import os
-import signal
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,14 +7,10 @@ import pytest
 from bson import ObjectId
 from pymongo import MongoClient
 
-from multitenant import create_app
-from multitenant.config import Settings
 from multitenant.embedded import EmbeddedServer
-from multitenant.extensions import platform_of
-from multitenant.schemas.admin.tenants import NewTenant
 from tests.conftest import MakeWorld
-from tests.integration.test_provisioning import KillAt, _collect_garbage, failing
-from tests.support import PASSWORD, CommandRecorder, User, World, answer, refusal
+from tests.integration.test_provisioning import _collect_garbage, failing
+from tests.support import PASSWORD, User, World, answer, refusal
 
 Client = MongoClient[dict[str, Any]]
 
@@ -241,60 +235,6 @@ class TestTwoClusters:
                 assert world.admin_db["tenants"].count_documents({}) == 1, what
                 assert world.admin_db["tenantusers"].count_documents({}) == 1, what
         purge(world, add(world, their_uri))
-
-    def test_killed_at_any_command_there_is_no_half_tenant_and_gc_finds_the_rest(
-        self, world: World, theirs: Client, their_uri: str
-    ) -> None:
-        settings = world.platform.settings
-        fields = {"name": "Acme", "email": "owner@acme.example", "password": PASSWORD}
-        new = NewTenant.model_validate({**fields, "dbUri": their_uri})
-        step = left_behind = 0
-        while _killed_in_child(settings, new, step):
-            step += 1
-            if world.admin_db["tenants"].find_one({"name": "Acme"}):
-                break  # it is committed; only the farewell to the server was missing
-            assert world.admin_db["tenantusers"].count_documents({}) == 1
-            left_behind += bool(theirs["acme"].list_collection_names())
-            _collect_garbage(world)
-            assert theirs["acme"].list_collection_names() == []
-        assert step >= 12
-        assert left_behind >= 5
-        owner = world.login("owner@acme.example")
-        assert owner.get("/api/users/me").status_code == 200
-        purge(world, owner)
-
-    def test_gc_leaves_alone_what_somebody_else_has_put_there_meanwhile(
-        self, world: World, theirs: Client, their_uri: str
-    ) -> None:
-        """A process was killed after it had noted the database, and before it marked it."""
-        settings = world.platform.settings
-        fields = {"name": "Acme", "email": "owner@acme.example", "password": PASSWORD}
-        new = NewTenant.model_validate({**fields, "dbUri": their_uri})
-        step = 0
-        while world.admin_db["provisionings"].count_documents({}) == 0:
-            assert _killed_in_child(settings, new, step)
-            step += 1
-        assert theirs["acme"].list_collection_names() == []
-        theirs["acme"]["invoices"].insert_one({"paid": False})
-        note = world.admin_db["provisionings"].find_one()
-        assert note is not None
-        from multitenant.tenancy.lifecycle.orphans import drop_orphan
-
-        platform = world.platform
-        drop_orphan(platform.connections, platform.cipher, note["_id"], note)
-        assert theirs["acme"].list_collection_names() == ["invoices"]
-        assert world.admin_db["provisionings"].count_documents({}) == 0
-
-
-def _killed_in_child(settings: Settings, new: NewTenant, kill_at: int) -> bool:
-    child = os.fork()
-    if child == 0:
-        listeners: list[CommandRecorder] = [KillAt(kill_at)]
-        app = create_app(settings, listeners=listeners)
-        platform_of(app).provisioner.provision(new)
-        os._exit(0)
-    _, status = os.waitpid(child, 0)
-    return os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
 
 
 class TestChangingTheUri:

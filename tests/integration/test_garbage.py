@@ -126,3 +126,23 @@ def test_what_a_late_request_writes_after_a_purge_is_found(world: World) -> None
     assert found[0].remove()
     assert name not in world.databases()
     assert find(world) == []
+
+
+def test_maintenance_that_is_over_is_shown_as_such_no_longer(world: World) -> None:
+    """As a process leaves it that is killed while it restores or moves a tenant."""
+    owner = world.tenant("Acme")
+    path = f"/api/tenants/{owner.tenant_id}"
+    world.set_status(owner.tenant_id, "maintenance")
+    assert find(world) == [], "it has no end: somebody may want it so"
+    until = utc_now() + timedelta(minutes=1)
+    there = {"_id": ObjectId(owner.tenant_id)}
+    world.admin_db["tenants"].update_one(there, {"$set": {"maintenanceUntil": until}})
+    assert find(world) == [], "it goes on"
+    over = {"maintenanceUntil": utc_now() - timedelta(seconds=1), "readOnly": True}
+    world.admin_db["tenants"].update_one(there, {"$set": over})
+    assert answer(world.operator.get(path))["status"] == "maintenance"
+    (garbage,) = find(world)
+    assert garbage.remove() is True
+    assert answer(world.operator.get(path))["status"] == "active"
+    assert not {"maintenanceUntil", "readOnly"} & world.record(owner.tenant_id).keys()
+    assert garbage.remove() is False, "a maintenance that begins meanwhile is another one"

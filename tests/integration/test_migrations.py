@@ -1,14 +1,20 @@
 """The migrations of tenants, on a real server."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from pymongo import MongoClient
 
 from multitenant.repositories.model import MongoDatabase
-from multitenant.tenancy.migrations import TENANT_MIGRATIONS
+from multitenant.tenancy.migrations import (
+    TENANT_MIGRATIONS,
+    TENANT_VERSION,
+    migrate,
+    newest_applied,
+    roll_back,
+)
 
 
 @pytest.fixture
@@ -57,3 +63,29 @@ def test_every_list_has_an_index_by_time_and_id(db: MongoDatabase) -> None:
             continue  # not listed by time
         keys = [tuple(field for field, _ in index["key"]) for index in indexes.values()]
         assert any(key[-2:] == ("createdAt", "_id") for key in keys), name
+
+
+@pytest.mark.parametrize("then", ["is applied again", "is undone again"])
+def test_a_migration_that_was_half_undone_counts_as_not_applied(
+    db: MongoDatabase, monkeypatch: pytest.MonkeyPatch, then: str
+) -> None:
+    migrate(db, TENANT_MIGRATIONS)
+    before = schema(db)
+    newest = TENANT_MIGRATIONS[-1].module
+    down: Callable[[MongoDatabase], None] = newest.down
+
+    def killed(db: MongoDatabase) -> None:
+        down(db)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(newest, "down", killed)
+        with pytest.raises(KeyboardInterrupt):
+            roll_back(db, TENANT_MIGRATIONS, TENANT_VERSION - 1)
+    assert newest_applied(db) == TENANT_VERSION - 1
+    if then == "is undone again":
+        assert roll_back(db, TENANT_MIGRATIONS, TENANT_VERSION - 1) == TENANT_VERSION - 1
+        assert db["migrations"].count_documents({}) == TENANT_VERSION - 1
+    migrate(db, TENANT_MIGRATIONS)
+    assert schema(db) == before
+    assert newest_applied(db) == TENANT_VERSION

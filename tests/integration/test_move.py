@@ -1,7 +1,5 @@
 """`multitenant move`: to another cluster while the tenant works, between two real replica sets."""
 
-import os
-import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,13 +12,9 @@ import pytest
 from bson import ObjectId
 from pymongo import MongoClient
 from pymongo.errors import PyMongoError
-from pymongo.monitoring import CommandStartedEvent, CommandSucceededEvent
 
-from multitenant import create_app
-from multitenant.config import Settings
 from multitenant.embedded import EmbeddedServer
 from multitenant.errors import BackupError, Conflict, DomainError, NotFound
-from multitenant.extensions import platform_of
 from multitenant.repositories.model import MongoDatabase, utc_now
 from multitenant.tenancy.actor import Actor
 from multitenant.tenancy.operations.moving import Moved
@@ -28,7 +22,6 @@ from tests.conftest import MakeWorld
 from tests.integration.backups import (
     Multitenant,
     back_up,
-    let_time_pass,
     memberships,
     raw_contents,
     restore,
@@ -37,9 +30,8 @@ from tests.integration.backups import (
     users,
 )
 from tests.integration.test_dedicated import users_of
-from tests.integration.test_garbage import find
 from tests.integration.test_watcher import eventually
-from tests.support import PASSWORD, CommandRecorder, User, World, answer, refusal
+from tests.support import PASSWORD, User, World, answer, refusal
 
 Client = MongoClient[dict[str, Any]]
 MOVING: Any = import_module("multitenant.tenancy.operations.moving")
@@ -578,104 +570,6 @@ class TestRefused:
         moved = move(world, owner)
         assert world.admin_db["provisionings"].count_documents({"kept": None}) == 0
         assert (moved.documents, titles(owner)) == (moved.documents, ["x", "y"])
-
-
-class KillOn(CommandRecorder):
-    """Kills this process with SIGKILL at the nth command of a name (of any, without one): when it
-    is about to be sent, or when it has been answered."""
-
-    def __init__(self, name: str | None, count: int, *, answered: bool = False) -> None:
-        super().__init__()
-        self._name = name
-        self._count = count
-        self._answered = answered
-
-    def started(self, event: CommandStartedEvent) -> None:
-        if not self._answered:
-            self._see(event.command_name)
-
-    def succeeded(self, event: CommandSucceededEvent) -> None:
-        if self._answered:
-            self._see(event.command_name)
-
-    def _see(self, name: str) -> None:
-        if self._name in (None, name):
-            if self._count == 0:
-                os.kill(os.getpid(), signal.SIGKILL)
-            self._count -= 1
-
-
-def _move_with(settings: Settings, tenant_id: str, listener: CommandRecorder) -> None:
-    platform = platform_of(create_app(settings, listeners=[listener]))
-    platform.moves.move(ObjectId(tenant_id), ACTOR, to="blue")
-    platform.close(timeout=0)
-
-
-def _killed_in_child(settings: Settings, tenant_id: str, listener: CommandRecorder) -> bool:
-    child = os.fork()
-    if child == 0:
-        try:
-            _move_with(settings, tenant_id, listener)
-        finally:
-            os._exit(0)
-    _, status = os.waitpid(child, 0)
-    return os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
-
-
-class TestKilled:
-    def test_at_any_step_the_tenant_is_whole_works_and_can_be_moved(
-        self, world: World, blue: Client
-    ) -> None:
-        owner = world.tenant("Acme", cluster="default")
-        settings = world.platform.settings
-        expected = [todo(owner, "x") and "x"]
-        recorder = CommandRecorder()
-        _move_with(settings, owner.tenant_id, recorder)
-        move(world, owner, "default")
-        world.platform.restoration.confirm(ObjectId(owner.tenant_id), ACTOR)
-        names = [name for _, name, _ in recorder.commands]
-        assert names.count("commitTransaction") == 2
-        pause = names.index("commitTransaction")
-        killers = [KillOn(None, step) for step in range(8, pause, pause // 4)]
-        killers += [
-            KillOn("commitTransaction", count, answered=answered)
-            for count in (0, 1)
-            for answered in (False, True)
-        ]
-        killers += [KillOn(None, len(names) - last) for last in (2, 4)]
-        moved = []
-        for number, killer in enumerate(killers):
-            assert _killed_in_child(settings, owner.tenant_id, killer), number
-            record = world.record(owner.tenant_id)
-            moved.append(record["cluster"] == "blue")
-            if record["status"] == "maintenance":
-                assert record["maintenanceUntil"] < utc_now() + timedelta(minutes=1.1), number
-            let_time_pass(world)
-            assert titles(owner) == expected, number
-            expected = sorted([*expected, f"after {number}"])
-            todo(owner, f"after {number}")
-            if number % 2:
-                assert all(garbage.remove() for garbage in find(world)), number
-                self._check_databases(world, blue, moved[-1])
-            again = "default" if moved[-1] else "blue"
-            move(world, owner, again)
-            assert titles(owner) == expected, number
-            if again == "blue":
-                move(world, owner, "default")
-            world.platform.restoration.confirm(ObjectId(owner.tenant_id), ACTOR)
-            self._check_databases(world, blue, False)
-        assert moved == sorted(moved)
-        assert not moved[0]
-        assert moved[-1]
-
-    def _check_databases(self, world: World, blue: Client, kept: bool) -> None:
-        tenants = [one["dbName"] for one in world.admin_db["tenants"].find()]
-        noted = [one["dbName"] for one in world.admin_db["provisionings"].find()]
-        assert len(noted) == kept
-        prefix = world.platform.settings.tenant_db_prefix
-        there = {name for name in blue.list_database_names() if name.startswith(prefix)}
-        here = world.databases() - {world.admin_db.name}
-        assert sorted(here | there) == sorted({*tenants, *noted})
 
 
 class TestAfterwards:

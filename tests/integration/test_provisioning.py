@@ -1,7 +1,5 @@
 """Invariant 1: a tenant exists entirely, or not at all, whatever happens while it is made."""
 
-import os
-import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,19 +10,14 @@ from typing import Any, ClassVar
 import pytest
 from bson import ObjectId
 from pymongo import MongoClient
-from pymongo.monitoring import CommandStartedEvent
 
-from multitenant import create_app
-from multitenant.config import Settings
-from multitenant.extensions import platform_of
 from multitenant.repositories.admin.provisionings import insert_provisioning
 from multitenant.repositories.model import utc_now
 from multitenant.repositories.transactions import run_transaction
-from multitenant.schemas.admin.tenants import NewTenant
 from multitenant.tenancy.lifecycle import provisioning
 from multitenant.tenancy.lifecycle.orphans import drop_orphan, find_orphans
 from tests.conftest import MakeWorld
-from tests.support import PASSWORD, CommandRecorder, World, answer, in_thread, refusal
+from tests.support import PASSWORD, World, answer, in_thread, refusal
 
 Client = MongoClient[dict[str, Any]]
 ACME = {"name": "Acme", "email": "owner@acme.example", "password": PASSWORD}
@@ -102,48 +95,6 @@ def test_failing_at_any_write_leaves_nothing_behind_and_can_be_repeated(
         assert world.admin_db["tenantusers"].count_documents({}) == 2, what
 
     assert world.add(**ACME, subdomain="acme").status_code == 201
-
-
-class KillAt(CommandRecorder):
-    """Kills this process with SIGKILL when it is about to send its nth command."""
-
-    def __init__(self, step: int) -> None:
-        super().__init__()
-        self._step = step
-
-    def started(self, event: CommandStartedEvent) -> None:
-        if self._step == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-        self._step -= 1
-
-
-def _provision_in_child(settings: Settings, kill_at: int) -> bool:
-    """Provision in a process that dies at its nth command; return whether it did."""
-    child = os.fork()
-    if child == 0:
-        app = create_app(settings, listeners=[KillAt(kill_at)])
-        platform_of(app).provisioner.provision(NewTenant.model_validate(ACME))
-        os._exit(0)
-    _, status = os.waitpid(child, 0)
-    return os.WIFSIGNALED(status)
-
-
-def test_a_process_killed_at_any_command_leaves_no_half_tenant_and_gc_finds_the_rest(
-    world: World, mongo: Client
-) -> None:
-    settings, admin_db = world.platform.settings, world.admin_db
-    orphans_seen = 0
-    step = 0
-    while _provision_in_child(settings, step):
-        step += 1
-        record = admin_db["tenants"].find_one({"name": "Acme"})
-        memberships = admin_db["tenantusers"].count_documents({"email": ACME["email"]})
-        assert record is None, f"killed at command {step}"
-        assert memberships == 0
-        orphans_seen += _collect_garbage(world)
-    assert step >= 8
-    assert orphans_seen >= 5, "most kills come after the database was prepared"
-    assert world.login("owner@acme.example").get("/api/users/me").status_code == 200
 
 
 def _collect_garbage(world: World) -> int:

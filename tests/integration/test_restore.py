@@ -1,6 +1,5 @@
 """`multitenant restore` into the tenant that the backup is of: entirely, or not at all."""
 
-import os
 import time
 from datetime import timedelta
 from importlib import import_module
@@ -11,10 +10,7 @@ import pytest
 from bson import ObjectId
 from pymongo import MongoClient
 
-from multitenant import create_app
-from multitenant.config import Settings
 from multitenant.errors import BackupError, Conflict, DomainError
-from multitenant.extensions import platform_of
 from multitenant.repositories.model import utc_now
 from multitenant.tenancy.actor import Actor
 from multitenant.tenancy.deployments.database_users import list_users
@@ -25,7 +21,6 @@ from tests.conftest import MakeWorld
 from tests.integration.backups import (
     Multitenant,
     back_up,
-    let_time_pass,
     memberships,
     raw_contents,
     restore,
@@ -35,8 +30,7 @@ from tests.integration.backups import (
 )
 from tests.integration.test_external_tenants import purge
 from tests.integration.test_garbage import find
-from tests.integration.test_provisioning import KillAt
-from tests.support import PASSWORD, CommandRecorder, User, World, answer, refusal
+from tests.support import PASSWORD, User, World, answer, refusal
 
 RESTORATION: Any = import_module("multitenant.tenancy.operations.restoration")
 Client = MongoClient[dict[str, Any]]
@@ -495,72 +489,6 @@ class TestMigrations:
         with pytest.raises(BackupError, match="schema version 7"):
             StoredBackup(back_up(world, owner, tmp_path / "b"))
         assert world.record(owner.tenant_id)["status"] == "active"
-
-
-class TestKilled:
-    def test_at_any_command_the_tenant_is_as_before_or_restored_and_gc_finds_the_rest(
-        self, world: World, tmp_path: Path
-    ) -> None:
-        owner = world.tenant("Acme")
-        ben = world.colleague(owner, "member")
-        todo(owner, "before")
-        directory = back_up(world, owner, tmp_path)
-        todo(owner, "after")
-        owner.delete(f"/api/users/{ben.user_id}")
-        before = world.record(owner.tenant_id)
-        recorder = CommandRecorder()
-        _restore(world.platform.settings, directory, recorder)
-        commands = [name for _, name, _ in recorder.commands]
-        self._undo_all(world, before["dbName"], owner)
-        last = len(commands) - 1  # which ends the sessions
-        commit = max(i for i, name in enumerate(commands) if name == "commitTransaction")
-        assert commit > 40
-        # Some before the switch, one in it, and its commit, and some after it.
-        steps = [*range(5, commit - 3, 18), commit - 3, commit, commit + 1, last - 1]
-        states = []
-        for step in steps:
-            assert _killed_in_child(world.platform.settings, directory, step), step
-            record = world.record(owner.tenant_id)
-            restored = record["dbName"] != before["dbName"]
-            states.append(restored)
-            db = world.db_of(owner.tenant_id)
-            assert memberships(world, owner.tenant_id) == users(db), step
-            expected = {"before"} if restored else {"before", "after"}
-            assert {one["title"] for one in db["todos"].find()} == expected, step
-            let_time_pass(world)
-            assert titles(again(world, owner)), step
-            assert all(garbage.remove() for garbage in find(world)), step
-            kept = {note["dbName"] for note in world.admin_db["provisionings"].find()}
-            assert kept == ({before["dbName"]} if restored else set()), step
-            tenants = {tenant["dbName"] for tenant in world.admin_db["tenants"].find()}
-            assert world.databases() - {world.admin_db.name} == tenants | kept, step
-            if restored:
-                self._undo_all(world, before["dbName"], owner)
-        assert states == sorted(states)
-        assert not states[0]
-        assert states[-1]
-
-    def _undo_all(self, world: World, db_name: str, owner: User) -> None:
-        tenant_id, actor = ObjectId(owner.tenant_id), Actor.on_command_line()
-        let_time_pass(world)
-        assert world.platform.restoration.undo(tenant_id, actor).db_name == db_name
-        world.platform.restoration.confirm(tenant_id, actor)
-
-
-def _restore(settings: Settings, directory: Path, listener: CommandRecorder) -> None:
-    platform = platform_of(create_app(settings, listeners=[listener]))
-    actor = Actor.on_command_line()
-    platform.restoration.restore(StoredBackup(directory), actor, lambda _: None)
-    platform.close(timeout=0)
-
-
-def _killed_in_child(settings: Settings, directory: Path, kill_at: int) -> bool:
-    child = os.fork()
-    if child == 0:
-        _restore(settings, directory, KillAt(kill_at))
-        os._exit(0)
-    _, status = os.waitpid(child, 0)
-    return os.WIFSIGNALED(status)
 
 
 class TestTheCommand:

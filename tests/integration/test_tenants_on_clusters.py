@@ -14,13 +14,9 @@ import pytest
 from bson import ObjectId
 from pymongo import MongoClient
 
-from multitenant import create_app
-from multitenant.config import Settings
 from multitenant.embedded import EmbeddedServer
-from multitenant.extensions import platform_of
 from multitenant.repositories.admin.provisionings import insert_provisioning
 from multitenant.repositories.model import utc_now
-from multitenant.schemas.admin.tenants import NewTenant
 from multitenant.tenancy.actor import Actor
 from multitenant.tenancy.lifecycle.orphans import drop_orphan, find_orphans
 from multitenant.tenancy.migrations import TENANT_VERSION
@@ -28,7 +24,7 @@ from multitenant.tenancy.operations.fleet import Fleet
 from tests.conftest import MakeWorld
 from tests.integration.test_dedicated import users_of
 from tests.integration.test_garbage import find
-from tests.integration.test_provisioning import KillAt, failing
+from tests.integration.test_provisioning import failing
 from tests.integration.test_watcher import eventually
 from tests.support import PASSWORD, User, World, answer, refusal
 
@@ -139,6 +135,57 @@ def test_they_are_migrated_with_all_others(world: World, blue: Client) -> None:
     assert (done.before, done.after, done.error) == (TENANT_VERSION - 1, TENANT_VERSION, None)
 
 
+class TestHalfChangedUsers:
+    """As a process leaves them that is killed between the two databases (ADR 10)."""
+
+    def test_a_change_that_is_asked_for_again_ends_the_sessions_of_before(
+        self, world: World, blue: Client
+    ) -> None:
+        owner = world.tenant("Acme", cluster="blue")
+        ben = world.colleague(owner, "admin")
+        changes = {"$set": {"role": "member"}, "$inc": {"tokenVersion": 1}}
+        db = blue[world.record(owner.tenant_id)["dbName"]]
+        db["users"].update_one({"_id": ObjectId(ben.user_id)}, changes)
+        assert ben.get("/api/users/me").status_code == 200, "until the token expires"
+        path = f"/api/users/{ben.user_id}"
+        assert owner.patch(path, {"role": "member"}).status_code == 200
+        refusal(ben.get("/api/users/me"), 401, "token_revoked")
+
+    def test_a_removal_that_is_asked_for_again_is_done_with(
+        self, world: World, blue: Client
+    ) -> None:
+        owner = world.tenant("Acme", cluster="blue", userLimit=2)
+        ben = world.colleague(owner, "member")
+        db = blue[world.record(owner.tenant_id)["dbName"]]
+        db["users"].delete_one({"_id": ObjectId(ben.user_id)})
+        refusal(owner.delete(f"/api/users/{ben.user_id}"), 404, "not_found")
+        refusal(ben.get("/api/users/me"), 401, "token_revoked")
+        assert world.admin_db["tenantusers"].count_documents({}) == 2
+        world.colleague(owner, "member")  # there is room again
+
+    def test_a_membership_without_a_user_is_garbage_when_it_is_old(
+        self, world: World, blue: Client
+    ) -> None:
+        owner = world.tenant("Acme", cluster="blue")
+        tenant_id, db = ObjectId(owner.tenant_id), blue[world.record(owner.tenant_id)["dbName"]]
+        memberships = world.admin_db["tenantusers"]
+        young, old = ObjectId(), ObjectId.from_datetime(utc_now() - timedelta(hours=1))
+        for own_id in (young, old):
+            email = f"{own_id}@acme.example"
+            memberships.insert_one({"_id": own_id, "email": email, "tenantId": tenant_id})
+        (owners,) = db["users"].find()
+        db["users"].delete_one({})
+        assert find(world) == [], "a database without an owner is not as it should be"
+        db["users"].insert_one(owners)
+        (garbage,) = find(world)
+        assert (garbage.kind, garbage.name) == ("memberships", "1 of Acme")
+        assert garbage.remove()
+        left = {one["_id"] for one in memberships.find({"tenantId": tenant_id})}
+        assert left == {young, ObjectId(owner.user_id)}
+        memberships.delete_one({"_id": young})
+        assert owner.get("/api/users/me").status_code == 200
+
+
 class TestInvariantOne:
     """A tenant exists entirely, or not at all, where no transaction spans both clusters."""
 
@@ -170,36 +217,6 @@ class TestInvariantOne:
                 assert world.admin_db["tenants"].count_documents({"name": "Acme"}) == 0, what
                 assert world.admin_db["tenantusers"].count_documents({}) == 2, what
         assert world.add(**ACME).status_code == 201
-
-    def test_killed_at_any_command_there_is_no_half_tenant_and_gc_finds_the_rest(
-        self, world: World, blue: Client
-    ) -> None:
-        settings = world.platform.settings
-        new = NewTenant.model_validate(ACME)
-        kept = set(blue.list_database_names())
-        step = left_behind = 0
-        while _killed_in_child(settings, new, step):
-            step += 1
-            assert world.admin_db["tenants"].find_one({"name": "Acme"}) is None
-            assert world.admin_db["tenantusers"].count_documents({}) == 1
-            left_behind += set(blue.list_database_names()) != kept
-            _collect_garbage(world)
-            assert set(blue.list_database_names()) == kept
-        assert step >= 12
-        assert left_behind >= 5
-        owner = world.login("owner@acme.example")
-        assert world.record(owner.tenant_id)["cluster"] == "blue"
-        assert owner.get("/api/users/me").status_code == 200
-
-
-def _killed_in_child(settings: Settings, new: NewTenant, kill_at: int) -> bool:
-    child = os.fork()
-    if child == 0:
-        app = create_app(settings, listeners=[KillAt(kill_at)])
-        platform_of(app).provisioner.provision(new)
-        os._exit(0)
-    _, status = os.waitpid(child, 0)
-    return os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
 
 
 def _collect_garbage(world: World) -> None:

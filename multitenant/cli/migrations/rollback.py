@@ -49,15 +49,18 @@ def rollback(
       multitenant migrations rollback --to 4 --tenant acme
     """  # noqa: D301  # click wants a real backspace here
     with running_database() as settings, opened_platform(settings) as platform:
-        newer = [one for one in find_tenants(platform, named) if one["schemaVersion"] > version]
-        if newer and not yes:
-            click.confirm(
-                f"Take {len(newer)} tenants back to version {version}? What newer migrations made"
-                " is removed, with all data in it.",
-                abort=True,
-                err=True,
-            )
         with open_fleet(platform, parallel, maintenance=maintenance) as fleet:
+            # A run that was killed has recorded what it was going to do.
+            records = find_tenants(platform, named)
+            follow("Verifying", len(records), fleet.verify(records))
+            newer = [one for one in find_tenants(platform, named) if one["schemaVersion"] > version]
+            if newer and not yes:
+                click.confirm(
+                    f"Take {len(newer)} tenants back to version {version}? What newer migrations"
+                    " made is removed, with all data in it.",
+                    abort=True,
+                    err=True,
+                )
             done = follow("Rolling back", len(newer), fleet.roll_back(newer, version))
         failed = [one for one in done if one.error]
         Actor.on_command_line().record(
