@@ -39,7 +39,7 @@ def test_a_tenant_is_moved_there_and_back_entirely_or_not_at_all(
         on_two_clusters,
         victim,
         Operation("move", move("blue")),
-        Operation("confirm", perform(confirm)),
-        Operation("move back", move("default")),
+        Operation("confirm", perform(confirm), rare=True),
+        Operation("move back", move("default"), rare=True),
         Operation("confirm again", perform(confirm)),
     ).tell(bounded=5)

@@ -58,7 +58,7 @@ def test_a_tenant_is_taken_back_to_a_backup_and_back_again_entirely_or_not_at_al
         Operation("restore", perform(restore), once=True),
         Operation("undo", perform(undo), once=True),
         Operation("confirm", perform(confirm)),
-    ).tell()
+    ).tell(bounded=4)
 
 
 def test_a_copy_of_a_tenant_is_made_entirely_or_not_at_all(
@@ -83,7 +83,7 @@ def test_a_copy_of_a_tenant_is_made_entirely_or_not_at_all(
         deployment,
         victim,
         Operation("restore as new", perform(restore)),
-        Operation("purge", perform(purge), spared=True),
+        Operation("purge", perform(purge), rare=True),
         Operation("clone", perform(clone)),
-        Operation("purge", perform(purge), spared=True),
-    ).tell(bounded=5)
+        Operation("purge", perform(purge), rare=True),
+    ).tell(bounded=3)
