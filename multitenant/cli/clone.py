@@ -19,7 +19,7 @@ from multitenant.cli.platform import opened_platform, running_database
 from multitenant.repositories.usage import collection_sizes
 from multitenant.services.admin.tenants import get_named_tenant
 from multitenant.tenancy.actor import Actor
-from multitenant.tenancy.operations.backup import tenant_database
+from multitenant.tenancy.lifecycle.platform_access import tenant_database
 
 
 @click.command()

@@ -15,7 +15,7 @@ from multitenant.repositories.model import MongoDocument
 from multitenant.repositories.usage import collection_sizes
 from multitenant.services.admin.tenants import get_named_tenant
 from multitenant.tenancy.actor import Actor
-from multitenant.tenancy.operations.backup import tenant_database
+from multitenant.tenancy.lifecycle.platform_access import tenant_database
 from multitenant.tenancy.operations.moving import Moved
 
 

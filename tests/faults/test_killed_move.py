@@ -5,6 +5,7 @@ from bson import ObjectId
 
 from multitenant.extensions import Platform
 from multitenant.tenancy.actor import Actor
+from multitenant.tenancy.operations import moving
 from tests.conftest import MakeWorld
 from tests.faults.deployment import Deployment
 from tests.faults.killing import Do, Victim
@@ -17,8 +18,9 @@ pytestmark = pytest.mark.xdist_group("second mongod")
 
 
 @pytest.fixture
-def world(make_world: MakeWorld) -> World:
-    """Every process hears of a change soon, so that nobody waits for them long."""
+def world(make_world: MakeWorld, monkeypatch: pytest.MonkeyPatch) -> World:
+    """Every process hears of a change soon, and is waited for if this machine is slow."""
+    monkeypatch.setattr(moving, "ANSWER_SECONDS", 40.0)
     return make_world(tenant_stale_seconds=0.1)
 
 

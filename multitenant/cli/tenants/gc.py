@@ -31,8 +31,9 @@ def gc(older_than: int, dry_run: bool, yes: bool) -> None:
     These are databases that were prepared for tenants that never came to be, or that a purge did
     not get to drop (both are left by a process that was killed); tenants whose deletion is more
     than PURGE_AFTER_DAYS ago; databases that a restore has replaced as long ago; MongoDB users
-    that a tenant has no more use for; and databases that wait for tenants, where they are more
-    than PROVISIONING_POOL_SIZE or of an earlier release.
+    that a tenant has no more use for; databases that wait for tenants, where they are more than
+    PROVISIONING_POOL_SIZE or of an earlier release; memberships without a user, of tenants that
+    are not on the cluster `default`; and what is recorded as in maintenance and is not any more.
     Only what this platform has noted as its own is touched.
 
     \b

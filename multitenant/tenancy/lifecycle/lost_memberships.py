@@ -19,7 +19,7 @@ from multitenant.repositories.turns import take_turn
 from multitenant.security.field_encryption import FieldCipher
 from multitenant.tenancy.actor import Actor
 from multitenant.tenancy.deployments.clusters import DEFAULT_CLUSTER
-from multitenant.tenancy.operations.backup import tenant_database
+from multitenant.tenancy.lifecycle.platform_access import tenant_database
 from multitenant.tenancy.routing.connection_manager import ConnectionManager
 
 REMOVE_SECONDS = 10.0

@@ -11,15 +11,14 @@ from contextvars import copy_context
 from dataclasses import dataclass
 from pathlib import Path
 
-import pymongo
 from bson import ObjectId
 from pymongo.errors import PyMongoError
 
 from multitenant.errors import BackupError, DecryptionFailed, DomainError
-from multitenant.repositories.model import MongoDatabase, MongoDocument
+from multitenant.repositories.model import MongoDocument
 from multitenant.security.field_encryption import FieldCipher
 from multitenant.tenancy.contents.collection_specs import CollectionSpec
-from multitenant.tenancy.contents.copying import MAX_SECONDS, Progress
+from multitenant.tenancy.contents.copying import Progress
 from multitenant.tenancy.contents.dump_format import sync_directory, write_documents, write_metadata
 from multitenant.tenancy.contents.manifest import (
     BackedUpCollection,
@@ -28,8 +27,7 @@ from multitenant.tenancy.contents.manifest import (
     Moment,
 )
 from multitenant.tenancy.contents.snapshots import Snapshot, open_snapshot
-from multitenant.tenancy.deployments.external import decrypt_uri
-from multitenant.tenancy.deployments.isolation import widened_scope
+from multitenant.tenancy.lifecycle.platform_access import tenant_database
 from multitenant.tenancy.migrations import newest_applied
 from multitenant.tenancy.routing.connection_manager import ConnectionManager
 
@@ -140,21 +138,6 @@ class Backup:
             bytes=written.bytes,
             sha256=written.sha256,
         )
-
-
-@contextmanager
-def tenant_database(
-    connections: ConnectionManager, cipher: FieldCipher, record: MongoDocument
-) -> Iterator[MongoDatabase]:
-    """Yield a tenant's database, with all the rights that the platform has there and no time
-    limit of a request."""
-    uri = decrypt_uri(cipher, record.get("dbUri"), record["_id"])
-    with (
-        connections.operator_client(record["cluster"], uri) as client,
-        widened_scope(record["dbName"]),
-        pymongo.timeout(MAX_SECONDS),
-    ):
-        yield client[record["dbName"]]
 
 
 @contextmanager

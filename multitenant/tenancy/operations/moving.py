@@ -36,9 +36,9 @@ from multitenant.tenancy.deployments.database_users import DatabaseUser, connect
 from multitenant.tenancy.lifecycle.fresh_databases import FreshDatabase, FreshDatabases
 from multitenant.tenancy.lifecycle.maintenance import end_maintenance, maintenance
 from multitenant.tenancy.lifecycle.orphans import drop_orphan
+from multitenant.tenancy.lifecycle.platform_access import tenant_database
 from multitenant.tenancy.lifecycle.switching import switch_database
 from multitenant.tenancy.lifecycle.tenant_locks import TenantLocks
-from multitenant.tenancy.operations.backup import tenant_database
 from multitenant.tenancy.routing.connection_manager import ConnectionManager
 from multitenant.tenancy.routing.handshakes import shake_hands
 from multitenant.tenancy.routing.presence import GONE_SECONDS

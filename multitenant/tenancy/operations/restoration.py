@@ -31,9 +31,9 @@ from multitenant.tenancy.deployments.isolation import widened_scope
 from multitenant.tenancy.lifecycle.fresh_databases import FreshDatabases, Home, bring_up_to_date
 from multitenant.tenancy.lifecycle.maintenance import maintenance
 from multitenant.tenancy.lifecycle.orphans import drop_orphan
+from multitenant.tenancy.lifecycle.platform_access import tenant_database
 from multitenant.tenancy.lifecycle.switching import switch_database
 from multitenant.tenancy.lifecycle.tenant_locks import TenantLocks
-from multitenant.tenancy.operations.backup import tenant_database
 from multitenant.tenancy.operations.stored_backup import StoredBackup
 from multitenant.tenancy.operations.tenant_copies import SWITCH_SECONDS
 from multitenant.tenancy.routing.connection_manager import ConnectionManager

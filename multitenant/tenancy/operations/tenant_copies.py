@@ -22,8 +22,8 @@ from multitenant.tenancy.lifecycle.fresh_databases import (
     bring_up_to_date,
     take_note_away,
 )
+from multitenant.tenancy.lifecycle.platform_access import tenant_database
 from multitenant.tenancy.lifecycle.provisioning import ensure_free
-from multitenant.tenancy.operations.backup import tenant_database
 from multitenant.tenancy.operations.stored_backup import StoredBackup
 from multitenant.tenancy.routing.connection_manager import ConnectionManager
 from multitenant.tenancy.users.returning_users import sound_users

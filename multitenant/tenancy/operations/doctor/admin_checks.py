@@ -137,10 +137,11 @@ def look_at_maintenance(subject: Subject) -> Verdict:
     endless = [it["name"] for it in found if "maintenanceUntil" not in it]
     ending = [it for it in found if "maintenanceUntil" in it]
     over = [it["name"] for it in ending if it["maintenanceUntil"] < utc_now()]
-    mend = "run `multitenant tenants activate` for each"
     if endless:
-        return poor(f"in maintenance, with no end set: {some(endless)}", f"when it is over, {mend}")
+        mend = "when it is over, run `multitenant tenants activate` for each"
+        return poor(f"in maintenance, with no end set: {some(endless)}", mend)
     if over:
+        mend = "run `multitenant tenants gc`, best every night with --yes"
         return poor(f"at work again, and still recorded as in maintenance: {some(over)}", mend)
     return good(f"{len(found)} tenants are in maintenance now")
 

@@ -1,0 +1,28 @@
+"""The platform's own way into one tenant's database, outside of requests."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pymongo
+
+from multitenant.repositories.model import MongoDatabase, MongoDocument
+from multitenant.security.field_encryption import FieldCipher
+from multitenant.tenancy.contents.copying import MAX_SECONDS
+from multitenant.tenancy.deployments.external import decrypt_uri
+from multitenant.tenancy.deployments.isolation import widened_scope
+from multitenant.tenancy.routing.connection_manager import ConnectionManager
+
+
+@contextmanager
+def tenant_database(
+    connections: ConnectionManager, cipher: FieldCipher, record: MongoDocument
+) -> Iterator[MongoDatabase]:
+    """Yield a tenant's database, with all the rights that the platform has there and no time
+    limit of a request."""
+    uri = decrypt_uri(cipher, record.get("dbUri"), record["_id"])
+    with (
+        connections.operator_client(record["cluster"], uri) as client,
+        widened_scope(record["dbName"]),
+        pymongo.timeout(MAX_SECONDS),
+    ):
+        yield client[record["dbName"]]
