@@ -37,6 +37,8 @@ from multitenant.tenancy.users.membership import Membership
 from multitenant.tenancy.users.user_administration import MARGIN, UserAdministration
 
 NAME = "multitenant"
+LOGIN_COUNT_SECONDS = 2.0
+"""A login waits no longer than this to be counted; without the count it does not fail."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +222,11 @@ def build_platform(
         moves=Moves(connections, cipher, fresh, transaction_seconds=transaction_seconds),
         cipher=cipher,
         concurrency=concurrency,
-        login_limits=LoginLimits(settings.login_rate_limit, lambda: connections.admin_db),
+        login_limits=LoginLimits(
+            settings.login_rate_limit,
+            lambda: connections.admin_db,
+            seconds=min(LOGIN_COUNT_SECONDS, transaction_seconds),
+        ),
         usage=Usage(connections, pool_size=settings.max_pool_size),
     )
 

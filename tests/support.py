@@ -43,10 +43,12 @@ class CommandRecorder(CommandListener):
 
     def __init__(self) -> None:
         self.commands: list[tuple[str, str, Mapping[str, Any]]] = []
+        self.on_start: Callable[[CommandStartedEvent], None] = lambda _: None
         self.on_end: Callable[[CommandSucceededEvent | CommandFailedEvent], None] = lambda _: None
 
     def started(self, event: CommandStartedEvent) -> None:
         self.commands.append((event.database_name, event.command_name, event.command))
+        self.on_start(event)
 
     def succeeded(self, event: CommandSucceededEvent) -> None:
         self.on_end(event)

@@ -10,7 +10,6 @@ from multitenant.middleware.envelope import answer
 from multitenant.schemas.answers import ok
 from multitenant.schemas.health import HealthAnswer
 from multitenant.tenancy.lifecycle.initialisation import is_initialised
-from multitenant.tenancy.routing.connection_manager import ping
 
 READY_SECONDS = 2.0
 
@@ -28,8 +27,6 @@ def healthz() -> Response:
 @public
 def readyz() -> Response:
     """The admin database answers, and has its migrations."""
-    admin_db = platform().connections.admin_db
-    ping(admin_db, READY_SECONDS)
-    if not is_initialised(admin_db):
+    if not is_initialised(platform().connections.admin_db, seconds=READY_SECONDS):
         raise DatabaseUnavailable("The admin database lacks migrations: run `multitenant init`")
     return answer({"status": "ready"}, "Ready")

@@ -8,13 +8,14 @@ from typing import NoReturn
 from flask import Flask, Response, g
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
-from pymongo.errors import ConnectionFailure, OperationFailure, PyMongoError
+from pymongo.errors import OperationFailure, PyMongoError
 from werkzeug.exceptions import HTTPException
 
 from multitenant.errors import DatabaseUnavailable, DomainError, ValidationFailed
 from multitenant.extensions import platform
 from multitenant.middleware.envelope import failure
-from multitenant.repositories.error_codes import AUTHENTICATION_FAILED, DATABASE_DROP_PENDING
+from multitenant.repositories.error_codes import AUTHENTICATION_FAILED
+from multitenant.repositories.retries import is_passing
 
 logger = logging.getLogger(__name__)
 
@@ -118,13 +119,7 @@ def _answer_database_error(error: PyMongoError) -> Response:
             platform().connections.forget(g.tenant.id)
         logger.error("The tenant's database refuses the credentials")
         return answer_domain_error(DatabaseUnavailable())
-    if (
-        error.timeout
-        or isinstance(error, ConnectionFailure)
-        or error.has_error_label("TransientTransactionError")
-        or error.has_error_label("UnknownTransactionCommitResult")
-        or (isinstance(error, OperationFailure) and error.code == DATABASE_DROP_PENDING)
-    ):
+    if is_passing(error):
         if "tenant" in g:
             platform().connections.note_failure(g.tenant.cluster)
         logger.error("The database did not answer: %s", type(error).__name__, exc_info=error)

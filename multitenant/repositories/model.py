@@ -18,6 +18,7 @@ from pymongo.database import Database
 from pymongo.errors import DuplicateKeyError
 
 from multitenant.errors import AlreadyExists, ValidationFailed
+from multitenant.repositories.durability import write_concern
 from multitenant.schemas.paging import Page, PageQuery
 
 MongoDocument = dict[str, Any]
@@ -36,7 +37,8 @@ class Model:
     def __init__(self, db: MongoDatabase, document: type[Document]) -> None:
         self._document = document
         self._meta: dict[str, Any] = document._meta  # noqa: SLF001  # MongoEngine's, documented
-        self.collection = db[self._meta["collection"]]
+        name = self._meta["collection"]
+        self.collection = db.get_collection(name, write_concern=write_concern())
 
     def insert(self, **fields: Any) -> MongoDocument:
         """Validate and insert a new document; return it as stored.

@@ -6,13 +6,16 @@ from typing import TypeVar
 
 import pymongo
 from pymongo import MongoClient
-from pymongo.errors import PyMongoError
+from pymongo.errors import PyMongoError, ServerSelectionTimeoutError
 from pymongo.read_concern import ReadConcern
-from pymongo.write_concern import WriteConcern
 
+from multitenant.repositories.durability import MAJORITY, left_to_transaction
 from multitenant.repositories.model import MongoDatabase, MongoDocument
 
 T = TypeVar("T")
+
+KILL_SECONDS = 1.0
+"""How long a request that has failed may take to leave nothing behind."""
 
 
 def in_transaction(db: MongoDatabase, work: Callable[[], T]) -> T:
@@ -30,23 +33,27 @@ def run_transaction(
     inside. `work` runs again after a transient error, and an unknown commit result is settled by
     committing again (MongoDB's rules, see PyMongo's `ClientSession.with_transaction`), all of it
     within `seconds` (None: however long it takes). An exception from `work` aborts the
-    transaction and is raised.
+    transaction and is raised. After an error of MongoDB's nothing of it stays open there, locking
+    what it has written for everybody else.
     """
-    with (
-        pymongo.timeout(seconds),
-        client.start_session() as session,
-        session.bind(end_session=False),
-    ):
+    with client.start_session() as session:
         try:
-            return session.with_transaction(
-                lambda _: work(),
-                read_concern=ReadConcern("snapshot"),
-                write_concern=WriteConcern("majority"),
-            )
+            with (
+                pymongo.timeout(seconds),
+                session.bind(end_session=False),
+                left_to_transaction(),
+            ):
+                return session.with_transaction(
+                    lambda _: work(),
+                    read_concern=ReadConcern("snapshot"),
+                    write_concern=MAJORITY,
+                )
         except PyMongoError as error:
-            if not may_be_committed(error):
-                # A refused commit leaves the transaction open, and what it locked.
-                with contextlib.suppress(PyMongoError):
+            # PyMongo aborts it only while there is time left, and never after a refused commit. If
+            # it was committed without anybody being told, this changes nothing; without a primary
+            # there is nothing to do.
+            if not isinstance(error, ServerSelectionTimeoutError):
+                with contextlib.suppress(PyMongoError), pymongo.timeout(KILL_SECONDS):
                     client.admin.command("killSessions", [session.session_id])
             raise
 

@@ -8,12 +8,14 @@ applied again.
 
 import pkgutil
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from itertools import count
 from types import ModuleType
 
 from multitenant.migrations import admin, tenant
 from multitenant.repositories.model import MongoDatabase, utc_now
+from multitenant.repositories.retries import done_again
 
 COLLECTION = "migrations"
 UNDOING = "undoing"
@@ -89,7 +91,7 @@ def roll_back(db: MongoDatabase, migrations: tuple[Migration, ...], to: int) -> 
 def migrate(db: MongoDatabase, migrations: tuple[Migration, ...]) -> int:
     """Apply what is pending, in order; return the number of the newest migration."""
     for migration in pending_migrations(db, migrations):
-        migration.module.up(db)
+        done_again(partial(migration.module.up, db))
         db[COLLECTION].update_one(
             {"_id": migration.number},
             {

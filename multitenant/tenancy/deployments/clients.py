@@ -6,6 +6,8 @@ from typing import Any
 import pymongo
 from pymongo import MongoClient
 from pymongo.monitoring import CommandListener, ServerHeartbeatListener
+from pymongo.read_concern import ReadConcern
+from pymongo.write_concern import WriteConcern
 
 from multitenant.config import MONITORING_SOCKETS_PER_CLIENT, Settings
 from multitenant.repositories.model import MongoDocument
@@ -19,6 +21,22 @@ DEDICATED_IDLE_MS = 30_000
 CLOSE_SECONDS = 1.0
 
 
+class _PlainClient(Client):
+    """A client whose URI has no say in how reads and writes are done. Many providers put
+    `w=majority` there, which PyMongo would send with each operation of a transaction, and MongoDB
+    refuses that."""
+
+    @property
+    def write_concern(self) -> WriteConcern:
+        """That of the deployment, where repositories/durability.py does not say more."""
+        return WriteConcern()
+
+    @property
+    def read_concern(self) -> ReadConcern:
+        """That of the deployment."""
+        return ReadConcern()
+
+
 class OpenedClient:
     """A MongoClient with its sockets: those of its pool, and those that watch each server of the
     deployment."""
@@ -29,7 +47,7 @@ class OpenedClient:
         self.pool_size = pool_size
         self._min_pool_size: int = options.get("minPoolSize", 0)
         self._monitoring_per_server = monitoring_per_server
-        self.client: Client = MongoClient(uri, maxPoolSize=pool_size, **options)
+        self.client: Client = _PlainClient(uri, maxPoolSize=pool_size, **options)
         self.line = WaitingLine(pool_size, options["timeoutMS"] / 1000)
         """For those who are to get their connections in the order in which they came."""
 
@@ -78,6 +96,11 @@ class ClientFactory:
             "appname": "multitenant",
             "tz_aware": True,
             "timeoutMS": settings.operation_timeout_ms,
+            # Whatever the URI says: nobody is served on what a secondary has not heard of yet, and
+            # what an election interrupts is done again.
+            "readPreference": "primary",
+            "retryReads": True,
+            "retryWrites": True,
             "event_listeners": list(listeners),
         }
 

@@ -10,8 +10,9 @@ from bson import ObjectId
 from pymongo.errors import OperationFailure
 
 from multitenant.errors import Conflict
-from multitenant.repositories.error_codes import UNAUTHORIZED
+from multitenant.repositories.error_codes import UNAUTHORIZED, USER_ALREADY_EXISTS
 from multitenant.repositories.model import MongoDatabase, utc_now
+from multitenant.repositories.retries import done_again
 from multitenant.security.field_encryption import EncryptedField, FieldCipher
 from multitenant.tenancy.deployments.clients import Client
 from multitenant.tenancy.deployments.isolation import widened_scope
@@ -59,15 +60,19 @@ def create_user(db: MongoDatabase, role: Role = "readWrite") -> DatabaseUser:
     user = DatabaseUser(f"tenant-{secrets.token_hex(8)}", secrets.token_urlsafe(32))
     try:
         connected_users(db)  # without this right nobody could tell when an old user may go
-        db.command(
-            "createUser",
-            user.name,
-            pwd=user.password,
-            roles=[{"role": role, "db": db.name}],
-            mechanisms=["SCRAM-SHA-256"],
-            customData={MADE_AT: utc_now()},
+        done_again(
+            lambda: db.command(
+                "createUser",
+                user.name,
+                pwd=user.password,
+                roles=[{"role": role, "db": db.name}],
+                mechanisms=["SCRAM-SHA-256"],
+                customData={MADE_AT: utc_now()},
+            )
         )
     except OperationFailure as error:
+        if error.code == USER_ALREADY_EXISTS:
+            return user  # nobody else has made up this name: it was done the first time
         if error.code == UNAUTHORIZED:
             raise Conflict(
                 "The platform's MongoDB user may not manage users: dedicated tenants, and a shell"
@@ -80,7 +85,8 @@ def create_user(db: MongoDatabase, role: Role = "readWrite") -> DatabaseUser:
 def list_users(db: MongoDatabase) -> set[str] | None:
     """Return the names of the database's users; None where the platform may not look."""
     try:
-        return {user["user"] for user in db.command("usersInfo")["users"]}
+        found = done_again(lambda: db.command("usersInfo"))
+        return {user["user"] for user in found["users"]}
     except OperationFailure as error:
         if error.code != UNAUTHORIZED:
             raise
@@ -129,7 +135,7 @@ def connected_users(db: MongoDatabase) -> set[str]:
 def drop_user(db: MongoDatabase, name: str) -> None:
     """Drop the user, whose connections are refused from then on. May be done again."""
     try:
-        db.command("dropUser", name)
+        done_again(lambda: db.command("dropUser", name))
     except OperationFailure as error:
         if error.code != USER_NOT_FOUND:
             raise

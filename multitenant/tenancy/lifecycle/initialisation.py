@@ -4,6 +4,7 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import pymongo
 from pydantic import SecretStr
 
 from multitenant.errors import AlreadyExists
@@ -27,9 +28,11 @@ class Initialisation:
     """Theirs, if it was made up."""
 
 
-def is_initialised(admin_db: MongoDatabase) -> bool:
-    """Whether the admin database has every migration."""
-    return not pending_migrations(admin_db, ADMIN_MIGRATIONS)
+def is_initialised(admin_db: MongoDatabase, *, seconds: float) -> bool:
+    """Whether the admin database has every migration; raises PyMongo's errors when it does not
+    tell in time."""
+    with pymongo.timeout(seconds):
+        return not pending_migrations(admin_db, ADMIN_MIGRATIONS)
 
 
 def initialise(

@@ -15,6 +15,7 @@ from multitenant.repositories.admin import provisionings, tenant_users, tenants
 from multitenant.repositories.admin.clusters import is_open
 from multitenant.repositories.error_codes import UNAUTHORIZED
 from multitenant.repositories.model import MongoDatabase, MongoDocument, utc_now
+from multitenant.repositories.retries import done_again
 from multitenant.security.field_encryption import FieldCipher
 from multitenant.tenancy.contents.copying import is_marked_as_copy
 from multitenant.tenancy.deployments.clusters import DEFAULT_CLUSTER, EXTERNAL_CLUSTER
@@ -66,7 +67,9 @@ def drop_orphan(
     """
     if not provisionings.claim_provisioning(connections.admin_db, tenant_id):
         return False
-    return _drop_noted(connections, cipher, tenant_id, note, keep_note=keep_note)
+    return done_again(
+        lambda: _drop_noted(connections, cipher, tenant_id, note, keep_note=keep_note)
+    )
 
 
 def drop_failed_attempt(
@@ -81,7 +84,7 @@ def drop_failed_attempt(
     not; nobody else prepares a database of this name.
     """
     provisionings.claim_provisioning(connections.admin_db, tenant_id)
-    _drop_noted(connections, cipher, tenant_id, note, keep_note=False)
+    done_again(lambda: _drop_noted(connections, cipher, tenant_id, note, keep_note=False))
 
 
 def _drop_noted(

@@ -4,7 +4,6 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-import pymongo
 from bson import ObjectId
 
 from multitenant.config import Settings
@@ -219,9 +218,3 @@ class ConnectionManager:
 def decrypt_cluster_uri(cipher: FieldCipher, record: MongoDocument) -> str:
     """Return the URI of a cluster's record. Raises DecryptionFailed."""
     return cipher.decrypt(record[URI_FIELD], record_id=record["_id"], field=URI_FIELD)
-
-
-def ping(db: MongoDatabase, seconds: float) -> None:
-    """Return if the database answers in time; otherwise raise PyMongo's error."""
-    with pymongo.timeout(seconds):
-        db.command("ping")

@@ -48,13 +48,18 @@ class Presence:
         self._name = ""
         self._process = 0
         self._noted_at = NEVER
+        self._failed_at = NEVER
         self._lock = threading.Lock()
 
     def ensure(self) -> None:
         """Return if the others know of this process, which is about to lease a tenant. Raises
-        PyMongo's errors when they cannot be told."""
+        PyMongo's errors when they cannot be told, and DatabaseUnavailable in the threads that have
+        waited for another one to find that out."""
         if time.monotonic() - self._noted_at > OVERDUE_SECONDS or self._process != os.getpid():
+            asked_at = time.monotonic()
             with self._lock:
+                if self._failed_at >= asked_at:
+                    raise DatabaseUnavailable
                 if time.monotonic() - self._noted_at > OVERDUE_SECONDS or self._is_forked():
                     self._note()
             self._watch()
@@ -108,7 +113,11 @@ class Presence:
         if self._is_forked():
             self._name, self._process = uuid4().hex, os.getpid()
         began_at = time.monotonic()
-        handshakes.note_process(self._admin_db(), self._name)
+        try:
+            handshakes.note_process(self._admin_db(), self._name)
+        except PyMongoError:
+            self._failed_at = time.monotonic()
+            raise
         self._noted_at = began_at
 
     def _is_forked(self) -> bool:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import pymongo
 from limits import RateLimitItem, parse_many
 from limits.storage import MemoryStorage, MongoDBStorage
 from limits.strategies import MovingWindowRateLimiter
@@ -30,8 +31,12 @@ SCOPE = "login"
 class LoginLimits:
     """Counts logins by address and by email."""
 
-    def __init__(self, limits: str, admin_db: Callable[[], MongoDatabase]) -> None:
-        """`limits` is in the notation of the library of that name, such as `20 per minute`."""
+    def __init__(
+        self, limits: str, admin_db: Callable[[], MongoDatabase], *, seconds: float
+    ) -> None:
+        """`limits` is in the notation of the library of that name, such as `20 per minute`. The
+        admin database has so many seconds to count."""
+        self._seconds = seconds
         self._limits = parse_many(limits)
         self._shared = MovingWindowRateLimiter(_AdminStorage(admin_db))
         self._own: MovingWindowRateLimiter | None = None
@@ -41,13 +46,16 @@ class LoginLimits:
         """Count one login; raise RateLimited when there were more than the limits allow, from
         this address (of IPv6, this network) or for this email. Accepting an invitation counts
         for the address, too, and has no email."""
+        limiter = self._shared
         for key in (_address_key(address), *([_email_key(email)] if email else ())):
             for limit in self._limits:
                 try:
-                    _count(self._shared, limit, key)
+                    with pymongo.timeout(self._seconds):
+                        _count(limiter, limit, key)
                 except (PyMongoError, DatabaseUnavailable) as error:
                     logger.warning("Logins are counted per worker: %s", type(error).__name__)
-                    _count(self._fallback(), limit, key)
+                    limiter = self._fallback()  # for the others as well: one has waited
+                    _count(limiter, limit, key)
 
     def _fallback(self) -> MovingWindowRateLimiter:
         with self._lock:

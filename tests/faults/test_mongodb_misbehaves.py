@@ -1,0 +1,243 @@
+"""MongoDB misbehaves once, or for good, at every operation of the OpenAPI document.
+
+Once: the request is answered as if nothing had happened, and has done exactly what it does then.
+For good: 503 with `Retry-After`, nothing is changed, and what comes after works.
+"""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from pymongo import common
+
+from multitenant.embedded import EmbeddedServer
+from multitenant.repositories.model import MongoDatabase, utc_now
+from multitenant.tenancy.lifecycle.orphans import drop_orphan, find_orphans
+from tests.conftest import leakless_worlds, own_environment
+from tests.faults.budget import LONG
+from tests.faults.interference import (
+    ALWAYS,
+    EVERY_COMMAND,
+    ONCE,
+    Client,
+    Fault,
+    Step,
+    Watch,
+    end_faults,
+    fail,
+    watch_with,
+    watched,
+)
+from tests.faults.valid_requests import Operation, Request, ValidRequests, operations
+from tests.support import World, refusal
+
+HASTY_MS = 500
+TRANSACTION_SECONDS = 60
+"""How long MongoDB keeps a transaction that nobody goes on with, unless told otherwise."""
+BY_THE_WAY = {"ratelimits", "ratelimitcounters", "processes", "handshakes", "turns"}
+"""Collections in which requests leave what says nothing of their success."""
+LEFT_FOR_GC = {"databases": 1, "admin.provisionings": 1}
+"""A database without a tenant, and the note of it."""
+Counts = dict[str, int]
+
+
+class Stage:
+    """Two applications on the same databases, of which one gives MongoDB time and one does not,
+    and requests that succeed."""
+
+    def __init__(self, world: World, hasty: World, mongo: Client) -> None:
+        self.world = world
+        self.hasty = hasty
+        self.mongo = mongo
+        self.requests = ValidRequests(world)
+        for one in (world, hasty):
+            watch_with(one.recorder)
+            one.platform.watcher.ensure_running()
+            one.platform.cluster_report.stop()  # it would start a thread in any of the tests
+        self._known: dict[Operation, tuple[int, Counts, list[Step]]] = {}
+
+    def undisturbed(self, operation: Operation) -> tuple[int, Counts, list[Step]]:
+        """What the operation answers, changes, and sends to MongoDB."""
+        if operation not in self._known:
+            watch = Watch()
+            status, changed = self.play(self.world, operation, watch)
+            assert status < 300, f"{operation}: {status}"
+            self._known[operation] = status, changed, watch.steps
+        return self._known[operation]
+
+    def play(self, world: World, operation: Operation, watch: Watch) -> tuple[int, Counts]:
+        """Send a request of the operation to this application, which has forgotten what it knew of
+        tenants and tokens; return the status, and by how much the collections have grown."""
+        request = self.requests.make(*operation)
+        before = self.counts()
+        status = self.send(world, request, watch)
+        after = self.counts()
+        return status, {
+            name: after.get(name, 0) - before.get(name, 0)
+            for name in before.keys() | after.keys()
+            if after.get(name, 0) != before.get(name, 0)
+        }
+
+    def send(self, world: World, request: Request, watch: Watch) -> int:
+        """Send the request; return the status, after checking that a failure is the right one."""
+        world.platform.connections.forget_all()
+        world.platform.revocations.forget()
+        with watched(watch):
+            response = request.send(world)
+        if response.status_code >= 300:
+            what = f"{request.method} {request.path}: {response.text}"
+            assert response.status_code == 503, what
+            refusal(response, 503, "database_unavailable")
+            assert int(response.headers["Retry-After"]) > 0, what
+        return response.status_code
+
+    def counts(self) -> Counts:
+        """How many documents each collection has, and how many databases there are."""
+        own = self.world.db_of(self.requests.tenant_id)
+        return {
+            **{f"admin.{name}": count for name, count in _count(self.world.admin_db).items()},
+            **{f"tenant.{name}": count for name, count in _count(own).items()},
+            "databases": len(self.world.databases()),
+        }
+
+
+def _count(db: MongoDatabase) -> Counts:
+    """How many documents each collection has, by one command."""
+    first, *others = sorted(set(db.list_collection_names()) - BY_THE_WAY)
+    count: dict[str, Any] = {"$collStats": {"count": {}}}
+    unite = [{"$unionWith": {"coll": name, "pipeline": [count]}} for name in others]
+    return {
+        one["ns"].partition(".")[2]: one["count"] for one in db[first].aggregate([count, *unite])
+    }
+
+
+@pytest.fixture(scope="module")
+def stage(
+    mongod: EmbeddedServer, mongo: Client, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Stage]:
+    """For all tests here; MongoDB keeps open transactions for as long as it really does."""
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        own_environment(mongod, mongo, tmp_path_factory.mktemp("misbehaving")) as environment,
+        leakless_worlds(environment) as make,
+    ):
+        # After a failure PyMongo waits for half a second before it looks at the server again.
+        patch.setattr(common, "MIN_HEARTBEAT_INTERVAL", 0.01)
+        uri = environment["ADMIN_DB_URI"] + "&serverMonitoringMode=poll"
+        world = make(admin_db_uri=uri)
+        hasty = make(admin_db_uri=uri, operation_timeout_ms=HASTY_MS)
+        before = _set_lifetime(mongo, TRANSACTION_SECONDS)
+        try:
+            yield Stage(world, hasty, mongo)
+        finally:
+            _set_lifetime(mongo, before)
+            _collect_garbage(world)
+
+
+def _set_lifetime(mongo: Client, seconds: int) -> int:
+    changed = mongo.admin.command("setParameter", 1, transactionLifetimeLimitSeconds=seconds)
+    return int(changed["was"])
+
+
+def _collect_garbage(world: World) -> None:
+    """Drop what requests that were not answered have left, all of which is noted."""
+    long_ago = utc_now() - timedelta(hours=2)
+    world.admin_db["provisionings"].update_many({}, {"$set": {"startedAt": long_ago}})
+    platform = world.platform
+    for note in find_orphans(world.admin_db, older_than=timedelta(hours=1)):
+        assert drop_orphan(platform.connections, platform.cipher, note["_id"], note)
+
+
+def where(steps: list[Step], fits: Callable[[Step], bool], turn: int) -> list[int]:
+    """At which of the steps that fit to try a fault: at all of them, or at one, which is another
+    one with each turn."""
+    fitting = [index for index, step in enumerate(steps) if fits(step)]
+    return fitting if LONG or not fitting else [fitting[turn % len(fitting)]]
+
+
+@pytest.mark.parametrize("fault", ONCE, ids=str)
+def test_what_goes_wrong_once_is_not_seen(stage: Stage, fault: Fault) -> None:
+    """Neither in the answer, nor in what was done, which was done exactly once."""
+    tried = 0
+    for turn, operation in enumerate(operations(), ONCE.index(fault)):
+        if turn % 2 and not LONG:
+            continue  # the next fault's
+        status, changed, steps = stage.undisturbed(operation)
+        for at in where(steps, fault.fits, turn):
+            watch = Watch(at, lambda step: fault.begin(stage.mongo, step))
+            try:
+                seen = stage.play(stage.world, operation, watch)
+            finally:
+                happened = end_faults(stage.mongo)
+            what = f"{fault} at command {at} of {operation}, {steps[at]}"
+            assert happened or (fault.by_command and len(watch.steps) > at), f"{what}: not reached"
+            assert seen == (status, changed), what
+            tried += 1
+    assert tried
+
+
+@pytest.mark.parametrize("fault", ALWAYS)
+def test_what_goes_wrong_for_good_is_refused_and_over_when_it_is_over(
+    stage: Stage, fault: str
+) -> None:
+    """Nothing is changed meanwhile, and afterwards the very same requests work."""
+    needing = [operation for operation in operations() if stage.undisturbed(operation)[2]]
+    assert len(operations()) - len(needing) <= 1, "all but /healthz need the database"
+    prepared = {one: stage.requests.make(*one, apart=True) for one in needing}
+    before = stage.counts()
+
+    fail(stage.mongo, "alwaysOn", *EVERY_COMMAND, **ALWAYS[fault])
+    try:
+        with ThreadPoolExecutor(16) as pool:
+            refused = list(
+                pool.map(lambda one: stage.send(stage.hasty, one, Watch()), prepared.values())
+            )
+    finally:
+        happened = end_faults(stage.mongo)
+    assert happened >= len(needing)
+    assert dict(zip(needing, refused, strict=True)) == dict.fromkeys(needing, 503)
+    assert stage.counts() == before
+
+    for operation, request in prepared.items():
+        status = stage.undisturbed(operation)[0]
+        assert stage.send(stage.world, request, Watch()) == status, operation
+
+
+def test_a_transaction_that_took_too_long_leaves_nothing_locked(stage: Stage) -> None:
+    """It is done or not, and the next one need not wait until MongoDB has given it up."""
+    tried = 0
+    slow = {"blockConnection": True, "blockTimeMS": 2 * HASTY_MS}
+    for turn, operation in enumerate(operations()):
+        if turn % 3 and not LONG:
+            continue
+        status, changed, steps = stage.undisturbed(operation)
+        for at in where(steps, lambda step: step.in_transaction, turn):
+            watch = Watch(at, lambda step: fail(stage.mongo, {"times": 1}, step.command, **slow))
+            try:
+                refused = stage.play(stage.hasty, operation, watch)
+            finally:
+                happened = end_faults(stage.mongo)
+            if not happened:
+                continue  # everything was slow, even before
+            what = f"command {at} of {operation}, {steps[at]}"
+            assert refused[0] == 503, what
+            assert refused[1] in ({}, changed, LEFT_FOR_GC), what
+            assert stage.play(stage.world, operation, Watch()) == (status, changed), what
+            tried += 1
+    assert tried
+
+
+def test_write_conflicts_in_the_storage_engine_are_not_seen(stage: Stage) -> None:
+    mode = {"activationProbability": 0.02}
+    stage.mongo.admin.command("configureFailPoint", "WTWriteConflictException", mode=mode)
+    try:
+        for operation in operations():
+            status, changed, _ = stage.undisturbed(operation)
+            assert stage.play(stage.world, operation, Watch()) == (status, changed), operation
+    finally:
+        ended = stage.mongo.admin.command(
+            "configureFailPoint", "WTWriteConflictException", mode="off"
+        )
+    assert ended["count"]
