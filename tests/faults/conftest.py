@@ -1,4 +1,6 @@
-"""Fixtures of the tests of faults."""
+"""Fixtures of the tests of faults; the figures that they have found are told at the end."""
+
+from typing import Any
 
 import pytest
 
@@ -25,3 +27,10 @@ def on_two_clusters(world: World, mongo: Client, blue: Client) -> Deployment:
 def victim(world: World) -> Victim:
     """A process of the platform."""
     return Victim(world.platform.settings)
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Print what tests have recorded with `record_property`."""
+    for report in terminalreporter.getreports("passed"):
+        for name, value in report.user_properties:
+            terminalreporter.write_line(f"{report.head_line}: {name}: {value}")
