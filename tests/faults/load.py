@@ -10,7 +10,7 @@ from typing import Any, Self
 
 import httpx
 
-PAUSE_SECONDS = 0.05
+PAUSE_SECONDS = 0.15
 PULSE_SECONDS = 0.1
 LONGEST_SECONDS = 60.0
 """What nobody was answered after that time is taken for lost."""

@@ -15,7 +15,7 @@ from pymongo import common
 from multitenant.embedded import EmbeddedServer
 from multitenant.repositories.model import MongoDatabase, utc_now
 from multitenant.tenancy.lifecycle.orphans import drop_orphan, find_orphans
-from tests.conftest import leakless_worlds, own_environment
+from tests.conftest import MakeWorld, leakless_worlds, own_environment
 from tests.faults.budget import LONG
 from tests.faults.interference import (
     ALWAYS,
@@ -241,3 +241,39 @@ def test_write_conflicts_in_the_storage_engine_are_not_seen(stage: Stage) -> Non
             "configureFailPoint", "WTWriteConflictException", mode="off"
         )
     assert ended["count"]
+
+
+@pytest.mark.parametrize("operation", [("POST", "/api/tenants"), ("POST", "/api/to-do-list")])
+def test_what_no_majority_has_confirmed_is_refused(stage: Stage, operation: Operation) -> None:
+    """It may be done, but once at most."""
+    unconfirmed = {"code": 91, "errmsg": "the primary is shutting down"}
+    writes = ("insert", "update", "createIndexes")
+    fail(stage.mongo, "alwaysOn", *writes, writeConcernError=unconfirmed)
+    try:
+        status, changed = stage.play(stage.hasty, operation, Watch())
+    finally:
+        end_faults(stage.mongo)
+    assert status == 503
+    assert changed in ({}, stage.undisturbed(operation)[1], LEFT_FOR_GC)
+    assert stage.play(stage.world, operation, Watch()) == stage.undisturbed(operation)[:2]
+
+
+def test_no_uri_weakens_what_is_promised(make_world: MakeWorld, mongod: EmbeddedServer) -> None:
+    """Reads ask the primary, writes wait for a majority, transactions work, whatever it says."""
+    options = "&w=1&journal=false&wTimeoutMS=1&readConcernLevel=available"
+    weak = mongod.uri + options + "&readPreference=secondaryPreferred&retryWrites=false"
+    world = make_world(admin_db_uri=weak)
+    owner = world.tenant("Acme")
+    world.recorder.commands.clear()
+    assert owner.post("/api/to-do-list", {"title": "Buy milk"}).status_code == 201
+    assert owner.get("/api/to-do-list").status_code == 200
+    item = {"name": "Anvil", "quantity": 1, "price": "1.50"}
+    assert owner.post("/api/orders", {"items": [item]}).status_code == 201
+
+    sent = {name: command for _, name, command in world.recorder.commands}
+    todo = next(it for _, _, it in world.recorder.commands if it.get("insert") == "todos")
+    for write in (todo, sent["commitTransaction"]):
+        assert write["writeConcern"] == {"w": "majority"}
+        assert "txnNumber" in write
+    assert "readConcern" not in sent["find"]
+    assert sent["find"].get("$readPreference", {"mode": "primary"}) == {"mode": "primary"}

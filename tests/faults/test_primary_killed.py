@@ -197,13 +197,13 @@ def _insist(send: Callable[[], httpx.Response]) -> httpx.Response:
 
 
 def _await_status(server: Server, client: httpx.Client, status: int) -> None:
-    """Return when the next twenty requests, each over a connection of its own and so to any of the
+    """Return when the next dozen requests, each over a connection of its own and so to any of the
     workers, are answered like that."""
     deadline = time.monotonic() + SUSPENSION_SECONDS
     while True:
         answered = {
             httpx.get(f"{server.url}/api/users/me", headers=client.headers, timeout=30).status_code
-            for _ in range(20)
+            for _ in range(12)
         }
         if answered == {status}:
             return
