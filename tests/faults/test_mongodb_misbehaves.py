@@ -277,3 +277,15 @@ def test_no_uri_weakens_what_is_promised(make_world: MakeWorld, mongod: Embedded
         assert "txnNumber" in write
     assert "readConcern" not in sent["find"]
     assert sent["find"].get("$readPreference", {"mode": "primary"}) == {"mode": "primary"}
+
+
+@pytest.mark.parametrize("code", [262, 134], ids=["time", "majority"])
+def test_a_server_that_lacks_something_for_a_while_is_unavailable(stage: Stage, code: int) -> None:
+    """Reads carry no label that says so."""
+    request = stage.requests.make("GET", "/api/to-do-list")
+    fail(stage.mongo, "alwaysOn", "find", errorCode=code)
+    try:
+        status = stage.send(stage.hasty, request, Watch())
+    finally:
+        end_faults(stage.mongo)
+    assert status == 503

@@ -154,6 +154,8 @@ class Watcher:
         for handle_pause in self._on_pause:
             try:
                 handle_pause()
+            except (PyMongoError, DatabaseUnavailable) as error:
+                logger.warning("Background work waits: %s", type(error).__name__)
             except Exception:  # one kind of work must not keep the others, or the stream
                 logger.exception("Background work failed")
 
