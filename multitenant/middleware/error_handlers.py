@@ -14,7 +14,7 @@ from werkzeug.exceptions import HTTPException
 from multitenant.errors import DatabaseUnavailable, DomainError, ValidationFailed
 from multitenant.extensions import platform
 from multitenant.middleware.envelope import failure
-from multitenant.repositories.error_codes import AUTHENTICATION_FAILED
+from multitenant.repositories.error_codes import AUTHENTICATION_FAILED, is_out_of_space
 from multitenant.repositories.retries import is_passing
 
 logger = logging.getLogger(__name__)
@@ -118,6 +118,9 @@ def _answer_database_error(error: PyMongoError) -> Response:
         if "tenant" in g:
             platform().connections.forget(g.tenant.id)
         logger.error("The tenant's database refuses the credentials")
+        return answer_domain_error(DatabaseUnavailable())
+    if isinstance(error, OperationFailure) and is_out_of_space(error):
+        logger.error("The database has no room on its disk: %s", error)
         return answer_domain_error(DatabaseUnavailable())
     if is_passing(error):
         if "tenant" in g:

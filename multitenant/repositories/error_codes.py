@@ -3,6 +3,11 @@
 Source: https://github.com/mongodb/mongo/blob/master/src/mongo/base/error_codes.yml
 """
 
+import re
+
+from pymongo.errors import OperationFailure
+
+UNKNOWN_ERROR = 8
 UNAUTHORIZED = 13
 AUTHENTICATION_FAILED = 18
 COMMAND_NOT_FOUND = 59
@@ -27,3 +32,16 @@ PASSING = frozenset(
 """Codes of what will have passed. Source: those that drivers retry, in
 https://github.com/mongodb/specifications/blob/master/source/retryable-writes/retryable-writes.md
 and retryable-reads.md beside it."""
+OUT_OF_DISK_SPACE = 14031
+
+_NO_ROOM = re.compile(r"(27|28|122): ")
+"""EFBIG, ENOSPC, EDQUOT, as WiredTiger begins its messages."""
+
+
+def is_out_of_space(error: OperationFailure) -> bool:
+    """Whether the server has no room on its disk for what was to be written. Where a file cannot
+    be made or grow, MongoDB has no code for it, and passes the operating system's error on."""
+    if error.code == OUT_OF_DISK_SPACE:
+        return True
+    message = (error.details or {}).get("errmsg", "")
+    return error.code == UNKNOWN_ERROR and bool(_NO_ROOM.match(message))

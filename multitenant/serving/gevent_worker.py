@@ -4,6 +4,9 @@ Each connection has a greenlet, so a slow client costs little, but there are onl
 (`worker_connections`), and gunicorn limits neither how long a body may take to arrive nor how long
 an answer may take to be fetched. Here both are limited. So is the wait for the client to end its
 side of the connection after the answer: without one, input that nobody read would cut it off.
+
+When every place is taken, the connection that has waited longest for a request makes room for the
+next: clients that connect and send nothing do not keep out those that do.
 """
 
 import contextlib
@@ -28,8 +31,10 @@ class GeventWorker(GunicornGeventWorker):  # type: ignore[misc]  # gunicorn has 
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._idle: set[Any] = set()
-        """Connections that wait for a request."""
+        self._count = 0
+        """How many connections there are."""
+        self._idle: dict[Any, None] = {}
+        """Those that wait for a request, the one that has waited longest first."""
 
     def patch(self) -> None:
         """Patch what gunicorn's master must not have, and make its sockets gevent's."""
@@ -39,15 +44,19 @@ class GeventWorker(GunicornGeventWorker):  # type: ignore[misc]  # gunicorn has 
 
     def handle(self, listener: Any, client: Any, addr: Any) -> None:
         """Serve one connection, from its first request to its end."""
-        self._idle.add(client)
+        self._count += 1
+        self._idle[client] = None
+        if self._count >= self.worker_connections:
+            self._make_room()
         try:
             super().handle(listener, client, addr)
         finally:
-            self._idle.discard(client)
+            self._idle.pop(client, None)
+            self._count -= 1
 
     def handle_request(self, listener_name: Any, req: Any, sock: Any, addr: Any) -> None:
         """Answer one request, whose head has arrived; StopIteration ends the connection."""
-        self._idle.discard(sock)
+        self._idle.pop(sock, None)
         sock.settimeout(WRITE_SECONDS)
         with gevent.get_hub().loop.timer(READ_SECONDS) as arrival:
             arrival.start(_read_no_more, sock)
@@ -59,7 +68,7 @@ class GeventWorker(GunicornGeventWorker):  # type: ignore[misc]  # gunicorn has 
             except StopIteration:
                 self._linger(sock)
                 raise
-        self._idle.add(sock)
+        self._idle[sock] = None
 
     def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:
         """Answer what is no request."""
@@ -72,6 +81,12 @@ class GeventWorker(GunicornGeventWorker):  # type: ignore[misc]  # gunicorn has 
 
         for connection in self._idle:
             _read_no_more(connection)
+
+    def _make_room(self) -> None:
+        """End the connection that has waited longest for a request, if one does."""
+        if longest := next(iter(self._idle), None):
+            del self._idle[longest]
+            _read_no_more(longest)
 
     def _linger(self, sock: Any) -> None:
         """Read on for a while, so that the client gets the answer before the connection ends."""

@@ -5,6 +5,7 @@ Clients are opened by the first request that needs them, so always after the for
 """
 
 import gc
+import resource
 import signal
 import sys
 import threading
@@ -54,6 +55,8 @@ worker_tmp_dir = _memory if Path(_memory).is_dir() else None
 logger_class = "multitenant.serving.server_log.ServerLog"
 logconfig_dict = logging_config(_settings)
 
+# What a worker opens besides: logs, the application's own files, its event loop.
+OTHER_FILES = 100
 # Objects made before the collector looks for cycles; Python's 700 is a few requests.
 GARBAGE_THRESHOLD = 20_000
 
@@ -69,6 +72,23 @@ def post_fork(server: Any, worker: Any) -> None:
     its own it has the master's, which would note the signal for a master, and lose it."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT):
         signal.signal(number, lambda *_: sys.exit(0))
+    _allow_enough_files(server)
+
+
+def _allow_enough_files(server: Any) -> None:
+    """Raise this process's limit of open files to what the worker may need: 1024, the usual one,
+    is too few, and a worker that has none left can serve nobody."""
+    needed = worker_connections + _settings.connection_budget + OTHER_FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= needed:
+        return
+    enough = hard == resource.RLIM_INFINITY or hard >= needed
+    resource.setrlimit(resource.RLIMIT_NOFILE, (needed if enough else hard, hard))
+    if not enough:
+        server.log.warning(
+            f"A worker may need {needed} open files, and the system allows it {hard}:"
+            " raise the limit (ulimit -Hn)"
+        )
 
 
 def post_worker_init(worker: Any) -> None:

@@ -7,13 +7,20 @@ loop's own poller, and costs no thread.
 
 Nor has gunicorn a limit to how long a request may take to arrive once its first byte is there: a
 few clients that stop in the middle of a body would hold every thread. Here such a request ends
-after READ_SECONDS. (A buffering proxy in front keeps slow clients off the threads altogether.)
+after READ_SECONDS, and an answer that is not fetched is given up after WRITE_SECONDS. (A buffering
+proxy in front keeps slow clients off the threads altogether.)
+
+A connection that says nothing has no thread here, and when there are as many connections as a
+worker may have, the one that has waited longest for a request makes room for the next: clients
+that connect and send nothing do not keep out those that do.
 """
 
 import contextlib
+import errno
 import selectors
 import socket
 import time
+from collections import deque
 from concurrent.futures import Future
 from functools import partial
 from typing import Any
@@ -22,7 +29,15 @@ from gunicorn.workers.base import Worker
 from gunicorn.workers.gthread import TConn
 from gunicorn.workers.gthread import ThreadWorker as GunicornThreadWorker
 
-from multitenant.serving.limits import LINGER_SECONDS, MAX_DRAINED_BYTES, READ_SECONDS
+from multitenant.serving.limits import (
+    LINGER_SECONDS,
+    MAX_DRAINED_BYTES,
+    READ_SECONDS,
+    WRITE_SECONDS,
+)
+
+NOBODY_THERE = (errno.EAGAIN, errno.EWOULDBLOCK, errno.ECONNABORTED)
+NO_DESCRIPTOR_LEFT = (errno.EMFILE, errno.ENFILE)
 
 
 class ThreadWorker(GunicornThreadWorker):  # type: ignore[misc]  # gunicorn has no type hints
@@ -35,6 +50,27 @@ class ThreadWorker(GunicornThreadWorker):  # type: ignore[misc]  # gunicorn has 
         self._reading: dict[TConn, float] = {}
         """Connections in a thread's hands, and until when their request must have arrived."""
 
+    def accept(self, listener: Any) -> None:
+        """Accept a connection; it gets a thread when its first byte is there. Runs in the main
+        loop."""
+        try:
+            sock, address = listener.accept()
+        except OSError as error:
+            if error.errno in NO_DESCRIPTOR_LEFT:
+                self._make_room()
+            elif error.errno not in NOBODY_THERE:
+                raise
+            return
+        conn = TConn(self.cfg, sock, address, listener.getsockname())
+        conn.set_timeout()
+        self.nr_conns += 1
+        self.pending_conns.append(conn)
+        self.poller.register(
+            conn.sock, selectors.EVENT_READ, partial(self.on_pending_socket_readable, conn)
+        )
+        if self.nr_conns >= self.worker_connections:
+            self._make_room()
+
     def handle(self, conn: TConn) -> Any:
         """Read and answer one request; runs in a thread."""
         self._reading[conn] = time.monotonic() + READ_SECONDS
@@ -42,6 +78,15 @@ class ThreadWorker(GunicornThreadWorker):  # type: ignore[misc]  # gunicorn has 
             return super().handle(conn)
         finally:
             self._reading.pop(conn, None)
+
+    def handle_request(self, req: Any, conn: TConn) -> Any:
+        """Answer one request, whose head has arrived; return whether the connection goes on."""
+        conn.sock.settimeout(WRITE_SECONDS)
+        try:
+            return super().handle_request(req, conn)
+        except TimeoutError:
+            self.log.info("Hung up on a client that did not fetch its answer")
+            return False
 
     def handle_quit(self, sig: int, frame: Any) -> None:
         """Leave at once. gunicorn's own handler takes the thread pool's lock first, and waits for
@@ -77,6 +122,17 @@ class ThreadWorker(GunicornThreadWorker):  # type: ignore[misc]  # gunicorn has 
                     conn.sock.shutdown(socket.SHUT_RD)
         for conn in [conn for conn in self._lingering if conn.timeout <= now]:
             self._end_linger(conn)
+
+    def _make_room(self) -> None:
+        """Hang up on the connection that has waited longest for a request, if one does."""
+        waiting: list[deque[TConn]] = [self.pending_conns, self.keepalived_conns]
+        if not any(waiting):
+            return
+        conn = min(
+            (conns for conns in waiting if conns), key=lambda conns: conns[0].timeout
+        ).popleft()
+        self.poller.unregister(conn.sock)
+        self._hang_up(conn)
 
     def _on_lingering_readable(self, conn: TConn, _: Any) -> None:
         try:
