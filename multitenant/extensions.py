@@ -110,7 +110,7 @@ def build_platform(
         size=settings.provisioning_pool_size,
         db_prefix=settings.tenant_db_prefix,
     )
-    tokens = Tokens(settings)
+    tokens = Tokens(settings, connections.now)
     hasher = PasswordHasher(
         rounds=settings.bcrypt_rounds,
         parallel=settings.password_hash_concurrency,
@@ -225,6 +225,7 @@ def build_platform(
         login_limits=LoginLimits(
             settings.login_rate_limit,
             lambda: connections.admin_db,
+            connections.now,
             seconds=min(LOGIN_COUNT_SECONDS, transaction_seconds),
         ),
         usage=Usage(connections, pool_size=settings.max_pool_size),

@@ -120,7 +120,7 @@ def _answer_database_error(error: PyMongoError) -> Response:
         logger.error("The tenant's database refuses the credentials")
         return answer_domain_error(DatabaseUnavailable())
     if isinstance(error, OperationFailure) and is_out_of_space(error):
-        logger.error("The database has no room on its disk: %s", error)
+        logger.error("The database has no room on its disk")
         return answer_domain_error(DatabaseUnavailable())
     if is_passing(error):
         if "tenant" in g:

@@ -17,6 +17,7 @@ from pymongo import IndexModel, ReturnDocument
 from pymongo.database import Database
 from pymongo.errors import DuplicateKeyError
 
+from multitenant.clock import CLOCK
 from multitenant.errors import AlreadyExists, ValidationFailed
 from multitenant.repositories.durability import write_concern
 from multitenant.schemas.paging import Page, PageQuery
@@ -26,8 +27,8 @@ MongoDatabase = Database[MongoDocument]
 
 
 def utc_now() -> datetime:
-    """The present time, to the millisecond that MongoDB keeps."""
-    now = datetime.now(UTC)
+    """The present time (see clock.py), to the millisecond that MongoDB keeps."""
+    now = datetime.fromtimestamp(CLOCK.now(), UTC)
     return now.replace(microsecond=now.microsecond // 1000 * 1000)
 
 

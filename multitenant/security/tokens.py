@@ -4,13 +4,16 @@ Flask-JWT-Extended signs and decodes; it reads its configuration from the Flask 
 these run in an application context. The claims of a verified token are kept, keyed by the whole
 token, since verifying a signature again cannot give another answer; what can change (its
 expiry, revocations, its tenant) is checked on every use.
+
+Tokens are dated by the clock that all processes go by (clock.py), and judged by it: this machine's
+own may be wrong, and the libraries know no other, so they are not asked about time.
 """
 
 import hashlib
 import hmac
 import re
 import threading
-import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
@@ -29,6 +32,9 @@ from multitenant.errors import TokenExpired, TokenInvalid
 ALGORITHM = "HS256"
 MAX_TOKEN_LENGTH = 4096
 CACHED_TOKENS = 10_000
+MARGIN_SECONDS = 5
+"""By how much the processes may differ all the same."""
+NO_JUDGEMENT = timedelta(days=1_000_000)
 ROLES = frozenset({"operator", "owner", "admin", "member"})
 
 TokenType = Literal["access", "refresh", "invitation"]
@@ -76,7 +82,9 @@ class TokenPair:
 class Tokens:
     """Issues and verifies the tokens of one application."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, now: Callable[[], float]) -> None:
+        """`now` tells the time, in seconds since the epoch."""
+        self._now = now
         secrets = [key.get_secret_value() for key in settings.jwt_secret_keys]
         self._keys: dict[str, str] = {_key_id(secret): secret for secret in secrets}
         self._signing_key_id = next(iter(self._keys))
@@ -97,6 +105,8 @@ class Tokens:
         app.config.update(
             JWT_ALGORITHM=ALGORITHM,
             JWT_DECODE_ALGORITHMS=[ALGORITHM],
+            JWT_DECODE_LEEWAY=NO_JUDGEMENT,
+            JWT_ENCODE_NBF=False,
             JWT_ACCESS_TOKEN_EXPIRES=timedelta(seconds=self._access_seconds),
             JWT_REFRESH_TOKEN_EXPIRES=timedelta(seconds=self.refresh_seconds),
             JWT_TOKEN_LOCATION=["headers", "cookies"],
@@ -122,10 +132,14 @@ class Tokens:
         headers = {"kid": self._signing_key_id}
         return TokenPair(
             access=create_access_token(
-                str(user_id), additional_claims=claims, additional_headers=headers
+                str(user_id),
+                additional_claims=claims | self._dates(self._access_seconds),
+                additional_headers=headers,
             ),
             refresh=create_refresh_token(
-                str(user_id), additional_claims=claims, additional_headers=headers
+                str(user_id),
+                additional_claims=claims | self._dates(self.refresh_seconds),
+                additional_headers=headers,
             ),
         )
 
@@ -136,8 +150,8 @@ class Tokens:
         with the operator's session, too."""
         token: str = create_access_token(
             str(user_id),
-            expires_delta=timedelta(seconds=self.impersonation_seconds),
             additional_claims={
+                **self._dates(self.impersonation_seconds),
                 "tenantId": str(tenant_id),
                 "role": role,
                 "ver": version,
@@ -198,15 +212,23 @@ class Tokens:
                 self._verified[token] = claims
         if claims.type != token_type:
             raise TokenInvalid(f"This needs a token of type {token_type}")
-        if claims.expires_at <= time.time():
+        if claims.expires_at <= self._now():
             raise TokenExpired()
         return claims
+
+    def _dates(self, seconds: int) -> dict[str, int]:
+        """The claims of a token that is good for so long from now."""
+        now = int(self._now())
+        return {"iat": now, "exp": now + seconds}
 
     def _decode(self, token: str) -> Claims:
         if len(token) > MAX_TOKEN_LENGTH:
             raise TokenInvalid()
         try:
-            return _claims(decode_token(token))
+            decoded = decode_token(token)
+            if int(decoded.get("nbf", 0)) > self._now() + MARGIN_SECONDS:
+                raise TokenInvalid("The token is not valid yet")
+            return _claims(decoded)
         except jwt.ExpiredSignatureError as error:
             raise TokenExpired() from error
         except (jwt.PyJWTError, JWTExtendedException, KeyError, TypeError, ValueError) as error:

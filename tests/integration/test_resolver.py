@@ -10,6 +10,7 @@ import jwt
 import pytest
 from bson import ObjectId
 
+from multitenant.clock import CLOCK
 from multitenant.middleware.access import Access, access_of, public
 from tests.conftest import MakeWorld
 from tests.support import JWT_KEY, PAGES, PASSWORD, World, answer, refusal
@@ -154,8 +155,8 @@ def test_a_token_expires_also_when_its_claims_are_cached(
 ) -> None:
     owner = world.tenant("Acme")
     assert owner.get("/api/users/me").status_code == 200
-    now = time.time()
-    monkeypatch.setattr("multitenant.security.tokens.time.time", lambda: now + 901)
+    later = CLOCK.now() + 901
+    monkeypatch.setattr(CLOCK, "now", lambda: later)
     refusal(owner.get("/api/users/me"), 401, "token_expired")
 
 

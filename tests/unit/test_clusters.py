@@ -112,7 +112,7 @@ class FakeFactory:
     def __init__(self) -> None:
         self.opened: list[Any] = []
 
-    def open_shared(self, uri: str) -> Any:
+    def open_shared(self, uri: str, *, sets_clock: bool = False) -> Any:
         client = FakeClient(uri)
         self.opened.append(client)
         return client

@@ -1,8 +1,10 @@
 """Which processes serve tenants, and what they have answered."""
 
+from datetime import datetime
 from typing import Any
 
 from bson import ObjectId
+from pymongo import ReturnDocument
 
 from multitenant.repositories.model import Model, MongoDatabase
 from multitenant.schemas.admin.handshakes import HandshakeDocument, ProcessDocument
@@ -26,11 +28,17 @@ def _seen(operator: str, seconds: float) -> dict[str, Any]:
     return {"$expr": {operator: ["$seenAt", ago]}}
 
 
-def note_process(db: MongoDatabase, process: str) -> None:
-    """Note that the process lives, and may serve tenants."""
-    _processes(db).collection.update_one(
-        {"_id": process}, [{"$set": {"seenAt": "$$NOW"}}], upsert=True
+def note_process(db: MongoDatabase, process: str) -> datetime:
+    """Note that the process lives, and may serve tenants; return the time, by MongoDB's clock."""
+    noted = _processes(db).collection.find_one_and_update(
+        {"_id": process},
+        [{"$set": {"seenAt": "$$NOW"}}],
+        upsert=True,
+        return_document=ReturnDocument.AFTER,
     )
+    assert noted is not None
+    seen_at: datetime = noted["seenAt"]
+    return seen_at
 
 
 def remove_process(db: MongoDatabase, process: str) -> None:

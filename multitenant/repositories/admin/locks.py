@@ -12,7 +12,7 @@ def acquire_lock(db: MongoDatabase, name: str, *, holder: str, lasts: timedelta)
     """Take the lock, or keep it, for so long from now; return False while somebody else has it.
 
     It is theirs no longer when it has lasted: whoever holds one for longer takes it again in
-    between. What they do must bear a second one doing it, for clocks differ.
+    between. What they do must bear a second one doing it, for a process may stand still.
     """
     now = utc_now()
     free = {"_id": name, "$or": [{"holder": holder}, {"until": {"$lt": now}}]}

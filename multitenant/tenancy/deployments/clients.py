@@ -9,6 +9,7 @@ from pymongo.monitoring import CommandListener, ServerHeartbeatListener
 from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
 
+from multitenant.clock import HeartbeatsSetTheClock
 from multitenant.config import MONITORING_SOCKETS_PER_CLIENT, Settings
 from multitenant.repositories.model import MongoDocument
 from multitenant.tenancy.deployments.waiting_line import WaitingLine
@@ -104,14 +105,19 @@ class ClientFactory:
             "event_listeners": list(listeners),
         }
 
-    def open_shared(self, uri: str) -> OpenedClient:
-        """Open the one client of a cluster, which hears of its elections at once."""
+    def open_shared(self, uri: str, *, sets_clock: bool = False) -> OpenedClient:
+        """Open the one client of a cluster, which hears of its elections at once. With
+        `sets_clock` this process goes by that cluster's clock (see clock.py)."""
+        options = self._options
+        if sets_clock:
+            listeners = [HeartbeatsSetTheClock(), *options["event_listeners"]]
+            options = {**options, "event_listeners": listeners}
         return OpenedClient(
             uri,
             pool_size=self._shared_pool_size,
             monitoring_per_server=MONITORING_SOCKETS_PER_CLIENT,
             maxIdleTimeMS=SHARED_IDLE_MS,
-            **self._options,
+            **options,
         )
 
     def open_dedicated(self, uri: str, **credentials: str) -> OpenedClient:

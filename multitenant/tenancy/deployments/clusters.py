@@ -194,7 +194,9 @@ class Clusters:
         needed = self._factory.shared_limit(self.servers(cluster))
         room = nullcontext() if cluster == DEFAULT_CLUSTER else self._room_for(needed)
         with room:
-            shared = _Shared(cluster, self._factory.open_shared(uri))
+            shared = _Shared(
+                cluster, self._factory.open_shared(uri, sets_clock=cluster == DEFAULT_CLUSTER)
+            )
             with self._lock:
                 if not self._closed:
                     self._clients[cluster] = shared

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 from bson import ObjectId
 
+from multitenant.clock import CLOCK
 from multitenant.config import Settings
 from multitenant.errors import DecryptionFailed
 from multitenant.repositories.admin.clusters import find_cluster
@@ -79,6 +80,13 @@ class ConnectionManager:
     def admin_db(self) -> MongoDatabase:
         """The admin database."""
         return self.admin_client[self._admin_db_name]
+
+    def now(self) -> float:
+        """The present time, in seconds since the epoch, by the admin database's clock, which is
+        asked for it the first time. Raises PyMongo's errors."""
+        if not CLOCK.is_set:
+            self.presence.ensure()
+        return CLOCK.now()
 
     @property
     def admin_client(self) -> Client:

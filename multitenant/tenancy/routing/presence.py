@@ -15,6 +15,7 @@ from uuid import uuid4
 from bson import ObjectId
 from pymongo.errors import PyMongoError
 
+from multitenant.clock import CLOCK
 from multitenant.errors import DatabaseUnavailable, DomainError
 from multitenant.repositories.admin import handshakes
 from multitenant.repositories.model import MongoDatabase
@@ -114,10 +115,11 @@ class Presence:
             self._name, self._process = uuid4().hex, os.getpid()
         began_at = time.monotonic()
         try:
-            handshakes.note_process(self._admin_db(), self._name)
+            told = handshakes.note_process(self._admin_db(), self._name)
         except PyMongoError:
             self._failed_at = time.monotonic()
             raise
+        CLOCK.hear(told, began_at, time.monotonic())
         self._noted_at = began_at
 
     def _is_forked(self) -> bool:

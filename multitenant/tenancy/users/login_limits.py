@@ -10,13 +10,14 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import pymongo
 from limits import RateLimitItem, parse_many
 from limits.storage import MemoryStorage, MongoDBStorage
 from limits.strategies import MovingWindowRateLimiter
-from pymongo.errors import PyMongoError
+from pymongo.errors import DuplicateKeyError, PyMongoError
 from pymongo.write_concern import WriteConcern
 
 from multitenant.errors import DatabaseUnavailable, RateLimited
@@ -32,13 +33,20 @@ class LoginLimits:
     """Counts logins by address and by email."""
 
     def __init__(
-        self, limits: str, admin_db: Callable[[], MongoDatabase], *, seconds: float
+        self,
+        limits: str,
+        admin_db: Callable[[], MongoDatabase],
+        now: Callable[[], float],
+        *,
+        seconds: float,
     ) -> None:
-        """`limits` is in the notation of the library of that name, such as `20 per minute`. The
-        admin database has so many seconds to count."""
+        """`limits` is in the notation of the library of that name, such as `20 per minute`; `now`
+        tells the time, in seconds since the epoch, the same in every process. The admin database
+        has so many `seconds` to count."""
         self._seconds = seconds
         self._limits = parse_many(limits)
-        self._shared = MovingWindowRateLimiter(_AdminStorage(admin_db))
+        self._now = now
+        self._shared = MovingWindowRateLimiter(_AdminStorage(admin_db, now))
         self._own: MovingWindowRateLimiter | None = None
         self._lock = threading.Lock()
 
@@ -46,16 +54,16 @@ class LoginLimits:
         """Count one login; raise RateLimited when there were more than the limits allow, from
         this address (of IPv6, this network) or for this email. Accepting an invitation counts
         for the address, too, and has no email."""
-        limiter = self._shared
+        limiter, now = self._shared, self._now
         for key in (_address_key(address), *([_email_key(email)] if email else ())):
             for limit in self._limits:
                 try:
                     with pymongo.timeout(self._seconds):
-                        _count(limiter, limit, key)
+                        _count(limiter, limit, key, now)
                 except (PyMongoError, DatabaseUnavailable) as error:
                     logger.warning("Logins are counted per worker: %s", type(error).__name__)
-                    limiter = self._fallback()  # for the others as well: one has waited
-                    _count(limiter, limit, key)
+                    limiter, now = self._fallback(), time.time  # for the others, too
+                    _count(limiter, limit, key, now)
 
     def _fallback(self) -> MovingWindowRateLimiter:
         with self._lock:
@@ -65,15 +73,17 @@ class LoginLimits:
 
 
 class _AdminStorage(MongoDBStorage):
-    """The library's storage, on a client that is open already."""
+    """The library's storage, on a client that is open already, and by the time that all processes
+    go by: one whose clock is ahead would lock the others' users out until they are there, too."""
 
-    def __init__(self, admin_db: Callable[[], MongoDatabase]) -> None:
+    def __init__(self, admin_db: Callable[[], MongoDatabase], now: Callable[[], float]) -> None:
         super().__init__(
             "mongodb://",
             counter_collection_name="ratelimitcounters",
             window_collection_name="ratelimits",
         )
         self._admin_db = admin_db
+        self._now = now
 
     def __del__(self) -> None:
         """Leave the client alone, which the library would close."""
@@ -82,10 +92,35 @@ class _AdminStorage(MongoDBStorage):
         return self._admin_db().client
 
     def acquire_entry(self, key: str, limit: int, expiry: int, amount: int = 1) -> bool:
-        """Count, if there is room. The library takes the loser of two first attempts at once for
-        one too many: what counts is the second answer, when the record is there."""
-        acquire = super().acquire_entry
-        return acquire(key, limit, expiry, amount) or acquire(key, limit, expiry, amount)
+        """Count, if there is room. The loser of two first attempts at once looks like one too
+        many: what counts is the second answer, when the record is there."""
+        return any(self._acquired(key, limit, expiry, amount) for _ in range(2))
+
+    def get_moving_window(self, key: str, limit: int, expiry: int) -> tuple[float, int]:
+        """Return when the oldest attempt was that still counts (now, if none does), and how many
+        do."""
+        now = self._now()
+        found = self.windows.find_one({"_id": key}) or {"entries": []}
+        counting = [entry for entry in found["entries"] if entry >= now - expiry]
+        return min(counting, default=now), len(counting)
+
+    def _acquired(self, key: str, limit: int, expiry: int, amount: int) -> bool:
+        now = self._now()
+        last = f"entries.{limit - amount}"
+        try:
+            self.windows.update_one(
+                {"_id": key, last: {"$not": {"$gte": now - expiry}}},
+                {
+                    "$push": {
+                        "entries": {"$each": [now] * amount, "$position": 0, "$slice": limit}
+                    },
+                    "$set": {"expireAt": datetime.fromtimestamp(now + expiry, UTC)},
+                },
+                upsert=True,
+            )
+        except DuplicateKeyError:
+            return False
+        return True
 
     @property
     def _database(self) -> Any:
@@ -94,12 +129,14 @@ class _AdminStorage(MongoDBStorage):
         return self._admin_db().with_options(write_concern=WriteConcern(1))
 
 
-def _count(limiter: MovingWindowRateLimiter, limit: RateLimitItem, key: str) -> None:
+def _count(
+    limiter: MovingWindowRateLimiter, limit: RateLimitItem, key: str, now: Callable[[], float]
+) -> None:
     if not limiter.hit(limit, SCOPE, key):
         reset_at = limiter.get_window_stats(limit, SCOPE, key).reset_time
         raise RateLimited(
             "Too many logins from this address or for this email; try again later",
-            retry_after=max(1, int(reset_at - time.time()) + 1),
+            retry_after=max(1, int(reset_at - now()) + 1),
         )
 
 

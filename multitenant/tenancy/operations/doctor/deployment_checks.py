@@ -141,7 +141,8 @@ def be_upgraded(subject: Subject) -> Verdict:
 
 
 def agree_on_time(subject: Subject) -> Verdict:
-    """Tokens and locks are timed by the clocks of different machines."""
+    """Processes go by the clock of the admin database's primary (clock.py), which another member
+    may become; logs go by each machine's own."""
     seen = subject.heartbeats.hellos
     servers = [it for it in subject.client.topology_description.server_descriptions() if it in seen]
     if not servers:
