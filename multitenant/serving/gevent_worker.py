@@ -10,12 +10,13 @@ next: clients that connect and send nothing do not keep out those that do.
 """
 
 import contextlib
+import os
 import socket
 import warnings
 from typing import Any
 
 import gevent
-from gevent.monkey import MonkeyPatchWarning
+from gevent.monkey import MonkeyPatchWarning, get_original
 from gunicorn.workers.ggevent import GeventWorker as GunicornGeventWorker
 
 from multitenant.serving.limits import (
@@ -100,6 +101,8 @@ class GeventWorker(GunicornGeventWorker):  # type: ignore[misc]  # gunicorn has 
 
 
 def _read_no_more(sock: Any) -> None:
-    """Let whoever reads see the end; what has arrived is not affected."""
-    with contextlib.suppress(OSError):
-        sock.shutdown(socket.SHUT_RD)
+    """Let whoever reads see the end; what has arrived is not affected. (Of its own sockets, gevent
+    would tell the reader that somebody has closed them, which is an error, and logged.)"""
+    system_socket = get_original("socket", "socket")
+    with contextlib.suppress(OSError), system_socket(fileno=os.dup(sock.fileno())) as same:
+        same.shutdown(socket.SHUT_RD)
