@@ -52,6 +52,8 @@ class StrictRequest(Request):
         if self.content_length is None and limit is not None and len(body) >= limit:
             # A chunked body tells no length; Werkzeug stops reading at the limit, silently.
             raise RequestEntityTooLarge()
+        if self.content_length is not None and len(body) < self.content_length:
+            raise MalformedJson("The body ended before its Content-Length")
         return body
 
 
