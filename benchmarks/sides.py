@@ -147,6 +147,10 @@ class RunningSide:
         worker = max(self._tree(), key=lambda process: process.num_threads())
         return Resources(worker.memory_info().rss / 2**20, worker.num_threads())
 
+    def workers(self) -> list[psutil.Process]:
+        """Gunicorn's worker processes."""
+        return list(psutil.Process(self._process.pid).children())
+
     def _tree(self) -> list[psutil.Process]:
         root = psutil.Process(self._process.pid)
         return [root, *root.children(recursive=True)]
