@@ -201,6 +201,19 @@ class TestAStep:
         assert 0 < int(response.headers["Retry-After"]) <= 61
 
 
+def test_the_first_token_that_a_process_sees_makes_it_ask_for_the_time(
+    world: World, step: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner = world.tenant("Acme")
+    monkeypatch.setattr(CLOCK, "_ahead", None)
+    monkeypatch.setattr(world.platform.connections.presence, "_noted_at", NEVER)
+    expired = with_expiry(owner.access, -MARGIN)
+    step()
+    assert owner.get("/api/users/me").status_code == 200
+    answered = world.client.get("/api/users/me", headers={"jwt": expired})
+    refusal(answered, 401, "token_expired")
+
+
 def test_a_process_learns_of_a_step_of_mongodbs_clock_when_it_notes_itself(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -39,13 +39,15 @@ def acme(make_world: MakeWorld) -> User:
     return make_world().tenant("Acme")
 
 
-@pytest.fixture
-def _many_files() -> Iterator[None]:
-    """Let this process open as many files as it may at all."""
+@contextmanager
+def allowed_files(count: int) -> Iterator[None]:
+    """Let this process, and those that it starts, open so many files."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (count, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 @contextmanager
@@ -96,12 +98,17 @@ def ended(connections: list[socket.socket]) -> int:
         return len(selector.select(0))
 
 
-@pytest.mark.usefixtures("_many_files")
 def test_connections_that_send_nothing_make_room_for_those_that_do(
     environment: dict[str, str], acme: User, tmp_path: Path
 ) -> None:
-    with serving(environment, tmp_path, keepalive=600, worker_connections=PLACES) as server:
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with (
+        allowed_files(256),  # which the worker raises
+        serving(environment, tmp_path, keepalive=600, worker_connections=PLACES) as server,
+        allowed_files(most),
+    ):
         (worker,) = workers_of(server)
+        assert resource.prlimit(worker, resource.RLIMIT_NOFILE)[0] >= min(most, PLACES + 250)
         assert all(is_served(server, acme) for _ in range(5))
         before = held_by(worker)
         with connected(server, SILENT) as silent:
