@@ -21,6 +21,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import jwt
 from pymongo import MongoClient
 
 from benchmarks.load import NextRequest, run_load
@@ -29,12 +30,14 @@ from benchmarks.soak_report import Sample, draw, verdicts
 from benchmarks.workloads import PASSWORD, Tenant, request, seed
 from multitenant.config import load_settings
 from multitenant.embedded import EmbeddedServer
+from multitenant.security.tokens import CACHED_TOKENS
 
 PORT = 5099
 TENANTS = 60
 CACHED = 25
 WORKERS = 2
 CONNECTIONS = 8
+TOKENS = 3 * CACHED_TOKENS
 SAMPLE_SECONDS = 5.0
 NOT_FOUND = "/api/to-do-list/" + "0" * 24
 
@@ -63,6 +66,26 @@ def mixed(tenants: list[Tenant]) -> NextRequest:
         return chance.choices(kinds, often)[0](chance.choices(tenants, weights)[0])
 
     return next_request
+
+
+def with_many_tokens(tenants: list[Tenant], key: str) -> list[bytes]:
+    """Requests with more tokens than a worker keeps."""
+    made = []
+    for number, tenant in zip(range(TOKENS), itertools.cycle(tenants), strict=False):
+        claims = jwt.decode(tenant.token, options={"verify_signature": False})
+        key_id = jwt.get_unverified_header(tenant.token)["kid"]
+        token = jwt.encode(claims | {"jti": str(number)}, key, headers={"kid": key_id})
+        made.append(request("GET", "/api/users/me", token))
+    return made
+
+
+async def fill_caches(requests: list[bytes]) -> None:
+    """Send all of them, so that what a worker keeps is there before anything is measured: a cache
+    that fills would look like a leak."""
+    next_request, sent = itertools.cycle(requests).__next__, 0
+    while sent < len(requests):
+        run = await run_load(PORT, next_request, connections=CONNECTIONS, seconds=5)
+        sent += sum(run.statuses.values())
 
 
 class Churn:
@@ -223,10 +246,13 @@ def main() -> None:
             "OPERATOR_PASSWORD": PASSWORD,
             "TENANT_CACHE_SIZE": str(CACHED),
         }
-        operator, tenants = seed(load_settings(environment, env_file=None), TENANTS)
+        settings = load_settings(environment, env_file=None)
+        operator, tenants = seed(settings, TENANTS)
+        first = with_many_tokens(tenants, settings.jwt_secret_keys[0].get_secret_value())
         churn = Churn(operator, tenants)
         log = Path(folder) / "server.log"
         with RunningSide(side, PORT, environment, log) as running:
+            asyncio.run(fill_caches(first))
             observer = Observer(running, mongod)
             statuses = asyncio.run(soak(observer, churn, mixed(tenants), options.minutes * 60))
         errors = log.read_text().count('"level":"ERROR"')

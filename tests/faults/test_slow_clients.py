@@ -70,8 +70,9 @@ def connected(server: Server, count: int, receive_buffer: int = 0) -> Iterator[l
             connection = opened.enter_context(socket.socket())
             if receive_buffer:
                 connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+            connection.settimeout(PATIENCE)
+            connection.connect(("127.0.0.1", server.port))
             connection.setblocking(False)
-            connection.connect_ex(("127.0.0.1", server.port))
             connections.append(connection)
         yield connections
 
