@@ -24,6 +24,7 @@ from multitenant.tenancy.actor import Actor
 from multitenant.tenancy.deployments.isolation import IsolationListener, clear_scope
 from multitenant.tenancy.lifecycle.initialisation import initialise
 from multitenant.tenancy.routing.placement import Placement
+from tests.secrets_watch import WATCH, watching
 from tests.support import (
     CREDENTIAL_KEY,
     JWT_KEY,
@@ -143,6 +144,7 @@ def own_environment(
     }
     # Dropping a database takes mongod 0.1 s; these go with the server. But each must be somebody's:
     admin_db = mongo[f"{name}_admin"]
+    WATCH.saw_database(admin_db)
     here = {"cluster": "default"}
     known = {tenant["dbName"] for tenant in admin_db["tenants"].find(here)}
     noted = [{"preparedVersion": {"$exists": True}}, {"kept": True}]
@@ -274,6 +276,22 @@ def _no_thread_is_left() -> Iterator[None]:
         thread.join(timeout=1)  # one that is just ending
     left = {thread for thread in left if thread.is_alive()}
     assert not left, "the test left threads behind"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _secrets_are_watched() -> Iterator[None]:
+    """Look for secrets in all that this session gets to see."""
+    with watching():
+        yield
+    assert WATCH.take() == [], "secrets came to light after the last test"
+
+
+@pytest.fixture(autouse=True)
+def _no_secret_comes_to_light() -> Iterator[None]:
+    """Fail a test in which a secret was logged, answered, printed, or put into the admin database,
+    where it does not belong."""
+    yield
+    assert WATCH.take() == [], "secrets came to light"
 
 
 @pytest.fixture(scope="session", autouse=True)

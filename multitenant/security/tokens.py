@@ -1,9 +1,9 @@
 """Tokens: issuing them, and verifying one quickly and only once.
 
-Flask-JWT-Extended signs and decodes; it reads its configuration from the Flask application, so
-these run in an application context. The claims of a verified token are kept, keyed by the whole
-token, since verifying a signature again cannot give another answer; what can change (its
-expiry, revocations, its tenant) is checked on every use.
+Flask-JWT-Extended signs; it reads its configuration from the Flask application, so that runs in an
+application context. PyJWT verifies, and every claim must be there and be of its type. The claims of
+a verified token are kept, keyed by the whole token, since verifying a signature again cannot give
+another answer; what can change (its expiry, revocations, its tenant) is checked on every use.
 
 Tokens are dated by the clock that all processes go by (clock.py), and judged by it: this machine's
 own may be wrong, and the libraries know no other, so they are not asked about time.
@@ -22,8 +22,7 @@ from uuid import uuid4
 import jwt
 from bson import ObjectId
 from flask import Flask
-from flask_jwt_extended import JWTManager, create_access_token, create_refresh_token, decode_token
-from flask_jwt_extended.exceptions import JWTExtendedException
+from flask_jwt_extended import JWTManager, create_access_token, create_refresh_token
 from lru import LRU
 
 from multitenant.config import Settings
@@ -35,7 +34,12 @@ CACHED_TOKENS = 10_000
 MARGIN_SECONDS = 5
 """By how much the processes may differ all the same."""
 NO_JUDGEMENT = timedelta(days=1_000_000)
+MAX_CLAIM_LENGTH = 64
+LAST_SECOND = 253_402_300_799
+"""The end of the year 9999, after which Python knows no time."""
 ROLES = frozenset({"operator", "owner", "admin", "member"})
+CLAIMS = ("aud", "exp", "fam", "iat", "jti", "nbf", "role", "sub", "tenantId", "type", "ver")
+"""What every token has; and `act`, where an operator acts as the user, and `csrf`."""
 
 TokenType = Literal["access", "refresh", "invitation"]
 
@@ -88,6 +92,7 @@ class Tokens:
         secrets = [key.get_secret_value() for key in settings.jwt_secret_keys]
         self._keys: dict[str, str] = {_key_id(secret): secret for secret in secrets}
         self._signing_key_id = next(iter(self._keys))
+        self._audience = settings.admin_db_name
         self._access_seconds = settings.access_token_seconds
         self.refresh_seconds = settings.refresh_token_seconds
         self._invitation_seconds = settings.invitation_seconds
@@ -104,7 +109,8 @@ class Tokens:
         """Configure Flask-JWT-Extended for this application."""
         app.config.update(
             JWT_ALGORITHM=ALGORITHM,
-            JWT_DECODE_ALGORITHMS=[ALGORITHM],
+            JWT_ENCODE_AUDIENCE=self._audience,
+            JWT_DECODE_AUDIENCE=self._audience,
             JWT_DECODE_LEEWAY=NO_JUDGEMENT,
             JWT_ENCODE_NBF=False,
             JWT_ACCESS_TOKEN_EXPIRES=timedelta(seconds=self._access_seconds),
@@ -117,7 +123,8 @@ class Tokens:
         )
         manager = JWTManager(app)
         manager.encode_key_loader(lambda identity: self._keys[self._signing_key_id])
-        manager.decode_key_loader(self._key_of)
+        # It reads the CSRF value of a token for its cookie.
+        manager.decode_key_loader(lambda header, payload: self._keys[header["kid"]])
 
     def issue_pair(
         self, *, user_id: ObjectId, tenant_id: ObjectId, role: str, version: int, family: str | None
@@ -219,56 +226,80 @@ class Tokens:
     def _dates(self, seconds: int) -> dict[str, int]:
         """The claims of a token that is good for so long from now."""
         now = int(self._now())
-        return {"iat": now, "exp": now + seconds}
+        return {"iat": now, "nbf": now, "exp": now + seconds}
 
     def _decode(self, token: str) -> Claims:
         if len(token) > MAX_TOKEN_LENGTH:
             raise TokenInvalid()
         try:
-            decoded = decode_token(token)
-            if int(decoded.get("nbf", 0)) > self._now() + MARGIN_SECONDS:
+            decoded = jwt.decode(
+                token,
+                self._key_of(token),
+                algorithms=[ALGORITHM],
+                audience=self._audience,
+                options={
+                    "require": list(CLAIMS),
+                    "strict_aud": True,
+                    **dict.fromkeys(("verify_exp", "verify_iat", "verify_nbf"), False),
+                },
+            )
+            if _number(decoded, "nbf") > self._now() + MARGIN_SECONDS:
                 raise TokenInvalid("The token is not valid yet")
             return _claims(decoded)
-        except jwt.ExpiredSignatureError as error:
-            raise TokenExpired() from error
-        except (jwt.PyJWTError, JWTExtendedException, KeyError, TypeError, ValueError) as error:
+        except (jwt.PyJWTError, KeyError, TypeError, ValueError) as error:
             raise TokenInvalid() from error
 
-    def _key_of(self, header: dict[str, Any], payload: dict[str, Any]) -> str:
-        key_id = str(header.get("kid"))
-        if key_id not in self._keys:
-            raise jwt.InvalidTokenError("unknown key id")
-        return self._keys[key_id]
+    def _key_of(self, token: str) -> str:
+        """The key that the token's header names; raises what is caught above."""
+        return self._keys[jwt.get_unverified_header(token)["kid"]]
 
 
 def _claims(decoded: dict[str, Any]) -> Claims:
     """Read a decoded token; raises KeyError, TypeError or ValueError where it is not ours."""
-    ids = (decoded["sub"], decoded["tenantId"])
-    if not all(isinstance(text, str) and re.fullmatch("[0-9a-f]{24}", text) for text in ids):
-        raise ValueError("sub and tenantId must be ids")
-    if decoded["role"] not in ROLES:
+    role = _text(decoded, "role")
+    if role not in ROLES:
         raise ValueError("unknown role")
+    act = decoded.get("act")
     return Claims(
-        type=str(decoded["type"]),
-        id=str(decoded["jti"]),
-        family=str(decoded["fam"]),
-        user_id=ObjectId(ids[0]),
-        tenant_id=ObjectId(ids[1]),
-        role=decoded["role"],
-        version=int(decoded["ver"]),
-        issued_at=int(decoded["iat"]),
-        expires_at=int(decoded["exp"]),
-        csrf=str(decoded.get("csrf", "")),
-        impersonator=_impersonator(decoded.get("act")),
+        type=_text(decoded, "type"),
+        id=_text(decoded, "jti"),
+        family=_text(decoded, "fam"),
+        user_id=_id(decoded, "sub"),
+        tenant_id=_id(decoded, "tenantId"),
+        role=role,
+        version=_number(decoded, "ver"),
+        issued_at=_number(decoded, "iat"),
+        expires_at=_number(decoded, "exp"),
+        csrf=_text(decoded, "csrf") if "csrf" in decoded else "",
+        impersonator=None if act is None else _impersonator(act),
     )
 
 
-def _impersonator(act: dict[str, Any] | None) -> Impersonator | None:
-    if act is None:
-        return None
+def _impersonator(act: dict[str, Any]) -> Impersonator:
     return Impersonator(
-        ObjectId(act["sub"]), ObjectId(act["tenantId"]), str(act["fam"]), int(act["ver"])
+        _id(act, "sub"), _id(act, "tenantId"), _text(act, "fam"), _number(act, "ver")
     )
+
+
+def _text(claims: dict[str, Any], name: str) -> str:
+    value = claims[name]
+    if not isinstance(value, str) or len(value) > MAX_CLAIM_LENGTH:
+        raise ValueError(f"{name} is no text, or too long a one")
+    return value
+
+
+def _id(claims: dict[str, Any], name: str) -> ObjectId:
+    value = _text(claims, name)
+    if not re.fullmatch("[0-9a-f]{24}", value):
+        raise ValueError(f"{name} is no id")
+    return ObjectId(value)
+
+
+def _number(claims: dict[str, Any], name: str) -> int:
+    value = claims[name]
+    if type(value) is not int or not 0 <= value <= LAST_SECOND:
+        raise ValueError(f"{name} is no number, or out of range")
+    return value
 
 
 def expiry(claims: Claims) -> datetime:

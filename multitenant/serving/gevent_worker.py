@@ -12,11 +12,10 @@ next: clients that connect and send nothing do not keep out those that do.
 import contextlib
 import os
 import socket
-import warnings
 from typing import Any
 
 import gevent
-from gevent.monkey import MonkeyPatchWarning, get_original
+from gevent import monkey
 from gunicorn.workers.ggevent import GeventWorker as GunicornGeventWorker
 
 from multitenant.serving.limits import (
@@ -32,16 +31,25 @@ class GeventWorker(GunicornGeventWorker):  # type: ignore[misc]  # gunicorn has 
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.sockets: list[Any]
         self._count = 0
         """How many connections there are."""
         self._idle: dict[Any, None] = {}
         """Those that wait for a request, the one that has waited longest first."""
 
     def patch(self) -> None:
-        """Patch what gunicorn's master must not have, and make its sockets gevent's."""
-        with warnings.catch_warnings():  # most of it was done at the very start, as it must be
-            warnings.simplefilter("ignore", MonkeyPatchWarning)
-            super().patch()
+        """Patch what gunicorn's master must not have, and make its sockets gevent's.
+
+        The rest was done at the very start, as it must be. gunicorn would patch that again, and to
+        patch threads gevent looks at every object there is, which fails where a weak reference has
+        just died: then the worker does not boot, and the master gives up."""
+        monkey.patch_os()
+        monkey.patch_signal()
+        monkey.patch_subprocess()
+        self.sockets = [
+            socket.socket(sock.FAMILY, socket.SOCK_STREAM, fileno=sock.sock.detach())
+            for sock in self.sockets
+        ]
 
     def handle(self, listener: Any, client: Any, addr: Any) -> None:
         """Serve one connection, from its first request to its end."""
@@ -103,6 +111,6 @@ class GeventWorker(GunicornGeventWorker):  # type: ignore[misc]  # gunicorn has 
 def _read_no_more(sock: Any) -> None:
     """Let whoever reads see the end; what has arrived is not affected. (Of its own sockets, gevent
     would tell the reader that somebody has closed them, which is an error, and logged.)"""
-    system_socket = get_original("socket", "socket")
+    system_socket = monkey.get_original("socket", "socket")
     with contextlib.suppress(OSError), system_socket(fileno=os.dup(sock.fileno())) as same:
         same.shutdown(socket.SHUT_RD)

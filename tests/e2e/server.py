@@ -12,6 +12,7 @@ from typing import Any, Self
 
 import httpx
 
+from tests.secrets_watch import WATCH
 from tests.support import OPERATOR_EMAIL, OPERATOR_PASSWORD, PASSWORD
 
 ROOT = Path(__file__).parents[2]
@@ -36,6 +37,7 @@ class Server:
         self, command: tuple[str, ...], environment: Mapping[str, str], directory: Path
     ) -> None:
         directory.mkdir(exist_ok=True)
+        self._command = command
         self.port = int(environment.get("PORT", free_port()))
         self.url = f"http://127.0.0.1:{self.port}"
         self._log = directory / "server.log"
@@ -92,6 +94,7 @@ class Server:
         finally:
             self.process.kill()
             self.process.wait()
+            WATCH.saw_output(" ".join(self._command), self.log)
 
     def login(self, email: str = OPERATOR_EMAIL, password: str = OPERATOR_PASSWORD) -> httpx.Client:
         """A client that sends the user's token."""

@@ -1,13 +1,15 @@
 """Fixtures of the tests of faults; the figures that they have found are told at the end."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from tests.conftest import Client
+from multitenant.embedded import EmbeddedServer
+from tests.conftest import Client, leakless_worlds, own_environment
 from tests.faults.deployment import Deployment
 from tests.faults.killing import Victim
-from tests.support import World
+from tests.support import User, World
 
 
 @pytest.fixture
@@ -27,6 +29,33 @@ def on_two_clusters(world: World, mongo: Client, blue: Client) -> Deployment:
 def victim(world: World) -> Victim:
     """A process of the platform."""
     return Victim(world.platform.settings)
+
+
+@pytest.fixture(scope="module")
+def shared(
+    mongod: EmbeddedServer, mongo: Any, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[World]:
+    """One world for the attacks of a module."""
+    directory = tmp_path_factory.mktemp("shared")
+    with (
+        own_environment(mongod, mongo, directory) as environment,
+        leakless_worlds(environment) as make,
+    ):
+        world = make()
+        world.platform.watcher.ensure_running()
+        yield world
+
+
+@pytest.fixture(scope="module")
+def acme(shared: World) -> User:
+    """The owner of a tenant there."""
+    return shared.tenant("Acme", subdomain="acme")
+
+
+@pytest.fixture(scope="module")
+def globex(shared: World) -> User:
+    """The owner of another one."""
+    return shared.tenant("Globex", subdomain="globex")
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
