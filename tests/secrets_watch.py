@@ -63,6 +63,7 @@ class SecretsWatch:
             PASSWORD: "a password",
             OPERATOR_PASSWORD: "the operator's password",
         }
+        self._spared: set[str] = set()
         self._formatter = OrjsonFormatter()
 
     def take(self) -> list[str]:
@@ -72,10 +73,14 @@ class SecretsWatch:
 
     def know(self, secret: object, what: str) -> None:
         """Look for this from now on, unless it is a word, or too plain to be told from one."""
-        if not isinstance(secret, str) or secret.isalpha():
+        if not isinstance(secret, str) or secret.isalpha() or secret in self._spared:
             return
         if len(secret) >= MIN_PASSWORD and len(set(secret)) > 4:
             self._known.setdefault(secret, what)
+
+    def spare(self, *texts: str) -> None:
+        """Never take these for secrets, wherever they are sent."""
+        self._spared.update(texts)
 
     def look(self, source: str, where: str, text: str, *, shapes_only: bool = False) -> None:
         """Note what there is of secrets in the text."""
