@@ -67,13 +67,31 @@ class Route:
         found: dict[str, Any] | None = body and body["content"]["application/json"]["schema"]
         return found
 
-    def strings(self) -> list[BodyPath]:
-        """Where its body may have a string, nested ones included."""
-        return [] if self.schema is None else list(_strings(self.schema, ()))
+    def strings(self, pattern: str | None = None) -> list[BodyPath]:
+        """Where its body may have a string (of that pattern), nested ones included."""
+        return [] if self.schema is None else list(_strings(self.schema, (), pattern))
 
     def objects(self) -> list[BodyPath]:
         """Where its body has an object with fields of its own, itself included."""
         return [] if self.schema is None else list(_objects(self.schema, ()))
+
+    def fields(self, place: BodyPath) -> set[str]:
+        """The fields that the object there has."""
+        schemas = [self.schema or {}]
+        for step in place:
+            schemas = [
+                inner
+                for schema in schemas
+                for resolved in _resolved(schema)
+                for inner, path in _inner(resolved, ())
+                if path == (step,)
+            ]
+        return {
+            name
+            for schema in schemas
+            for resolved in _resolved(schema)
+            for name in resolved.get("properties", {})
+        }
 
     def body(self) -> dict[str, Any] | None:
         """A body that it takes, with something else each time where two must not be alike."""
@@ -121,18 +139,21 @@ def _resolved(schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield from _resolved(choice) if choice is not schema else [choice]
 
 
-def _strings(schema: dict[str, Any], path: BodyPath) -> Iterator[BodyPath]:
+def _strings(schema: dict[str, Any], path: BodyPath, pattern: str | None) -> Iterator[BodyPath]:
     for resolved in _resolved(schema):
-        if resolved.get("type") == "string" or not resolved.get("type"):  # any JSON is one, too
+        is_text = resolved.get("type", "string") == "string"  # without a type: any JSON
+        if is_text and pattern in (None, resolved.get("pattern")):
             yield path
-        yield from (found for inner in _inner(resolved, path) for found in _strings(*inner))
+        for inner, where in _inner(resolved, path):
+            yield from _strings(inner, where, pattern)
 
 
 def _objects(schema: dict[str, Any], path: BodyPath) -> Iterator[BodyPath]:
     for resolved in _resolved(schema):
         if resolved.get("type") == "object":
             yield path
-        yield from (found for inner in _inner(resolved, path) for found in _objects(*inner))
+        for inner, where in _inner(resolved, path):
+            yield from _objects(inner, where)
 
 
 def _inner(schema: dict[str, Any], path: BodyPath) -> Iterator[tuple[dict[str, Any], BodyPath]]:
