@@ -1,11 +1,13 @@
 """Logging in and out, refreshing, accepting an invitation."""
 
+from contextlib import suppress
 from typing import Any
 
 from flask import Response, request
 from flask_jwt_extended import set_access_cookies, set_refresh_cookies, unset_jwt_cookies
 from flask_openapi3 import APIBlueprint, Tag
 
+from multitenant.errors import TokenInvalid, TokenMissing
 from multitenant.extensions import platform
 from multitenant.middleware.access import public, with_refresh_token
 from multitenant.middleware.database_resolver import read_token
@@ -26,9 +28,12 @@ from multitenant.schemas.auth import (
     SessionAnswer,
     TenantHeader,
 )
+from multitenant.security.tokens import TokenType
 from multitenant.tenancy.users.authentication import Session, TenantHints
 
 blueprint = APIBlueprint("auth", __name__, url_prefix="/api", abp_tags=[Tag(name="Sessions")])
+# Where a refused token means that its cookie is of no use any more.
+ENDING: dict[str, TokenType] = {"auth.logout": "access", "auth.refresh": "refresh"}
 
 
 @blueprint.post("/login", responses=ok(SessionAnswer))
@@ -97,6 +102,19 @@ def accept_invitation(header: TenantHeader, body: InvitationAcceptance) -> Respo
         unknown_actor(),
     )
     return answer({"userId": str(user["_id"])}, "Invitation accepted; you can log in now")
+
+
+@blueprint.after_request
+def forget_dead_cookies(response: Response) -> Response:
+    """Remove the cookies of a session that has ended, when its browser wants to log out or go on:
+    it cannot do so itself. A request without them removes nothing; else any page could log out
+    whoever looks at it."""
+    if response.status_code == 401 and request.endpoint in ENDING:
+        with suppress(TokenInvalid, TokenMissing):
+            _, from_cookie = read_token(request, ENDING[request.endpoint])
+            if from_cookie:
+                unset_jwt_cookies(response)
+    return response
 
 
 def _hints(header: TenantHeader, text: str | None = None) -> TenantHints:

@@ -119,12 +119,12 @@ class Model:
         by, beyond, direction = page.order_by, "$gt", 1
         if newest_first:
             beyond, direction = "$lt", -1
-        if after := page.after():
+        if after := page.after(self.collection.name):
             behind = [{by: {beyond: after.time}}, {"_id": {beyond: after.id}}]
             query = {"$and": [query, {by: {f"{beyond}e": after.time}, "$or": behind}]}
         order = [(by, direction), ("_id", direction)]
         found = list(self.collection.find(query).sort(order).limit(page.limit + 1))
-        return Page.of(found, page.limit, by)
+        return Page.of(found, page.limit, by, collection=self.collection.name)
 
     def fits(self, document: MongoDocument) -> bool:
         """Whether the fields that the schema knows are as it says, in a document as stored."""

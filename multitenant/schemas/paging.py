@@ -3,6 +3,7 @@
 import base64
 import binascii
 import struct
+import zlib
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar, Self
@@ -14,7 +15,8 @@ from multitenant.errors import InvalidCursor
 from multitenant.schemas.payload import Payload
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-CURSOR = struct.Struct(">q12s")
+CURSOR = struct.Struct(">Iq12s")
+"""A mark of the list, milliseconds, an id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,19 +27,28 @@ class Position:
     id: ObjectId
 
     @classmethod
-    def read(cls, cursor: str) -> Self:
-        """Return the position that a cursor stands for; raises InvalidCursor."""
+    def read(cls, cursor: str, collection: str) -> Self:
+        """Return the position that a cursor of a list of this collection stands for; raises
+        InvalidCursor, also for one of another's."""
         try:
             raw = base64.b64decode(cursor.encode("ascii"), altchars=b"-_", validate=True)
-            milliseconds, object_id = CURSOR.unpack(raw)
-            return cls(EPOCH + timedelta(milliseconds=milliseconds), ObjectId(object_id))
+            mark, milliseconds, object_id = CURSOR.unpack(raw)
+            time = EPOCH + timedelta(milliseconds=milliseconds)
         except (binascii.Error, ValueError, struct.error, OverflowError) as error:
             raise InvalidCursor() from error
+        if mark != _mark(collection):
+            raise InvalidCursor()
+        return cls(time, ObjectId(object_id))
 
-    def cursor(self) -> str:
-        """The cursor that stands for it, opaque to clients."""
+    def cursor(self, collection: str) -> str:
+        """The cursor that stands for it in lists of this collection, opaque to clients."""
         milliseconds = (self.time - EPOCH) // timedelta(milliseconds=1)
-        return base64.urlsafe_b64encode(CURSOR.pack(milliseconds, self.id.binary)).decode()
+        raw = CURSOR.pack(_mark(collection), milliseconds, self.id.binary)
+        return base64.urlsafe_b64encode(raw).decode()
+
+
+def _mark(collection: str) -> int:
+    return zlib.crc32(collection.encode())
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +59,13 @@ class Page:
     next_cursor: str | None
 
     @classmethod
-    def of(cls, found: list[dict[str, Any]], limit: int, order_by: str) -> Self:
-        """The page of the first `limit` documents. Whoever looks for one more than that learns
-        whether others follow."""
+    def of(cls, found: list[dict[str, Any]], limit: int, order_by: str, *, collection: str) -> Self:
+        """The page of the first `limit` documents, which are of this collection. Whoever looks for
+        one more than that learns whether others follow."""
         items = found[:limit]
         if len(found) == len(items):
             return cls(items, None)
-        return cls(items, Position(items[-1][order_by], items[-1]["_id"]).cursor())
+        return cls(items, Position(items[-1][order_by], items[-1]["_id"]).cursor(collection))
 
     def as_document(self) -> dict[str, Any]:
         """The page as an answer's object has it: `items` and `nextCursor`."""
@@ -70,7 +81,7 @@ class PageQuery(Payload):
     limit: int = Field(20, ge=1, le=100, description="How many items to answer")
     cursor: str | None = Field(None, max_length=200, description="`nextCursor` of the page before")
 
-    def after(self) -> Position | None:
-        """The position that the page starts after; None for the first page. Raises
-        InvalidCursor."""
-        return None if self.cursor is None else Position.read(self.cursor)
+    def after(self, collection: str) -> Position | None:
+        """The position that the page of this collection starts after; None for the first page.
+        Raises InvalidCursor."""
+        return None if self.cursor is None else Position.read(self.cursor, collection)

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from bson import ObjectId
+from flask.testing import FlaskClient
 
 from multitenant.repositories.admin.revocations import find_revocations
 from multitenant.repositories.tenant import users
@@ -232,3 +233,41 @@ def test_logging_out_removes_the_cookies(world: World) -> None:
     refusal(browser.post("/api/logout"), 403, "csrf_failed")
     assert browser.post("/api/logout", headers={"X-CSRF-TOKEN": csrf.value}).status_code == 200
     refusal(browser.get("/api/users/me"), 401, "token_missing")
+
+
+def cookies_of(world: World) -> FlaskClient:
+    """A browser whose user is logged in by cookies."""
+    browser = world.app.test_client()
+    body = {"email": "owner@acme.example", "password": PASSWORD, "useCookies": True}
+    assert browser.post("/api/login", json=body).status_code == 200
+    return browser
+
+
+@pytest.mark.parametrize(("path", "kind"), [("logout", "access"), ("refresh", "refresh")])
+def test_the_cookies_of_a_session_that_has_ended_are_removed(
+    watchful_world: World, path: str, kind: str
+) -> None:
+    world = watchful_world
+    owner, browser = world.tenant("Acme"), cookies_of(world)
+    csrf = browser.get_cookie(f"csrf_{kind}_token")
+    assert csrf is not None
+    assert change_password(owner).status_code == 200
+    response = browser.post(f"/api/{path}", headers={"X-CSRF-TOKEN": csrf.value})
+    refusal(response, 401, "token_revoked")
+    for name in ("access", "refresh"):
+        assert browser.get_cookie(f"{name}_token_cookie") is None
+        assert browser.get_cookie(f"{name}_token_cookie", path="/api/refresh") is None
+
+
+def test_nobody_else_can_have_cookies_removed(world: World) -> None:
+    """A page of another origin, whose requests come without them, or a forged header."""
+    owner, browser = world.tenant("Acme"), cookies_of(world)
+    for headers in ({}, {"jwt": "x"}, {"Authorization": "Bearer x"}):
+        for path in ("/api/logout", "/api/refresh"):
+            for sender in (world.client, browser) if headers else (world.client,):
+                response = sender.post(path, headers=headers)
+                assert response.status_code == 401
+                assert not response.headers.getlist("Set-Cookie")
+    refusal(browser.post("/api/logout"), 403, "csrf_failed")
+    assert browser.get("/api/users/me").status_code == 200
+    assert owner.get("/api/users/me").status_code == 200

@@ -219,14 +219,15 @@ class TestAudit:
         assert count(f"{tenants}&tenantId={acme.tenant_id}") == 2
         assert count(f"{tenants}&tenantId={globex.tenant_id}") == 1
         assert count("action=tenant.add") == 2
-        assert count("action=tenant.a*") == count("action=tenant") == 0
+        assert count("action=tenant.nothing") == 0
         assert count(f"{tenants}&actor={world.operator.user_id}") == 3
         assert count(f"{tenants}&actor={acme.user_id}") == 0
         assert count(f"action=auth.*&actor={acme.user_id}") == 1
         assert count("outcome=failure") == 0
         assert count("since=2000-01-01T00:00:00Z&until=2001-01-01T00:00:00Z") == 0
         assert count(f"{tenants}&since=2000-01-01T00:00:00Z") == 3
-        refusal(world.operator.get("/api/audit?outcome=none"), 422, "validation_failed")
+        for query in ("outcome=none", "action=tenant.a*", "action=tenant", "action=.*"):
+            refusal(world.operator.get(f"/api/audit?{query}"), 422, "validation_failed")
         refusal(world.operator.get("/api/audit?since=yesterday"), 422, "validation_failed")
 
     def test_what_did_not_happen_is_not_in_it(self, world: World, mongo: Client) -> None:

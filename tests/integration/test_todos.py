@@ -61,6 +61,15 @@ def test_a_cursor_that_no_list_answered_is_refused(world: World, cursor: str) ->
     refusal(world.tenant("Acme").get(f"{LIST}?cursor={cursor}"), 400, "invalid_cursor")
 
 
+def test_a_cursor_of_another_list_is_refused(world: World) -> None:
+    owner = world.tenant("Acme")
+    for _ in range(2):
+        owner.post("/api/posts", {"title": "x", "content": "y"})
+    cursor = answer(owner.get("/api/posts?limit=1"))["nextCursor"]
+    assert len(answer(owner.get(f"/api/posts?limit=1&cursor={cursor}"))["items"]) == 1
+    refusal(owner.get(f"{LIST}?cursor={cursor}"), 400, "invalid_cursor")
+
+
 @pytest.mark.parametrize("query", ["limit=0", "limit=101", "limit=x", "page=2", "limit="])
 def test_a_query_that_does_not_fit_is_refused_by_name(world: World, query: str) -> None:
     details = refusal(world.tenant("Acme").get(f"{LIST}?{query}"), 422, "validation_failed")

@@ -19,8 +19,9 @@ def find_first_comments(
 ) -> dict[ObjectId, Page]:
     """Return the first comments on each of the posts, oldest first, with one query."""
     first = [{"$sort": {"createdAt": 1, "_id": 1}}, {"$limit": limit + 1}]
+    comments = Model(db, CommentDocument).collection.name
     lookup = {
-        "from": Model(db, CommentDocument).collection.name,
+        "from": comments,
         "localField": "_id",
         "foreignField": "postId",
         "pipeline": first,
@@ -29,4 +30,7 @@ def find_first_comments(
     found = Model(db, PostDocument).collection.aggregate(
         [{"$match": {"_id": {"$in": post_ids}}}, {"$project": {"_id": 1}}, {"$lookup": lookup}]
     )
-    return {post["_id"]: Page.of(post["comments"], limit, "createdAt") for post in found}
+    return {
+        post["_id"]: Page.of(post["comments"], limit, "createdAt", collection=comments)
+        for post in found
+    }

@@ -1,12 +1,12 @@
 """Who did what, when, from where: the stored record, the query and the answer."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from mongoengine import DateTimeField, DictField, Document, ObjectIdField, StringField
 from pydantic import Field
 
 from multitenant.schemas.paging import PageQuery
-from multitenant.schemas.payload import Answer, Id, Line, Time
+from multitenant.schemas.payload import Answer, Id, Time
 
 
 class AuditDocument(Document):  # type: ignore[misc]  # MongoEngine has no type hints
@@ -49,7 +49,9 @@ class AuditQuery(PageQuery):
 
     tenant_id: Id | None = Field(None, description="The tenant that was acted on")
     actor: Id | None = Field(None, description="The user who acted")
-    action: Line | None = Field(None, description="Such as `tenant.suspend`, or `tenant.*`")
+    action: Annotated[str, Field(max_length=64, pattern=r"^[a-z]+\.([a-z_]+|\*)$")] | None = Field(
+        None, description="Such as `tenant.suspend`, or `tenant.*`"
+    )
     outcome: Literal["success", "failure"] | None = None
     since: Time | None = None
     until: Time | None = None
