@@ -1,6 +1,7 @@
 """Logging: JSON lines for machines, one readable line for people; both say which request and
 which tenant a record belongs to."""
 
+import re
 from contextvars import ContextVar
 from logging import Filter, Formatter, LogRecord
 from typing import Any
@@ -12,6 +13,7 @@ from multitenant.config import Settings
 # What the request in hand adds to every record: requestId, tenantId, userId.
 _context: ContextVar[dict[str, str] | None] = ContextVar("log_context", default=None)
 
+CONTROL_CHARACTER = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e]")
 ACCESS_FIELDS = ("method", "path", "status", "durationMs", "ip")
 
 
@@ -39,11 +41,22 @@ class ContextFilter(Filter):
         return True
 
 
+class JsonFormatter(OrjsonFormatter):
+    """One JSON object in a line. What terminals and viewers take for the end of a line, or for a
+    command, is escaped also where JSON would not ask for it."""
+
+    def format(self, record: LogRecord) -> str:
+        """Return the line."""
+        line: str = super().format(record)
+        return CONTROL_CHARACTER.sub(lambda found: f"\\u{ord(found[0]):04x}", line)
+
+
 class ConsoleFormatter(Formatter):
     """`12:00:00 INFO multitenant.access GET /api/users/me 200 [request=… tenant=…]`.
 
-    Control characters in a message are escaped, so that nobody writes a second line into it;
-    a traceback keeps its lines.
+    Control characters in a message are escaped, so that nobody writes a second line into it. A
+    traceback keeps its lines, indented, so that none of them looks like a record: the text of an
+    error may be anybody's.
     """
 
     def __init__(self) -> None:
@@ -65,6 +78,15 @@ class ConsoleFormatter(Formatter):
             if part and part != "[]"
         )
 
+    def formatException(self, ei: Any) -> str:  # noqa: N802  # logging's name
+        """Return the traceback."""
+        lines = super().formatException(ei).split("\n")
+        return "\n".join(f"    {CONTROL_CHARACTER.sub(_escaped, line)}" for line in lines)
+
+
+def _escaped(character: re.Match[str]) -> str:
+    return character[0].encode("unicode_escape").decode("ascii")
+
 
 def logging_config(settings: Settings) -> dict[str, Any]:
     """Return the configuration for `logging.config.dictConfig`; gunicorn takes it as well."""
@@ -74,7 +96,7 @@ def logging_config(settings: Settings) -> dict[str, Any]:
         "filters": {"context": {"()": ContextFilter}},
         "formatters": {
             "json": {
-                "()": OrjsonFormatter,
+                "()": JsonFormatter,
                 "fmt": "{levelname}{name}{message}",
                 "style": "{",
                 "timestamp": "time",

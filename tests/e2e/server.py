@@ -51,7 +51,7 @@ class Server:
                     **inherited,
                     "PYTHONPATH": str(ROOT),
                     **environment,
-                    "LOG_FORMAT": "json",
+                    "LOG_FORMAT": environment.get("LOG_FORMAT", "json"),
                     "LOG_LEVEL": "INFO",
                     "PORT": str(self.port),
                     "FLASK_RUN_PORT": str(self.port),

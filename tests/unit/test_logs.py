@@ -64,6 +64,32 @@ def test_the_context_ends_with_the_request(lines: tuple[str, io.StringIO]) -> No
     assert "r1" not in stream.getvalue()
 
 
+@pytest.mark.parametrize("character", ["\u2028", "\x85", "\x9b", "\x7f", "\u202e"])
+def test_nor_with_what_others_take_for_a_line_end_or_a_command(
+    lines: tuple[str, io.StringIO], character: str
+) -> None:
+    form, stream = lines
+    text = f"x{character}y"
+    logging.getLogger("x").info(text, extra={"path": text})
+    assert character not in stream.getvalue()
+    if form == "json":
+        entry = json.loads(stream.getvalue())
+        assert (entry["message"], entry["path"]) == (text, text), "it says the same"
+
+
+def test_no_line_of_a_traceback_looks_like_a_record(lines: tuple[str, io.StringIO]) -> None:
+    """The text of an error may be anybody's."""
+    _, stream = lines
+    try:
+        raise RuntimeError("no such thing: x\n12:00:00 CRITICAL forged\x1b[31m\r{}")
+    except RuntimeError:
+        logging.getLogger("x").exception("failed")
+    first, *rest = stream.getvalue().splitlines()
+    assert "failed" in first
+    assert all(line.startswith("    ") for line in rest)
+    assert "\x1b" not in stream.getvalue()
+
+
 def test_a_traceback_is_logged(lines: tuple[str, io.StringIO]) -> None:
     _, stream = lines
     try:
