@@ -55,12 +55,20 @@ class PasswordHasher:
         with self._turn():
             usable = hashed if hashed and self._is_usable(hashed) else None
             try:
-                fits = self._run(
-                    bcrypt.checkpw, password.encode(), (usable or self._nobodys).encode()
-                )
+                fits = self._run(self._check, password.encode(), usable or self._nobodys)
             except ValueError:
                 return False
         return bool(fits) and usable is not None
+
+    def _check(self, password: bytes, hashed: str) -> bool:
+        """Whether the password fits, in the time that a hash of ours takes, also where this one is
+        of a time when hashes were cheaper: else that would tell it from nobody's."""
+        fits = bcrypt.checkpw(password, hashed.encode())
+        match = BCRYPT_HASH.fullmatch(hashed)
+        assert match is not None
+        for rounds in range(int(match[1]), self._rounds):  # 2^r + 2^r + 2^(r+1) + … = 2^rounds
+            bcrypt.hashpw(password, bcrypt.gensalt(rounds))
+        return fits
 
     def _is_usable(self, hashed: str) -> bool:
         """Whether it is a hash that takes no longer than ours: whoever owns a tenant's database

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import bcrypt
 import pytest
 from bson import ObjectId
 
@@ -109,6 +110,32 @@ def test_the_time_of_a_refused_login_does_not_tell_whether_the_account_exists(
             return
     told = set.intersection(*map(set, found))
     assert not told, f"each time the clock tells these from a {KNOWN}: {told}"
+
+
+@pytest.mark.parametrize("rounds", range(4, ROUNDS + 1))
+def test_a_hash_of_cheaper_days_takes_as_long_as_nobodys(
+    rounds: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After BCRYPT_ROUNDS was raised, accounts with older hashes would stand out."""
+    older = PasswordHasher(rounds=rounds, parallel=1, waiting=1).hash(PASSWORD)
+    hasher = PasswordHasher(rounds=ROUNDS, parallel=1, waiting=1)
+    work: list[int] = []
+    for function in (bcrypt.checkpw, bcrypt.hashpw):
+
+        def spend(password: bytes, salt: bytes, function: Any = function) -> Any:
+            work.append(2 ** int(salt.split(b"$")[2]))
+            return function(password, salt)
+
+        monkeypatch.setattr(bcrypt, function.__name__, spend)
+
+    for password, hashed, fits in (
+        (PASSWORD, older, True),
+        ("not this one", older, False),
+        (PASSWORD, None, False),
+    ):
+        work.clear()
+        assert hasher.verify(password, hashed) is fits
+        assert sum(work) == 2**ROUNDS
 
 
 def test_a_hash_that_is_spared_is_noticed(prepared: World, monkeypatch: pytest.MonkeyPatch) -> None:
