@@ -37,6 +37,7 @@ def found() -> set[str]:
         ("mongodb://acme:s3cret@db.example.com/", "a URI with a password"),
         ("mongodb+srv://acme:s3cret@db.example.com", "a URI with a password"),
     ],
+    ids=["password", "hash", "signing key", "credential key", "URI", "SRV URI"],
 )
 def test_every_kind_of_secret_is_found_in_the_log(secret: str, what: str) -> None:
     logger.warning("Working on %s", secret)
