@@ -240,7 +240,9 @@ class Tokens:
                 options={
                     "require": list(CLAIMS),
                     "strict_aud": True,
-                    **dict.fromkeys(("verify_exp", "verify_iat", "verify_nbf"), False),
+                    "verify_exp": False,
+                    "verify_iat": False,
+                    "verify_nbf": False,
                 },
             )
             if _number(decoded, "nbf") > self._now() + MARGIN_SECONDS:
