@@ -74,9 +74,8 @@ class Story:
         while any(chapter.queue for chapter in chapters):
             for chapter in chapters:
                 self._go_through(chapter)
-        for chapter in chapters:
-            logger.info("%s: %d steps", chapter.operation.name, len(chapter.steps))
-        logger.info("%d kills", self.kills)
+        taken = ", ".join(f"{it.operation.name} {len(it.steps)}" for it in chapters)
+        logger.warning("%d kills; steps: %s", self.kills, taken)
         # Threads do not always take the same steps.
         assert self.kills >= planned / 2, "too few of them came to the step that was meant"
 

@@ -66,6 +66,7 @@ def test_a_copy_of_a_tenant_is_made_entirely_or_not_at_all(
 ) -> None:
     _, backup = backed_up(deployment, tmp_path)
     record, new = deployment.record("Acme"), TenantCopy(name="Copy")
+    copy_id = ObjectId()
 
     def restore(platform: Platform) -> None:
         platform.copies.restore(backup, new, ACTOR, lambda _: None)
@@ -73,17 +74,19 @@ def test_a_copy_of_a_tenant_is_made_entirely_or_not_at_all(
     def clone(platform: Platform) -> None:
         platform.copies.clone(record, new, ACTOR, lambda _: None)
 
+    def delete() -> None:
+        nonlocal copy_id
+        copy_id = deployment.record("Copy")["_id"]
+        deployment.world.platform.lifecycle.move(copy_id, "delete", ACTOR)
+
     def purge(platform: Platform) -> None:
-        copy = platform.connections.admin_db["tenants"].find_one({"name": "Copy"})
-        assert copy is not None
-        platform.lifecycle.move(copy["_id"], "delete", ACTOR)
-        platform.lifecycle.purge(copy["_id"], "Copy", ACTOR)
+        platform.lifecycle.purge(copy_id, "Copy", ACTOR)
 
     Story(
         deployment,
         victim,
         Operation("restore as new", perform(restore)),
-        Operation("purge", perform(purge), rare=True),
+        Operation("purge", perform(purge), prepare=delete, rare=True),
         Operation("clone", perform(clone)),
-        Operation("purge", perform(purge), rare=True),
+        Operation("purge", perform(purge), prepare=delete, rare=True),
     ).tell(bounded=3)
