@@ -17,6 +17,7 @@ SNAPSHOT_TOO_OLD = 239
 SNAPSHOT_UNAVAILABLE = 246
 CHANGE_STREAM_HISTORY_LOST = 286
 TRANSACTION_TOO_LARGE = 388
+NOT_WRITABLE_PRIMARY = 10107
 DUPLICATE_KEY = 11000
 USER_ALREADY_EXISTS = 51003
 
@@ -24,7 +25,14 @@ PASSING = frozenset(
     {
         *(6, 7, 89, 9001),  # hosts and networks
         *(91, 11600),  # a server that is shutting down
-        *(189, 10058, 10107, 11602, 13435, 13436),  # one that is not, or no longer, the primary
+        *(
+            189,
+            10058,
+            NOT_WRITABLE_PRIMARY,
+            11602,
+            13435,
+            13436,
+        ),  # one that is not the primary
         *(134, 262),  # a majority, or time, that was lacking
         DATABASE_DROP_PENDING,
     }

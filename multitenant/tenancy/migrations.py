@@ -91,16 +91,20 @@ def roll_back(db: MongoDatabase, migrations: tuple[Migration, ...], to: int) -> 
 def migrate(db: MongoDatabase, migrations: tuple[Migration, ...]) -> int:
     """Apply what is pending, in order; return the number of the newest migration."""
     for migration in pending_migrations(db, migrations):
-        done_again(partial(migration.module.up, db))
-        db[COLLECTION].update_one(
-            {"_id": migration.number},
-            {
-                "$setOnInsert": {"name": migration.name, "appliedAt": utc_now()},
-                "$unset": {UNDOING: ""},
-            },
-            upsert=True,
-        )
+        done_again(partial(_apply, db, migration))
     return migrations[-1].number
+
+
+def _apply(db: MongoDatabase, migration: Migration) -> None:
+    migration.module.up(db)
+    db[COLLECTION].update_one(
+        {"_id": migration.number},
+        {
+            "$setOnInsert": {"name": migration.name, "appliedAt": utc_now()},
+            "$unset": {UNDOING: ""},
+        },
+        upsert=True,
+    )
 
 
 def _applied(db: MongoDatabase) -> set[int]:

@@ -153,6 +153,11 @@ def _answer_can_be_lost(step: Step) -> bool:
 ONCE = [
     Fault("connection closed", _failing(closeConnection=True)),
     Fault("not the primary", _failing(errorCode=10107)),
+    Fault(
+        "not the primary, and no word of trying again",
+        _failing(errorCode=10107, errorLabels=[]),
+        lambda step: step.numbered and not step.in_transaction,
+    ),
     Fault("interrupted by an election", _failing(errorCode=11602)),
     Fault("shutting down", _failing(errorCode=91)),
     Fault("write conflict", _failing(errorCode=112), lambda step: step.in_transaction),

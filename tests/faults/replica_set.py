@@ -27,6 +27,8 @@ ELECTION_MS = 4000
 START_SECONDS = 60.0
 # Of mongod's log messages, by number.
 TAKES_WRITES = 21331
+STEPS_DOWN = 21582
+"""It takes no more writes from here on, but is the primary until another one has caught up."""
 CHANGES_STATE = 21358
 Span = tuple[float, float]
 
@@ -73,7 +75,7 @@ class Member:
     def primary_spans(self) -> Iterator[Span]:
         """When it took writes, as it has logged itself: from and until, by time.time()."""
         ends = sorted([*self._killed_at, float("inf")])
-        since = None
+        since, stepping_down = None, float("inf")
         for at, number, attributes in self._logged():
             if since is not None and ends[0] < at:
                 yield since, ends[0]
@@ -81,9 +83,11 @@ class Member:
             while ends[0] < at:
                 ends.pop(0)
             if number == TAKES_WRITES:
-                since = at
+                since, stepping_down = at, float("inf")
+            elif number == STEPS_DOWN:
+                stepping_down = at  # the last attempt, if there were several
             elif since is not None and attributes.get("oldState") == "PRIMARY":
-                yield since, at
+                yield since, min(at, stepping_down)
                 since = None
         if since is not None:
             yield since, ends[0]
@@ -94,7 +98,9 @@ class Member:
 
     def _logged(self) -> Iterator[tuple[float, int, dict[str, Any]]]:
         for line in self._log.read_text(errors="replace").splitlines():
-            if f'"id":{TAKES_WRITES},' in line or f'"id":{CHANGES_STATE},' in line:
+            if any(
+                f'"id":{number},' in line for number in (TAKES_WRITES, STEPS_DOWN, CHANGES_STATE)
+            ):
                 entry = json.loads(line)
                 at = datetime.fromisoformat(entry["t"]["$date"]).timestamp()
                 yield at, entry["id"], entry.get("attr", {})
