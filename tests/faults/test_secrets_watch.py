@@ -66,6 +66,14 @@ def test_a_password_that_was_sent_is_known_from_then_on(world: World) -> None:
     assert found() == {"a password in a log record"}
 
 
+def test_a_password_of_words_that_the_program_says_itself_is_not_looked_for() -> None:
+    """It could not be told from them."""
+    for said in ("another password", "This route does not take this method"):
+        WATCH.know(said, "a password")
+        logger.warning(said)
+    assert found() == set()
+
+
 def test_so_is_the_password_of_a_database_user(world: World) -> None:
     owner = world.tenant("Acme", isolation="dedicated")
     logger.warning(user_of(world, owner).password)
