@@ -1,0 +1,313 @@
+"""What happens to tenants, for Hypothesis to choose from."""
+
+from collections.abc import Sequence
+from random import Random
+from typing import Any
+
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, initialize, multiple, precondition, rule
+
+from multitenant.errors import Conflict, NotFound
+from multitenant.tenancy.operations.moving import Moved
+from tests.faults.isolation.changes import Change
+from tests.faults.isolation.model import OPERATORS, Tenant
+from tests.faults.isolation.questions import WRONG_PASSWORD
+from tests.faults.isolation.stage import Stage
+
+MAX_TENANTS = 5
+
+index = st.integers(0, 5)
+tenants: Bundle[str] = Bundle("tenants")
+clusters = st.sampled_from(["default", "blue"])
+isolations = st.sampled_from(["shared", "dedicated"])
+roles = st.sampled_from(["member", "admin", "owner"])
+statuses = st.sampled_from(["disabled", "active"])
+emails = st.sampled_from(["own", "shared"])
+passwords = st.sampled_from(["own", "common", None])
+later = st.booleans()
+"""Whether it is done together with what comes next."""
+
+
+class Machine(Stage):
+    """The rules."""
+
+    # What operators do
+
+    @initialize(target=tenants, salt=st.integers(0, 2**16), cluster=clusters)
+    def begin(self, salt: int, cluster: str) -> Any:
+        self.random = Random(salt)
+        keys = [
+            self._add("shared", "default", 0, 0, "shared", "common", None),
+            self._add("dedicated", cluster, 1, 1, "shared", "own", None),
+        ]
+        self._flush()
+        return multiple(*(key for key in keys if key))
+
+    @precondition(lambda self: self._living() < MAX_TENANTS)
+    @rule(
+        target=tenants,
+        isolation=isolations,
+        cluster=clusters,
+        name=index,
+        subdomain=st.none() | index,
+        email=emails,
+        password=passwords,
+        limit=st.none() | st.integers(1, 3),
+        wait=later,
+    )
+    def add(
+        self,
+        isolation: str,
+        cluster: str,
+        name: int,
+        subdomain: int | None,
+        email: str,
+        password: str | None,
+        limit: int | None,
+        wait: bool,
+    ) -> Any:
+        self._ready(takes_names=True)
+        key = self._add(isolation, cluster, name, subdomain, email, password, limit)
+        self._go_on(wait)
+        return key or multiple()
+
+    @rule(tenant=tenants, name=index, wait=later)
+    def rename(self, tenant: str, name: int, wait: bool) -> None:
+        self._ready(tenant, takes_names=True)
+        new = self._name(name)
+        self._plan(
+            self.operator.change(tenant, {"name": new}, lambda one: setattr(one, "name", new)), wait
+        )
+
+    @rule(tenant=tenants, subdomain=st.none() | index, wait=later)
+    def change_subdomain(self, tenant: str, subdomain: int | None, wait: bool) -> None:
+        self._ready(tenant, takes_names=True)
+        new = self._subdomain(subdomain)
+        self._plan(
+            self.operator.change(
+                tenant, {"subdomain": new}, lambda one: setattr(one, "subdomain", new)
+            ),
+            wait,
+        )
+
+    @rule(
+        tenant=tenants,
+        what=st.sampled_from(
+            [
+                ("modules", ["employees"]),
+                ("modules", None),
+                ("userLimit", 1),
+                ("userLimit", None),
+                ("isolation", "dedicated"),
+                ("isolation", "shared"),
+            ]
+        ),
+        wait=later,
+    )
+    def change(self, tenant: str, what: tuple[str, Any], wait: bool) -> None:
+        self._ready(tenant)
+        field, value = what
+        attribute = {"userLimit": "user_limit"}.get(field, field)
+        self._plan(
+            self.operator.change(
+                tenant, {field: value}, lambda one: setattr(one, attribute, value)
+            ),
+            wait,
+        )
+
+    @rule(tenant=tenants, wait=later)
+    def rotate_credentials(self, tenant: str, wait: bool) -> None:
+        self._ready(tenant)
+        self._plan(self.operator.rotate(tenant), wait)
+
+    @rule(
+        tenant=tenants,
+        action=st.sampled_from(["suspend", "activate", "delete", "restore"]),
+        wait=later,
+    )
+    def transition(self, tenant: str, action: str, wait: bool) -> None:
+        self._ready(tenant)
+        self._plan(self.operator.transition(tenant, action), wait)
+
+    @rule(tenant=tenants, confirmed=st.booleans(), wait=later)
+    def purge(self, tenant: str, confirmed: bool, wait: bool) -> None:
+        self._ready(tenant)
+        self._plan(self.operator.purge(tenant, confirmed=confirmed), wait)
+
+    @rule(tenant=tenants, wait=later)
+    def move(self, tenant: str, wait: bool) -> None:
+        self._ready(tenant)
+        before = self.model.tenants[tenant]
+        to = "blue" if before.cluster == "default" else "default"
+
+        def finish(result: Any) -> Sequence[Tenant]:
+            if before.status in ("deleted", "gone"):
+                assert isinstance(result, Conflict if before.status == "deleted" else NotFound)
+                return []
+            assert isinstance(result, Moved), f"{tenant} was not moved: {result!r}"
+            assert not result.late
+            after, paused = before.copy(), before.copy()
+            after.cluster, paused.status = to, "paused"
+            return [after, paused] if before.status == "active" else [after]
+
+        act = lambda: self.platform.move(before.id, to)  # noqa: E731
+        self._plan(Change(tenant, f"move {tenant} to {to}", act, finish), wait)
+
+    @rule(tenant=tenants, wait=later)
+    def drop_what_it_had_before_a_move(self, tenant: str, wait: bool) -> None:
+        self._ready(tenant)
+        before = self.model.tenants[tenant]
+
+        def finish(result: Any) -> Sequence[Tenant]:
+            assert isinstance(result, list | NotFound), repr(result)
+            return [before.copy()]
+
+        act = lambda: self.platform.drop_kept(before.id)  # noqa: E731
+        self._plan(Change(tenant, f"drop what {tenant} had", act, finish), wait)
+
+    @rule(tenant=tenants, user=index, session=index, wait=later)
+    def impersonate(self, tenant: str, user: int, session: int, wait: bool) -> None:
+        self._ready(tenant)
+        by = self.sessions[session % len(self.sessions)]
+        self._plan(self.operator.impersonate(tenant, self._user(tenant, user), by), wait)
+
+    @rule()
+    def operator_logs_in(self) -> None:
+        self._ready()
+        self.sessions.append(self.platform.log_in_operator()[0])
+        self.model.keep(self.sessions[-1])
+
+    @precondition(lambda self: len(self.sessions) > 1)
+    @rule(wait=later)
+    def operator_logs_out(self, wait: bool) -> None:
+        self._ready(OPERATORS, *self.model.made())
+        self._plan(self.users.log_out(self.sessions[-1]), wait=False)
+
+    # What users do
+
+    @rule(
+        tenant=tenants,
+        by=index,
+        email=emails,
+        role=roles,
+        password=passwords,
+        wait=later,
+    )
+    def add_user(
+        self, tenant: str, by: int, email: str, role: str, password: str | None, wait: bool
+    ) -> None:
+        self._ready(tenant)
+        if token := self._manager(tenant, by):
+            known = self.model.tenants[tenant]
+            address = self._email(known, f"{role}{len(known.users)}", email)
+            self._plan(self.users.add(token, address, role, self._password(known, password)), wait)
+
+    @rule(
+        tenant=tenants,
+        by=index,
+        user=index,
+        role=roles,
+        wait=later,
+    )
+    def change_role(self, tenant: str, by: int, user: int, role: str, wait: bool) -> None:
+        self._change_user(tenant, by, user, "role", role, wait)
+
+    @rule(
+        tenant=tenants,
+        by=index,
+        user=index,
+        status=statuses,
+        wait=later,
+    )
+    def change_status(self, tenant: str, by: int, user: int, status: str, wait: bool) -> None:
+        self._change_user(tenant, by, user, "status", status, wait)
+
+    @rule(tenant=tenants, by=index, user=index, wait=later)
+    def remove_user(self, tenant: str, by: int, user: int, wait: bool) -> None:
+        self._ready(tenant)
+        if token := self._manager(tenant, by):
+            self._plan(self.users.remove(token, self._user(tenant, user)), wait)
+
+    @rule(tenant=tenants, by=index, user=index, wait=later)
+    def invite_again(self, tenant: str, by: int, user: int, wait: bool) -> None:
+        self._ready(tenant)
+        if token := self._manager(tenant, by):
+            self._plan(self.users.invite_again(token, self._user(tenant, user)), wait)
+
+    @rule(tenant=tenants, which=index, wait=later)
+    def accept_invitation(self, tenant: str, which: int, wait: bool) -> None:
+        self._ready(tenant)
+        if token := self._token(tenant, which, "invitation"):
+            known = self.model.tenants[tenant]
+            password = f"{known.mark} accepted"
+            self.questions.passwords.append(password)
+            self._plan(self.users.accept_invitation(token, password), wait)
+
+    @rule(tenant=tenants, which=index, right=st.booleans(), wait=later)
+    def change_password(self, tenant: str, which: int, right: bool, wait: bool) -> None:
+        self._ready(tenant)
+        if token := self._token(tenant, which, "access"):
+            user = self.model.tenants[tenant].users.get(token.user_id)
+            current = user.password if user and user.password and right else WRONG_PASSWORD
+            new = f"{token.user_id} {len(self.questions.passwords)}"
+            self.questions.passwords.append(new)
+            self._plan(self.users.change_password(token, current, new), wait)
+
+    @rule(tenant=tenants, which=index, wait=later)
+    def log_out(self, tenant: str, which: int, wait: bool) -> None:
+        self._ready(tenant)
+        if token := self._token(tenant, which, "access"):
+            self._plan(self.users.log_out(token), wait)
+
+    @rule(tenant=tenants, which=index, times=st.integers(1, 3), wait=later)
+    def refresh(self, tenant: str, which: int, times: int, wait: bool) -> None:
+        self._ready(tenant)
+        if token := self._token(tenant, which, "refresh"):
+            send_all = lambda requests: self.platform.at_once(requests, [])[0]  # noqa: E731
+            self._plan(self.users.refresh(token, send_all, times), wait)
+
+    @rule(tenant=tenants)
+    def everybody_logs_in(self, tenant: str) -> None:
+        self._ready(tenant)
+        known = self.model.tenants[tenant]
+        for user in known.users.values():
+            self._log_in(known, user)
+
+    @rule(tenant=tenants, which=index, number=index, wait=later)
+    def put_setting(self, tenant: str, which: int, number: int, wait: bool) -> None:
+        self._ready(tenant)
+        if token := self._manager(tenant, which):
+            value = f"{self.model.tenants[tenant].mark} {number}"
+            self._plan(self.users.put_setting(token, f"key{number % 3}", value), wait)
+
+    @rule(tenant=tenants, which=index, todo=index, wait=later)
+    def delete_todo(self, tenant: str, which: int, todo: int, wait: bool) -> None:
+        self._ready(tenant)
+        ids = sorted(self.model.tenants[tenant].todos)
+        token = self._token(tenant, which, "access")
+        if token and ids:
+            self._plan(self.users.delete_todo(token, ids[todo % len(ids)]), wait)
+
+    @rule()
+    def nothing_changes(self) -> None:
+        self._flush()
+        self._happen([])
+
+    def teardown(self) -> None:
+        """Remove every tenant; then nothing opens anything any more."""
+        if self.broken or not self.made:
+            self._sweep()
+            return
+        self._flush()
+        self._happen([self.operator.transition(key, "delete") for key in self._there()])
+        self._happen([self.operator.purge(key, confirmed=True) for key in self._there()])
+
+    def _there(self) -> list[str]:
+        return [key for key in self.model.made() if self.model.tenants[key].exists]
+
+    def _change_user(
+        self, tenant: str, by: int, user: int, field: str, value: str, wait: bool
+    ) -> None:
+        self._ready(tenant)
+        if token := self._manager(tenant, by):
+            self._plan(self.users.change(token, self._user(tenant, user), field, value), wait)
