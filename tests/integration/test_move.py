@@ -31,10 +31,11 @@ from tests.integration.backups import (
 )
 from tests.integration.test_dedicated import users_of
 from tests.integration.test_watcher import eventually
-from tests.support import PASSWORD, User, World, answer, refusal
+from tests.support import PASSWORD, User, World, answer, in_thread, refusal
 
 Client = MongoClient[dict[str, Any]]
 MOVING: Any = import_module("multitenant.tenancy.operations.moving")
+AUTHENTICATION: Any = import_module("multitenant.tenancy.users.authentication")
 ACTOR = Actor.on_command_line()
 ORDER = [
     {"name": "pen", "quantity": 2, "price": "1.50"},
@@ -601,6 +602,22 @@ class TestAfterwards:
         assert entry["details"]["toCluster"] == "blue"
         entry = answer(world.operator.get("/api/audit?action=tenant.moved"))["items"][0]
         assert entry["details"]["pauseMs"] == round(moved.pause_seconds * 1000)
+
+    def test_a_login_that_began_before_is_let_in_and_stays_in_the_tenants_databases(
+        self, world: World, blue: Client, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The fixture looks at the commands: the check of isolation must know the new database."""
+        owner = world.tenant("Acme", cluster="default")
+        real = AUTHENTICATION.tenants.find_tenants_by_ids
+
+        def move_then(*args: Any) -> Any:
+            found = real(*args)
+            in_thread(lambda: move(world, owner))
+            return found
+
+        monkeypatch.setattr(AUTHENTICATION.tenants, "find_tenants_by_ids", move_then)
+        assert world.login("owner@acme.example").tenant_id == owner.tenant_id
+        assert world.record(owner.tenant_id)["cluster"] == "blue"
 
     def test_going_back_from_a_restore_never_leads_to_what_a_move_has_left(
         self, world: World, blue: Client, tmp_path: Any

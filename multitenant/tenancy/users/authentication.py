@@ -244,11 +244,12 @@ class Authenticator:
 
     def _find_user(self, tenant: Tenant, user_id: ObjectId) -> MongoDocument | None:
         """The user whom the membership means; another one of the same email is nobody, and so is
-        one that the owner of the database has made up wrongly."""
+        one that the owner of the database has made up wrongly. The tenant may have moved to another
+        database since it was read."""
         with (
             self._concurrency.entered(tenant.id),
             self._connections.lease(tenant.id) as lease,
-            widened_scope(tenant.db_name),
+            widened_scope(lease.tenant.db_name),
         ):
             return users.find_sound_user(lease.database, user_id)
 

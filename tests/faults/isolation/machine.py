@@ -13,6 +13,7 @@ from tests.faults.isolation.changes import Change
 from tests.faults.isolation.model import OPERATORS, Tenant
 from tests.faults.isolation.questions import WRONG_PASSWORD
 from tests.faults.isolation.stage import Stage
+from tests.support import PASSWORD
 
 MAX_TENANTS = 5
 
@@ -41,6 +42,11 @@ class Machine(Stage):
             self._add("dedicated", cluster, 1, 1, "shared", "own", None),
         ]
         self._flush()
+        for number, key in enumerate(key for key in keys if key):
+            for role in ("admin", "member")[number:]:
+                if token := self._good_token(self.model.tenants[key]):
+                    email = self._email(self.model.tenants[key], role, "own")
+                    self._run(self.users.add(token, email, role, PASSWORD))
         return multiple(*(key for key in keys if key))
 
     @precondition(lambda self: self._living() < MAX_TENANTS)
@@ -263,8 +269,7 @@ class Machine(Stage):
     def refresh(self, tenant: str, which: int, times: int, wait: bool) -> None:
         self._ready(tenant)
         if token := self._token(tenant, which, "refresh"):
-            send_all = lambda requests: self.platform.at_once(requests, [])[0]  # noqa: E731
-            self._plan(self.users.refresh(token, send_all, times), wait)
+            self._plan(self.users.refresh(token, self.platform.together, times), wait)
 
     @rule(tenant=tenants)
     def everybody_logs_in(self, tenant: str) -> None:

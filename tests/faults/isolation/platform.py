@@ -1,8 +1,9 @@
 """The running platform: workers over HTTP, what the command line does beside them, and a look at
 MongoDB."""
 
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -17,8 +18,14 @@ from tests.faults.isolation.client import Answer, Line, Request, Token, Wire, op
 from tests.support import OPERATOR_EMAIL, OPERATOR_PASSWORD, World
 
 Client = MongoClient[dict[str, Any]]
-ASKERS = 8
+ASKERS = 6
 """Threads that ask; fewer than may hash passwords at a time."""
+ACTORS = 8
+"""Threads that act meanwhile: three changes, one of which sends several requests."""
+QUESTIONS = 24
+"""That are asked as fast as they are answered."""
+PAUSE_SECONDS = 0.02
+"""Between the further ones of each thread."""
 
 
 class RunningPlatform:
@@ -34,11 +41,11 @@ class RunningPlatform:
         """`commands` is a process of its own as far as the workers can see."""
         self.wire = wire
         self.commands = commands
-        self.examples = self.steps = 0
+        self.examples = self.steps = self.asked = 0
         self.slowest = 0.0
         """For how long after a change the last old answer was still given, at most, in seconds."""
         self._clusters = clusters
-        self._pool = ThreadPoolExecutor(ASKERS, thread_name_prefix="asks")
+        self._pool = ThreadPoolExecutor(ASKERS + ACTORS, thread_name_prefix="asks")
         session = self.log_in_operator()
         self.operator = session[0]
         self.lines: list[Line] = open_lines(wire, self.operator, processes)
@@ -51,15 +58,36 @@ class RunningPlatform:
         return Token.read(told["accessToken"]), Token.read(told["refreshToken"])
 
     def at_once(
-        self, requests: Sequence[Request], acts: Sequence[Callable[[], Any]]
-    ) -> tuple[list[Answer], list[Any]]:
-        """Send the requests and do what else there is to do, all at the same time."""
-        with ThreadPoolExecutor(max(1, len(acts)), thread_name_prefix="acts") as actors:
-            first, rest = requests[: ASKERS // 2], requests[ASKERS // 2 :]
-            asked = [self._pool.submit(self.wire.send, request) for request in first]
-            acting = [actors.submit(act) for act in acts]
-            asked += [self._pool.submit(self.wire.send, request) for request in rest]
-            return [one.result() for one in asked], [one.result() for one in acting]
+        self, acts: Sequence[Callable[[], Any]], questions: Iterator[Request]
+    ) -> tuple[list[Any], list[tuple[Request, Answer]]]:
+        """Do these at the same time, and ask on for as long as it takes; return their results, and
+        each question with its answer."""
+        answered: list[tuple[Request, Answer]] = []
+        acting = [self._pool.submit(act) for act in acts]
+        taking = threading.Lock()
+
+        def take() -> Request | None:
+            with taking:
+                self.asked += 1
+                enough = self.asked >= QUESTIONS and all(one.done() for one in acting)
+                return None if enough else next(questions, None)
+
+        def ask() -> None:
+            while question := take():
+                answered.append((question, self.wire.send(question)))
+                if self.asked > QUESTIONS:
+                    time.sleep(PAUSE_SECONDS)
+
+        self.asked = 0
+        asking = [self._pool.submit(ask) for _ in range(ASKERS)]
+        for one in asking:
+            one.result()
+        return [one.result() for one in acting], answered
+
+    def together(self, requests: Sequence[Request]) -> list[Answer]:
+        """Send the requests at the same time."""
+        sent = [self._pool.submit(self.wire.send, request) for request in requests]
+        return [one.result() for one in sent]
 
     def move(self, tenant_id: str, to: str) -> Moved | DomainError:
         """As `multitenant move` does."""

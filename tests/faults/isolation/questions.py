@@ -1,14 +1,15 @@
 """What is asked while tenants change, and afterwards: with all tokens there ever were, under the
 names of other tenants, for what other tenants have."""
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import islice
 from random import Random
 from typing import Any
 
 from tests.faults.isolation.client import Request, Token
-from tests.faults.isolation.model import Model, Tenant, View, by_id, refused
+from tests.faults.isolation.model import Model, Tenant, View, refused
 
 WRONG_PASSWORD = "nobody's password"
 MAX_TODOS = 60
@@ -28,17 +29,17 @@ class Questions:
         """All that ever were, or will be."""
         self.cursors: dict[str, str] = {}
         self._number = 0
+        self._adding: Counter[str] = Counter()
+        """How many to-dos are being added, by tenant."""
 
-    def some(self, random: Random, changing: list[str], count: int) -> list[Request]:
-        """So many requests, half of them of tenants that are being changed."""
+    def some(self, random: Random, changing: list[str]) -> Iterator[Request]:
+        """Requests without end, half of them of tenants that are being changed."""
         known = [key for key in self._model.made() if self._model.tokens.get(key)]
         near = [key for key in changing if key in known] or known
-        if not known:
-            return []
-        return [
-            self._one(random, random.choice(near if random.random() < 0.6 else known), changing)
-            for _ in range(count)
-        ]
+        self._adding.clear()
+        while known:
+            key = random.choice(near if random.random() < 0.6 else known)
+            yield self._one(random, key, changing)
 
     def after(self, random: Random, key: str, before: View) -> list[Request]:
         """What each worker must be asked about a tenant that has changed: with the tokens that
@@ -78,11 +79,11 @@ class Questions:
     def _one(self, random: Random, key: str, changing: list[str]) -> Request:
         if random.random() < 0.15:
             return self._some_login(random, key)
-        token = random.choice(self._model.tokens[key])
-        if random.random() < 0.5:  # newer ones open more
-            token = self._model.tokens[key][
-                -1 - random.randrange(min(6, len(self._model.tokens[key])))
-            ]
+        tokens = self._model.tokens[key]
+        if random.random() < 0.9:
+            tokens = [one for one in tokens if one.type == "access"] or tokens
+        # new ones open more
+        token = random.choice(tokens[-4:] if random.random() < 0.6 else tokens)
         if token.type == "refresh" and random.random() < 0.5:
             request = Request(kind="refresh", method="POST", path="/api/refresh", token=token)
             if key not in changing and not changing and refused(self._model.tenants, request):
@@ -135,9 +136,9 @@ class Questions:
         )
 
     def _new_todo(self, random: Random, token: Token, tenant: Tenant) -> Request:
-        owner = by_id(self._model.tenants, token.tenant_id)
-        if owner and len(owner.todos) >= MAX_TODOS:
+        if len(tenant.todos) + self._adding[tenant.key] >= MAX_TODOS:
             return self._todo(random, token, tenant)
+        self._adding[tenant.key] += 1
         self._number += 1
         return Request(
             kind="add_todo",

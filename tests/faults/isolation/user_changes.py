@@ -1,6 +1,6 @@
 """What the users of a tenant do: to others, to themselves, and to what the tenant has."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -21,6 +21,8 @@ from tests.faults.isolation.model import (
     done,
     refused,
 )
+
+SendAll = Callable[[list[Request]], list[Answer]]
 
 
 class Users:
@@ -150,7 +152,9 @@ class Users:
         request = self._request(by, "POST", "/api/logout", kind="logout")
         return self._allowed(request, ANYTHING, effect)
 
-    def refresh(self, by: Token, send_all: Any, times: int) -> Change:
+    def refresh(
+        self, by: Token, send_all: Callable[[list[Request]], list[Answer]], times: int
+    ) -> Change:
         """Use a refresh token, so many times at once (`send_all` does that): at most one use gets
         new tokens, and where there was another, all of them are void."""
         tenant = self._tenant(by)
