@@ -26,7 +26,7 @@ from tests.faults.isolation.platform import RunningPlatform
 from tests.support import World
 
 WORKERS = 2
-EXAMPLES, STEPS = (5, 40) if LONG else (4, 15)
+EXAMPLES, STEPS = (5, 60) if LONG else (3, 30)
 """Of one run of Hypothesis'; there are as many as there is time for."""
 
 
@@ -37,7 +37,7 @@ def server(environment: dict[str, str], tmp_path: Path) -> Iterator[Server]:
         "WORKERS": str(WORKERS),
         "ISOLATION_CHECK": "true",
         # Fewer than there are tenants, so that they push each other out.
-        "TENANT_CACHE_SIZE": "4",
+        "TENANT_CACHE_SIZE": "3",
         "MAX_POOL_SIZE": "16",
         "CONNECTION_BUDGET": "66",
         "ACCESS_TOKEN_SECONDS": "86400",
@@ -69,7 +69,7 @@ def test_every_answer_is_the_asking_tenants_and_every_refusal_the_right_one(
             number = (number + 1) % 2**32
         reports = [line.send(connections(platform.operator)).object for line in platform.lines]
     except BaseException as error:
-        error.add_note(f"FAULTS_SEED={number}")
+        error.add_note(f"FAULTS_SEED={number}; at first: {platform.failures[:1]}")
         raise
     finally:
         platform.close()

@@ -42,6 +42,8 @@ class RunningPlatform:
         self.wire = wire
         self.commands = commands
         self.examples = self.steps = self.asked = 0
+        self.failures: list[str] = []
+        """What was wrong, first in the example that Hypothesis then makes smaller."""
         self.slowest = 0.0
         """For how long after a change the last old answer was still given, at most, in seconds."""
         self._clusters = clusters
@@ -88,6 +90,11 @@ class RunningPlatform:
         """Send the requests at the same time."""
         sent = [self._pool.submit(self.wire.send, request) for request in requests]
         return [one.result() for one in sent]
+
+    def for_each_worker(self, ask: Callable[[Line], None]) -> None:
+        """Do this with a line to each worker, at the same time."""
+        for one in [self._pool.submit(ask, line) for line in self.lines]:
+            one.result()
 
     def move(self, tenant_id: str, to: str) -> Moved | DomainError:
         """As `multitenant move` does."""

@@ -54,8 +54,11 @@ class Questions:
         for one in islice(reversed(good), 1):
             asked += [replace(one, **what) for what in self._lists()]
         names = {one.subdomain for one in (before.get(key), now.get(key)) if one and one.subdomain}
-        others = [tokens[-1] for tokens in self._model.tokens.values() if tokens]
-        askers = [self.me(token) for token in others if token.type != "invitation"]
+        askers = [
+            self.me(next(one for one in reversed(tokens) if one.type == "access"))
+            for tokens in self._model.tokens.values()
+            if any(one.type == "access" for one in tokens)
+        ]
         asked += [replace(one, subdomain=name) for name in sorted(names) for one in askers]
         return list(dict.fromkeys(asked))
 

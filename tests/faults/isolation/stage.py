@@ -9,7 +9,7 @@ from bson import ObjectId
 from hypothesis.stateful import RuleBasedStateMachine
 
 from tests.faults.isolation.changes import Change, Operator
-from tests.faults.isolation.client import Answer, Request, Token
+from tests.faults.isolation.client import Answer, Line, Request, Token
 from tests.faults.isolation.model import MANAGERS, OPERATORS, Model, Tenant, User, refused
 from tests.faults.isolation.platform import RunningPlatform
 from tests.faults.isolation.questions import WRONG_PASSWORD, Questions
@@ -101,8 +101,9 @@ class Stage(RuleBasedStateMachine):
     def _happen(self, changes: list[Change]) -> None:
         try:
             self._do(changes)
-        except BaseException:
+        except BaseException as error:
             self.broken = True
+            self.platform.failures.append(str(error))
             raise
 
     def _do(self, changes: list[Change]) -> None:
@@ -126,8 +127,8 @@ class Stage(RuleBasedStateMachine):
         for question, answer in answered:
             self._judge(question, answer, changes)
         self._keep_todos()
+        self._settle(changed, before, ended_at)
         for change in changed:
-            self._settle(change, before, ended_at)
             self._settle_mongodb_users(change.key, places[change.key])
         self.model.options.clear()
         for change in changed:
@@ -151,27 +152,41 @@ class Stage(RuleBasedStateMachine):
         assert not foreign, f"{foreign} of another tenant: {meanwhile}"
         assert self.model.is_right(question, answer), f"{meanwhile}\n{self._told(question)}"
 
-    def _settle(self, change: Change, before: dict[str, Tenant], ended_at: float) -> None:
-        """Ask every worker until it answers as the tenant is now; what it was may be answered for
-        a while, but nothing else."""
-        asked = self.questions.after(self.random, change.key, before)
-        if change.key == OPERATORS:
+    def _settle(self, changes: list[Change], before: dict[str, Tenant], ended_at: float) -> None:
+        """Ask every worker until it answers as the tenants are now; what they were may be answered
+        for a while, but nothing else."""
+        asked = [
+            question
+            for change in changes
+            for question in self.questions.after(self.random, change.key, before)
+        ]
+        if any(change.key == OPERATORS for change in changes):
             asked += self.questions.of_operator_session(self.sessions.pop().family)
-        for line in self.platform.lines:
+
+        def ask(line: Line) -> None:
             for question in asked:
-                while True:
-                    began_at = time.monotonic()
-                    answer = line.send(question)
-                    self._judge(question, answer, [change])
-                    if self.model.is_right(question, answer, now=True):
-                        break
-                    old_for = began_at - ended_at
+                while old_for := self._is_old(line, question, changes, ended_at):
                     self.platform.slowest = max(self.platform.slowest, old_for)
-                    assert old_for < BOUND_SECONDS, (
-                        f"a worker has not followed: {change.what}\n{question}\nis answered"
-                        f" {answer}\n{self._told(question)}"
-                    )
                     time.sleep(0.02)
+
+        self.platform.for_each_worker(ask)
+
+    def _is_old(
+        self, line: Line, question: Request, changes: list[Change], ended_at: float
+    ) -> float | None:
+        """For how long the worker has given an old answer after the changes, in seconds; None
+        where it gives a new one."""
+        began_at = time.monotonic()
+        answer = line.send(question)
+        self._judge(question, answer, changes)
+        if self.model.is_right(question, answer, now=True):
+            return None
+        old_for = began_at - ended_at
+        assert old_for < BOUND_SECONDS, (
+            f"a worker has not followed: {[one.what for one in changes]}\n{question}\n"
+            f"is answered {answer}\n{self._told(question)}"
+        )
+        return max(old_for, 1e-9)
 
     def _settle_mongodb_users(self, key: str, place: Place | None) -> None:
         """No worker is connected as a MongoDB user whom the tenant has no more."""
