@@ -26,6 +26,8 @@ TRANSITIONS = {
     "delete": ("DELETE", "", ("active", "suspended"), "deleted"),
     "restore": ("POST", "/restore", ("deleted",), "active"),
 }
+NAMES = ("name", "subdomain", "domains")
+"""No two tenants have the same."""
 ANYTHING = Success(200, lambda _: True)
 
 
@@ -127,18 +129,19 @@ class Operator:
 
         return Change(tenant.key, f"add {tenant.key}", lambda: self._send(request), finish, True)
 
-    def change(self, key: str, fields: dict[str, Any], effect: Callable[[Tenant], None]) -> Change:
-        """PATCH the tenant's record."""
+    def change(self, key: str, field: str, value: Any) -> Change:
+        """PATCH a field of the tenant's record."""
         tenant = self._model.tenants[key]
+
+        def effect(after: Tenant) -> None:
+            setattr(after, "user_limit" if field == "userLimit" else field, value)
+
         expected: Expected = self._shown(tenant, effect)
-        if self._taken(tenant, name=fields.get("name"), subdomain=fields.get("subdomain")):
+        if self._taken(tenant, **({field: value} if field in NAMES else {})):
             expected = Refusal(409, "already_exists")
+        request = self._request("PATCH", f"/api/tenants/{tenant.id}", {field: value})
         return self._on(
-            key,
-            self._request("PATCH", f"/api/tenants/{tenant.id}", fields),
-            expected,
-            lambda after, _: effect(after),
-            takes_names=bool({"name", "subdomain"} & set(fields)),
+            key, request, expected, lambda after, _: effect(after), takes_names=field in NAMES
         )
 
     def rotate(self, key: str) -> Change:
@@ -243,10 +246,18 @@ class Operator:
             200, lambda answer: {name: answer.object.get(name) for name in wanted} == wanted
         )
 
-    def _taken(self, tenant: Tenant, *, name: str | None, subdomain: str | None) -> bool:
+    def _taken(
+        self,
+        tenant: Tenant,
+        *,
+        name: str | None = None,
+        subdomain: str | None = None,
+        domains: list[str] | None = None,
+    ) -> bool:
         return any(
             (name is not None and other.name.casefold() == name.casefold())
             or (subdomain is not None and other.subdomain == subdomain)
+            or set(domains or []) & set(other.domains or [])
             for other in self._model.tenants.values()
             if other.key != tenant.key and other.exists
         )

@@ -66,8 +66,8 @@ class Request:
     about: str = ""
     named: str | None = None
     """`X-Tenant-Id`."""
-    subdomain: str | None = None
-    """Of the host."""
+    host: str | None = None
+    """Without it an address, which names no tenant."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +111,10 @@ class Wire:
             return self.send_on(connection, request)
 
     def send_on(self, connection: HTTPConnection, request: Request) -> Answer:
-        host = f"{request.subdomain}.localhost" if request.subdomain else "127.0.0.1"
-        headers = {"Host": f"{host}:{self._port}", "Content-Type": "application/json"}
+        headers = {
+            "Host": f"{request.host or '127.0.0.1'}:{self._port}",
+            "Content-Type": "application/json",
+        }
         if request.token:
             headers["Authorization"] = f"Bearer {request.token.text}"
         if request.named is not None:

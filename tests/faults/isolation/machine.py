@@ -22,9 +22,25 @@ tenants: Bundle[str] = Bundle("tenants")
 clusters = st.sampled_from(["default", "blue"])
 isolations = st.sampled_from(["shared", "dedicated"])
 roles = st.sampled_from(["member", "admin", "owner"])
-statuses = st.sampled_from(["disabled", "active"])
 emails = st.sampled_from(["own", "shared"])
 passwords = st.sampled_from(["own", "common", None])
+FIELDS: list[tuple[str, Any]] = [
+    ("isolation", "dedicated"),
+    ("isolation", "shared"),
+    ("modules", ["employees"]),
+    ("modules", None),
+    ("userLimit", 1),
+    ("userLimit", None),
+]
+TRANSITIONS_TRIED = ["suspend", "activate", "delete", "restore", "activate", "restore"]
+USER_CHANGES = ["member", "admin", "owner", "disabled", "active", "remove", "invite"]
+OWN_AFFAIRS = [
+    "log out",
+    "change password",
+    "give a wrong password",
+    "put setting",
+    "delete to-do",
+]
 later = st.sampled_from([False, True, True])
 """Whether it is done together with what comes next."""
 
@@ -78,49 +94,25 @@ class Machine(Stage):
         self._go_on(wait)
         return key or multiple()
 
-    @rule(tenant=tenants, name=index, wait=later)
-    def rename(self, tenant: str, name: int, wait: bool) -> None:
-        self._ready(tenant, takes_names=True)
-        new = self._name(name)
-        self._plan(
-            self.operator.change(tenant, {"name": new}, lambda one: setattr(one, "name", new)), wait
-        )
-
-    @rule(tenant=tenants, subdomain=st.none() | index, wait=later)
-    def change_subdomain(self, tenant: str, subdomain: int | None, wait: bool) -> None:
-        self._ready(tenant, takes_names=True)
-        new = self._subdomain(subdomain)
-        self._plan(
-            self.operator.change(
-                tenant, {"subdomain": new}, lambda one: setattr(one, "subdomain", new)
-            ),
-            wait,
-        )
-
     @rule(
         tenant=tenants,
-        what=st.sampled_from(
-            [
-                ("modules", ["employees"]),
-                ("modules", None),
-                ("userLimit", 1),
-                ("userLimit", None),
-                ("isolation", "dedicated"),
-                ("isolation", "shared"),
-            ]
-        ),
+        what=st.sampled_from(["name", "subdomain", "domains"]),
+        number=st.none() | index,
         wait=later,
     )
+    def change_names(self, tenant: str, what: str, number: int | None, wait: bool) -> None:
+        self._ready(tenant, takes_names=True)
+        names: dict[str, Any] = {
+            "name": self._name(number or 0),
+            "subdomain": self._subdomain(number),
+            "domains": self._domains(number),
+        }
+        self._plan(self.operator.change(tenant, what, names[what]), wait)
+
+    @rule(tenant=tenants, what=st.sampled_from(FIELDS), wait=later)
     def change(self, tenant: str, what: tuple[str, Any], wait: bool) -> None:
         self._ready(tenant)
-        field, value = what
-        attribute = {"userLimit": "user_limit"}.get(field, field)
-        self._plan(
-            self.operator.change(
-                tenant, {field: value}, lambda one: setattr(one, attribute, value)
-            ),
-            wait,
-        )
+        self._plan(self.operator.change(tenant, *what), wait)
 
     @rule(tenant=tenants, wait=later)
     def rotate_credentials(self, tenant: str, wait: bool) -> None:
@@ -129,7 +121,7 @@ class Machine(Stage):
 
     @rule(
         tenant=tenants,
-        action=st.sampled_from(["suspend", "activate", "delete", "restore"]),
+        action=st.sampled_from(TRANSITIONS_TRIED),
         wait=later,
     )
     def transition(self, tenant: str, action: str, wait: bool) -> None:
@@ -141,11 +133,18 @@ class Machine(Stage):
         self._ready(tenant)
         self._plan(self.operator.purge(tenant, confirmed=confirmed), wait)
 
-    @rule(tenant=tenants, wait=later)
-    def move(self, tenant: str, wait: bool) -> None:
+    @rule(tenant=tenants, confirmed=st.booleans(), wait=later)
+    def move(self, tenant: str, confirmed: bool, wait: bool) -> None:
+        """To the other cluster; `confirmed`: then drop the database that it had."""
         self._ready(tenant)
         before = self.model.tenants[tenant]
         to = "blue" if before.cluster == "default" else "default"
+
+        def act() -> Any:
+            moved = self.platform.move(before.id, to)
+            if confirmed and isinstance(moved, Moved):
+                assert moved.kept_db_name in self.platform.drop_kept(before.id)
+            return moved
 
         def finish(result: Any) -> Sequence[Tenant]:
             if before.status in ("deleted", "gone"):
@@ -157,20 +156,7 @@ class Machine(Stage):
             after.cluster, paused.status = to, "paused"
             return [after, paused] if before.status == "active" else [after]
 
-        act = lambda: self.platform.move(before.id, to)  # noqa: E731
         self._plan(Change(tenant, f"move {tenant} to {to}", act, finish), wait)
-
-    @rule(tenant=tenants, wait=later)
-    def drop_what_it_had_before_a_move(self, tenant: str, wait: bool) -> None:
-        self._ready(tenant)
-        before = self.model.tenants[tenant]
-
-        def finish(result: Any) -> Sequence[Tenant]:
-            assert isinstance(result, list | NotFound), repr(result)
-            return [before.copy()]
-
-        act = lambda: self.platform.drop_kept(before.id)  # noqa: E731
-        self._plan(Change(tenant, f"drop what {tenant} had", act, finish), wait)
 
     @rule(tenant=tenants, user=index, new_session=st.booleans(), wait=later)
     def impersonate(self, tenant: str, user: int, new_session: bool, wait: bool) -> None:
@@ -207,37 +193,21 @@ class Machine(Stage):
             address = self._email(known, f"{role}{len(known.users)}", email)
             self._plan(self.users.add(token, address, role, self._password(known, password)), wait)
 
-    @rule(
-        tenant=tenants,
-        by=index,
-        user=index,
-        role=roles,
-        wait=later,
-    )
-    def change_role(self, tenant: str, by: int, user: int, role: str, wait: bool) -> None:
-        self._change_user(tenant, by, user, "role", role, wait)
-
-    @rule(
-        tenant=tenants,
-        by=index,
-        user=index,
-        status=statuses,
-        wait=later,
-    )
-    def change_status(self, tenant: str, by: int, user: int, status: str, wait: bool) -> None:
-        self._change_user(tenant, by, user, "status", status, wait)
-
-    @rule(tenant=tenants, by=index, user=index, wait=later)
-    def remove_user(self, tenant: str, by: int, user: int, wait: bool) -> None:
+    @rule(tenant=tenants, by=index, user=index, what=st.sampled_from(USER_CHANGES), wait=later)
+    def change_user(self, tenant: str, by: int, user: int, what: str, wait: bool) -> None:
         self._ready(tenant)
-        if token := self._manager(tenant, by):
-            self._plan(self.users.remove(token, self._user(tenant, user)), wait)
-
-    @rule(tenant=tenants, by=index, user=index, wait=later)
-    def invite_again(self, tenant: str, by: int, user: int, wait: bool) -> None:
-        self._ready(tenant)
-        if token := self._manager(tenant, by):
-            self._plan(self.users.invite_again(token, self._user(tenant, user)), wait)
+        token = self._manager(tenant, by)
+        if token is None:
+            return
+        user_id = self._user(tenant, user)
+        if what == "remove":
+            change = self.users.remove(token, user_id)
+        elif what == "invite":
+            change = self.users.invite_again(token, user_id)
+        else:
+            field = "status" if what in ("disabled", "active") else "role"
+            change = self.users.change(token, user_id, field, what)
+        self._plan(change, wait)
 
     @rule(tenant=tenants, which=index, wait=later)
     def accept_invitation(self, tenant: str, which: int, wait: bool) -> None:
@@ -248,49 +218,34 @@ class Machine(Stage):
             self.questions.passwords.append(password)
             self._plan(self.users.accept_invitation(token, password), wait)
 
-    @rule(tenant=tenants, which=index, right=st.booleans(), wait=later)
-    def change_password(self, tenant: str, which: int, right: bool, wait: bool) -> None:
+    @rule(tenant=tenants, which=index, what=st.sampled_from(OWN_AFFAIRS), wait=later)
+    def act_as_user(self, tenant: str, which: int, what: str, wait: bool) -> None:
         self._ready(tenant)
-        if token := self._token(tenant, which, "access"):
-            user = self.model.tenants[tenant].users.get(token.user_id)
+        token = self._token(tenant, which, "access")
+        if token is None:
+            return
+        known = self.model.tenants[tenant]
+        number = len(self.questions.passwords)
+        if what == "log out":
+            change = self.users.log_out(token)
+        elif what == "put setting":
+            change = self.users.put_setting(token, f"key{which}", f"{known.mark} {number}")
+        elif what == "delete to-do":
+            change = self.users.delete_todo(token, min(known.todos, default=known.id))
+        else:
+            user = known.users.get(token.user_id)
+            right = user and user.password and what == "change password"
             current = user.password if user and user.password and right else WRONG_PASSWORD
-            new = f"{token.user_id} {len(self.questions.passwords)}"
+            new = f"{token.user_id} {number}"
             self.questions.passwords.append(new)
-            self._plan(self.users.change_password(token, current, new), wait)
-
-    @rule(tenant=tenants, which=index, wait=later)
-    def log_out(self, tenant: str, which: int, wait: bool) -> None:
-        self._ready(tenant)
-        if token := self._token(tenant, which, "access"):
-            self._plan(self.users.log_out(token), wait)
+            change = self.users.change_password(token, current, new)
+        self._plan(change, wait)
 
     @rule(tenant=tenants, which=index, times=st.integers(1, 3), wait=later)
     def refresh(self, tenant: str, which: int, times: int, wait: bool) -> None:
         self._ready(tenant)
         if token := self._token(tenant, which, "refresh"):
             self._plan(self.users.refresh(token, self.platform.together, times), wait)
-
-    @rule(tenant=tenants)
-    def everybody_logs_in(self, tenant: str) -> None:
-        self._ready(tenant)
-        known = self.model.tenants[tenant]
-        for user in known.users.values():
-            self._log_in(known, user)
-
-    @rule(tenant=tenants, which=index, number=index, wait=later)
-    def put_setting(self, tenant: str, which: int, number: int, wait: bool) -> None:
-        self._ready(tenant)
-        if token := self._manager(tenant, which):
-            value = f"{self.model.tenants[tenant].mark} {number}"
-            self._plan(self.users.put_setting(token, f"key{number % 3}", value), wait)
-
-    @rule(tenant=tenants, which=index, todo=index, wait=later)
-    def delete_todo(self, tenant: str, which: int, todo: int, wait: bool) -> None:
-        self._ready(tenant)
-        ids = sorted(self.model.tenants[tenant].todos)
-        token = self._token(tenant, which, "access")
-        if token and ids:
-            self._plan(self.users.delete_todo(token, ids[todo % len(ids)]), wait)
 
     def teardown(self) -> None:
         """Ask while nothing changes, and remove every tenant; then nothing opens anything."""
@@ -304,10 +259,3 @@ class Machine(Stage):
 
     def _there(self) -> list[str]:
         return [key for key in self.model.made() if self.model.tenants[key].exists]
-
-    def _change_user(
-        self, tenant: str, by: int, user: int, field: str, value: str, wait: bool
-    ) -> None:
-        self._ready(tenant)
-        if token := self._manager(tenant, by):
-            self._plan(self.users.change(token, self._user(tenant, user), field, value), wait)

@@ -13,6 +13,7 @@ from itertools import product
 from tests.faults.isolation.client import Answer, Request, Token
 
 OPERATORS = "operators"
+BASE_DOMAIN = "localhost"
 SAFE = ("GET",)
 MANAGERS = ("owner", "admin")
 MAX_CANDIDATES = 5
@@ -82,6 +83,7 @@ class Tenant:
     name: str
     id: str = ""
     subdomain: str | None = None
+    domains: list[str] | None = None
     status: str = "active"
     was_suspended: bool = False
     isolation: str = "shared"
@@ -113,6 +115,11 @@ class Tenant:
         refused = REFUSED_ANYWAY[self.status]
         return Refusal(*refused) if refused else None
 
+    def hosts(self) -> list[str]:
+        """The host names that stand for it."""
+        own = [f"{self.subdomain}.{BASE_DOMAIN}"] if self.subdomain else []
+        return own + (self.domains or [])
+
     def names(self) -> tuple[str | None, ...]:
         """All that a login may call it, the strongest first."""
         return self.id, self.subdomain, self.name.casefold()
@@ -122,6 +129,7 @@ class Tenant:
             "id": self.id,
             "name": self.name,
             "subdomain": self.subdomain,
+            "domains": self.domains or [],
             "status": "active" if self.status == "paused" else self.status,
             "isolation": self.isolation,
             "cluster": self.cluster,
@@ -134,8 +142,15 @@ View = Mapping[str, Tenant]
 """All tenants at one moment, by their keys."""
 
 
-def owner_of(view: View, subdomain: str) -> Tenant | None:
-    return next((one for one in view.values() if one.exists and one.subdomain == subdomain), None)
+def contradicts(view: View, host: str | None, tenant_id: str) -> bool:
+    """Whether the host name stands for another tenant, or for one that is not there; a domain that
+    nobody has given to a tenant stands for none."""
+    if host is None:
+        return False
+    owner = next((one for one in view.values() if one.exists and host in one.hosts()), None)
+    if owner is None:
+        return host.endswith(f".{BASE_DOMAIN}")
+    return owner.id != tenant_id
 
 
 def by_id(view: View, tenant_id: str) -> Tenant | None:
@@ -162,10 +177,8 @@ def _refused_token(view: View, request: Request, token: Token) -> Refusal | None
         return Refusal(401, "token_invalid")
     if request.named is not None and request.named != token.tenant_id:
         return Refusal(403, "tenant_mismatch")
-    if request.subdomain:
-        owner = owner_of(view, request.subdomain)
-        if owner is None or owner.id != token.tenant_id:
-            return Refusal(403, "tenant_mismatch")
+    if contradicts(view, request.host, token.tenant_id):
+        return Refusal(403, "tenant_mismatch")
     return None
 
 
@@ -214,7 +227,7 @@ def log_in(view: View, request: Request) -> Expected:
         if user.email == email
         and tenant.status not in ("deleted", "gone")
         and request.named in (None, tenant.id)
-        and (not request.subdomain or owner_of(view, request.subdomain) is tenant)
+        and not contradicts(view, request.host, tenant.id)
         and (text is None or text.casefold() in tenant.names())
     ]
     if len(candidates) > MAX_CANDIDATES:
@@ -402,7 +415,7 @@ class Model:
             yield {**self.tenants, **dict(zip(keys, states, strict=True))}
 
     def _concerns(self, key: str, request: Request) -> bool:
-        if request.kind == "login" or request.subdomain:
+        if request.kind == "login" or request.host:
             return True
         return key == OPERATORS or bool(request.token and self.key_of(request.token) == key)
 

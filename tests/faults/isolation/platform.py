@@ -104,15 +104,11 @@ class RunningPlatform:
         except DomainError as error:
             return error
 
-    def drop_kept(self, tenant_id: str) -> list[str] | DomainError:
+    def drop_kept(self, tenant_id: str) -> list[str]:
         """As `multitenant move --confirm` does."""
-        restoration = self.commands.platform.restoration
-        try:
-            return restoration.confirm(
-                ObjectId(tenant_id), Actor.on_command_line(), action="tenant.confirm_move"
-            )
-        except DomainError as error:
-            return error
+        return self.commands.platform.restoration.confirm(
+            ObjectId(tenant_id), Actor.on_command_line(), action="tenant.confirm_move"
+        )
 
     def place(self, tenant_id: str) -> tuple[str, str, str | None] | None:
         """Where the tenant's database is, and which MongoDB user opens it: cluster, name, user."""

@@ -25,7 +25,7 @@ class Questions:
         self._model = model
         self.passwords: list[str] = [WRONG_PASSWORD]
         """All that ever opened an account."""
-        self.subdomains: list[str] = []
+        self.hosts: list[str] = []
         """All that ever were, or will be."""
         self.cursors: dict[str, str] = {}
         self._number = 0
@@ -53,13 +53,13 @@ class Questions:
         asked += [*islice(reversed(good), 2), *random.sample(access, min(len(access), 2))]
         for one in islice(reversed(good), 1):
             asked += [replace(one, **what) for what in self._lists()]
-        names = {one.subdomain for one in (before.get(key), now.get(key)) if one and one.subdomain}
+        hosts = {host for one in (before.get(key), now.get(key)) if one for host in one.hosts()}
         askers = [
             self.me(next(one for one in reversed(tokens) if one.type == "access"))
             for tokens in self._model.tokens.values()
             if any(one.type == "access" for one in tokens)
         ]
-        asked += [replace(one, subdomain=name) for name in sorted(names) for one in askers]
+        asked += [replace(one, host=host) for host in sorted(hosts) for one in askers]
         return list(dict.fromkeys(asked))
 
     def of_operator_session(self, family: str) -> list[Request]:
@@ -107,10 +107,10 @@ class Questions:
         request = make(random, token, self._model.tenants[key])
         if random.random() < 0.12:
             request = replace(request, named=self._some_tenant(random, key).id)
-        if random.random() < 0.2 and self.subdomains:
-            own = self._model.tenants[key].subdomain
-            some = random.choice(self.subdomains)
-            request = replace(request, subdomain=own if own and random.random() < 0.5 else some)
+        if random.random() < 0.2 and self.hosts:
+            own = self._model.tenants[key].hosts()
+            hosts = own if own and random.random() < 0.5 else self.hosts
+            request = replace(request, host=random.choice(hosts))
         return request
 
     def _lists(self) -> list[dict[str, Any]]:
@@ -205,6 +205,6 @@ class Questions:
         request = replace(request, body=body)
         if random.random() < 0.2:
             request = replace(request, named=self._some_tenant(random, key).id)
-        if random.random() < 0.2 and self.subdomains:
-            request = replace(request, subdomain=random.choice(self.subdomains))
+        if random.random() < 0.2 and self.hosts:
+            request = replace(request, host=random.choice(self.hosts))
         return request

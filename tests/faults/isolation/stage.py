@@ -10,7 +10,15 @@ from hypothesis.stateful import RuleBasedStateMachine
 
 from tests.faults.isolation.changes import Change, Operator
 from tests.faults.isolation.client import Answer, Line, Request, Token
-from tests.faults.isolation.model import MANAGERS, OPERATORS, Model, Tenant, User, refused
+from tests.faults.isolation.model import (
+    BASE_DOMAIN,
+    MANAGERS,
+    OPERATORS,
+    Model,
+    Tenant,
+    User,
+    refused,
+)
 from tests.faults.isolation.platform import RunningPlatform
 from tests.faults.isolation.questions import WRONG_PASSWORD, Questions
 from tests.faults.isolation.user_changes import Users
@@ -207,12 +215,12 @@ class Stage(RuleBasedStateMachine):
         self.model.meanwhile.clear()
 
     def _furnish(self, key: str) -> None:
-        """Let somebody be logged in, and what every tenant has be there."""
+        """Let everybody be logged in, and what every tenant has be there."""
         tenant = self.model.tenants[key]
         if key == OPERATORS or tenant.status != "active":
             return
-        if self._good_token(tenant) is None:
-            for user in [one for one in tenant.users.values() if one.status == "active"][:2]:
+        for user in tenant.users.values():
+            if user.status == "active" and not self._has_good_token(user.id, key):
                 self._log_in(tenant, user)
         token = self._good_token(tenant)
         if token and token.role in MANAGERS and "mark" not in tenant.settings:
@@ -234,13 +242,19 @@ class Stage(RuleBasedStateMachine):
 
     def _good_token(self, tenant: Tenant) -> Token | None:
         """The newest one that opens the tenant, a manager's if there is one."""
-        good = [
+        good = self._good_tokens(tenant.key)
+        return next((one for one in good if one.role in MANAGERS), good[0] if good else None)
+
+    def _has_good_token(self, user_id: str, key: str) -> bool:
+        return any(token.user_id == user_id for token in self._good_tokens(key))
+
+    def _good_tokens(self, key: str) -> list[Token]:
+        return [
             token
-            for token in reversed(self.model.tokens.get(tenant.key, []))
+            for token in reversed(self.model.tokens.get(key, []))
             if token.type == "access"
             and refused(self.model.tenants, self.questions.me(token)) is None
         ]
-        return next((one for one in good if one.role in MANAGERS), good[0] if good else None)
 
     def _manager(self, key: str, which: int) -> Token | None:
         """One who may manage users, where `which` is 0; else whoever."""
@@ -265,10 +279,19 @@ class Stage(RuleBasedStateMachine):
     def _subdomain(self, number: int | None) -> str | None:
         if number is None:
             return None
-        name = f"{self.example}s{number}"
-        if name not in self.questions.subdomains:
-            self.questions.subdomains.append(name)
-        return name
+        label = f"{self.example}s{number}"
+        self._note_host(f"{label}.{BASE_DOMAIN}")
+        return label
+
+    def _domains(self, number: int | None) -> list[str] | None:
+        if number is None:
+            return None
+        domains = [f"d{number}.{self.example}.example"]
+        self._note_host(*domains)
+        return domains
+
+    def _note_host(self, *hosts: str) -> None:
+        self.questions.hosts += [host for host in hosts if host not in self.questions.hosts]
 
     def _email(self, tenant: Tenant, who: str, kind: str) -> str:
         if kind == "shared":
@@ -291,8 +314,8 @@ class Stage(RuleBasedStateMachine):
             for key in keys
             for state in self.model.options.get(key, [self.model.tenants[key]])
         ]
-        names = {one.key: one.subdomain for one in self.model.tenants.values()}
-        return "\n".join([f"subdomains: {names}", *map(str, states)])
+        hosts = {one.key: one.hosts() for one in self.model.tenants.values()}
+        return "\n".join([f"hosts: {hosts}", *map(str, states)])
 
     def _sweep(self) -> None:
         """Remove what a failed example has left, whatever state it is in."""
