@@ -103,7 +103,7 @@ class TestElsewhere:
         self, on_two_clusters: Deployment, victim: Victim
     ) -> None:
         new = {"password": PASSWORD, "cluster": "blue", "isolation": "dedicated"}
-        tell(on_two_clusters, victim, new)
+        tell(on_two_clusters, victim, new, rare=True)
 
     def test_a_tenant_on_a_server_of_its_own_is_added_and_purged_entirely_or_not_at_all(
         self, on_two_clusters: Deployment, victim: Victim, their_uri: str
