@@ -6,9 +6,10 @@ from typing import TypeVar
 
 import pymongo
 from pymongo import MongoClient
-from pymongo.errors import PyMongoError, ServerSelectionTimeoutError
+from pymongo.errors import ConfigurationError, PyMongoError, ServerSelectionTimeoutError
 from pymongo.read_concern import ReadConcern
 
+from multitenant.repositories.connections import drop_connections
 from multitenant.repositories.durability import MAJORITY, left_to_transaction
 from multitenant.repositories.model import MongoDatabase, MongoDocument
 
@@ -36,6 +37,14 @@ def run_transaction(
     transaction and is raised. After an error of MongoDB's nothing of it stays open there, locking
     what it has written for everybody else.
     """
+    try:
+        return _run(client, work, seconds)
+    except ConfigurationError:  # of a connection that was made in the middle of an election
+        drop_connections(client)
+    return _run(client, work, seconds)
+
+
+def _run(client: MongoClient[MongoDocument], work: Callable[[], T], seconds: float | None) -> T:
     with client.start_session() as session:
         try:
             with (

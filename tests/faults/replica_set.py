@@ -30,6 +30,7 @@ TAKES_WRITES = 21331
 STEPS_DOWN = 21582
 """It takes no more writes from here on, but is the primary until another one has caught up."""
 CHANGES_STATE = 21358
+OF_INTEREST = tuple(f'"id":{number},' for number in (TAKES_WRITES, STEPS_DOWN, CHANGES_STATE))
 Span = tuple[float, float]
 
 
@@ -98,9 +99,7 @@ class Member:
 
     def _logged(self) -> Iterator[tuple[float, int, dict[str, Any]]]:
         for line in self._log.read_text(errors="replace").splitlines():
-            if any(
-                f'"id":{number},' in line for number in (TAKES_WRITES, STEPS_DOWN, CHANGES_STATE)
-            ):
+            if any(number in line for number in OF_INTEREST):
                 entry = json.loads(line)
                 at = datetime.fromisoformat(entry["t"]["$date"]).timestamp()
                 yield at, entry["id"], entry.get("attr", {})

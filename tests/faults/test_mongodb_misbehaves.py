@@ -4,6 +4,7 @@ Once: the request is answered as if nothing had happened, and has done exactly w
 For good: 503 with `Retry-After`, nothing is changed, and what comes after works.
 """
 
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -13,10 +14,11 @@ import pytest
 from pymongo import common
 
 from multitenant.embedded import EmbeddedServer
+from multitenant.repositories.connections import pools_of
 from multitenant.repositories.model import MongoDatabase, utc_now
 from multitenant.tenancy.lifecycle.orphans import drop_orphan, find_orphans
 from tests.conftest import MakeWorld, leakless_worlds, own_environment
-from tests.faults.budget import LONG
+from tests.faults.budget import LONG, seconds
 from tests.faults.interference import (
     ALWAYS,
     EVERY_COMMAND,
@@ -126,8 +128,8 @@ def stage(
         # After a failure PyMongo waits for half a second before it looks at the server again.
         patch.setattr(common, "MIN_HEARTBEAT_INTERVAL", 0.01)
         uri = environment["ADMIN_DB_URI"] + "&serverMonitoringMode=poll"
-        world = make(admin_db_uri=uri)
-        hasty = make(admin_db_uri=uri, operation_timeout_ms=HASTY_MS)
+        environment |= {"ADMIN_DB_URI": uri, "ACCESS_TOKEN_SECONDS": "86400"}
+        world, hasty = make(), make(operation_timeout_ms=HASTY_MS)
         before = _set_lifetime(mongo, TRANSACTION_SECONDS)
         try:
             yield Stage(world, hasty, mongo)
@@ -150,31 +152,43 @@ def _collect_garbage(world: World) -> None:
         assert drop_orphan(platform.connections, platform.cipher, note["_id"], note)
 
 
-def where(steps: list[Step], fits: Callable[[Step], bool], turn: int) -> list[int]:
-    """At which of the steps that fit to try a fault: at all of them, or at one, which is another
-    one with each turn."""
-    fitting = [index for index, step in enumerate(steps) if fits(step)]
-    return fitting if LONG or not fitting else [fitting[turn % len(fitting)]]
+def attempts(
+    stage: Stage, fits: Callable[[Step], bool], *, turn: int, one_in: int
+) -> Iterator[tuple[Operation, int]]:
+    """Go through operations, and the commands at which they are to meet a fault that fits there: in
+    the suite one in so many operations, which and where depends on the turn; with `make faults` all
+    commands of all operations, the first of each first, for as long as there is time."""
+    commands = {
+        operation: [at for at, step in enumerate(stage.undisturbed(operation)[2]) if fits(step)]
+        for operation in operations()
+    }
+    if LONG:
+        deadline = time.monotonic() + seconds(0)
+        every = [(nth, one, at) for one in commands for nth, at in enumerate(commands[one])]
+        for _, operation, at in sorted(every):
+            if time.monotonic() < deadline:
+                yield operation, at
+        return
+    for number, (operation, fitting) in enumerate(commands.items(), turn):
+        if fitting and number % one_in == 0:
+            yield operation, fitting[number // one_in % len(fitting)]
 
 
 @pytest.mark.parametrize("fault", ONCE, ids=str)
 def test_what_goes_wrong_once_is_not_seen(stage: Stage, fault: Fault) -> None:
     """Neither in the answer, nor in what was done, which was done exactly once."""
     tried = 0
-    for turn, operation in enumerate(operations(), ONCE.index(fault)):
-        if turn % 2 and not LONG:
-            continue  # the next fault's
+    for operation, at in attempts(stage, fault.fits, turn=ONCE.index(fault), one_in=2):
         status, changed, steps = stage.undisturbed(operation)
-        for at in where(steps, fault.fits, turn):
-            watch = Watch(at, lambda step: fault.begin(stage.mongo, step))
-            try:
-                seen = stage.play(stage.world, operation, watch)
-            finally:
-                happened = end_faults(stage.mongo)
-            what = f"{fault} at command {at} of {operation}, {steps[at]}"
-            assert happened or (fault.by_command and len(watch.steps) > at), f"{what}: not reached"
-            assert seen == (status, changed), what
-            tried += 1
+        watch = Watch(at, lambda step: fault.begin(stage.mongo, step))
+        try:
+            seen = stage.play(stage.world, operation, watch)
+        finally:
+            happened = end_faults(stage.mongo)
+        what = f"{fault} at command {at} of {operation}, {steps[at]}"
+        assert happened or (fault.by_command and len(watch.steps) > at), f"{what}: not reached"
+        assert seen == (status, changed), what
+        tried += 1
     assert tried
 
 
@@ -209,23 +223,20 @@ def test_a_transaction_that_took_too_long_leaves_nothing_locked(stage: Stage) ->
     """It is done or not, and the next one need not wait until MongoDB has given it up."""
     tried = 0
     slow = {"blockConnection": True, "blockTimeMS": 2 * HASTY_MS}
-    for turn, operation in enumerate(operations()):
-        if turn % 3 and not LONG:
-            continue
+    for operation, at in attempts(stage, lambda step: step.in_transaction, turn=0, one_in=3):
         status, changed, steps = stage.undisturbed(operation)
-        for at in where(steps, lambda step: step.in_transaction, turn):
-            watch = Watch(at, lambda step: fail(stage.mongo, {"times": 1}, step.command, **slow))
-            try:
-                refused = stage.play(stage.hasty, operation, watch)
-            finally:
-                happened = end_faults(stage.mongo)
-            if not happened:
-                continue  # everything was slow, even before
-            what = f"command {at} of {operation}, {steps[at]}"
-            assert refused[0] == 503, what
-            assert refused[1] in ({}, changed, *LEFT_FOR_GC), what
-            assert stage.play(stage.world, operation, Watch()) == (status, changed), what
-            tried += 1
+        watch = Watch(at, lambda step: fail(stage.mongo, {"times": 1}, step.command, **slow))
+        try:
+            refused = stage.play(stage.hasty, operation, watch)
+        finally:
+            happened = end_faults(stage.mongo)
+        if not happened:
+            continue  # everything was slow, even before
+        what = f"command {at} of {operation}, {steps[at]}"
+        assert refused[0] == 503, what
+        assert refused[1] in ({}, changed, *LEFT_FOR_GC), what
+        assert stage.play(stage.world, operation, Watch()) == (status, changed), what
+        tried += 1
     assert tried
 
 
@@ -289,3 +300,23 @@ def test_a_server_that_lacks_something_for_a_while_is_unavailable(stage: Stage, 
     finally:
         end_faults(stage.mongo)
     assert status == 503
+
+
+def test_a_connection_made_in_the_middle_of_an_election_spoils_nothing(stage: Stage) -> None:
+    """PyMongo holds for good what the server said of itself in that moment: that it was neither a
+    primary nor a secondary, and so has no sessions."""
+    in_transactions = [
+        operation
+        for operation in operations()
+        if any(step.in_transaction for step in stage.undisturbed(operation)[2])
+    ]
+    for operation in in_transactions[:: 1 if LONG else 4]:
+        status, changed, _ = stage.undisturbed(operation)
+        request = stage.requests.make(*operation)
+        pools = pools_of(stage.world.platform.connections.admin_client)
+        connections = [connection for pool in pools for connection in pool.conns]
+        for connection in connections:
+            connection.supports_sessions = False
+        assert stage.send(stage.world, request, Watch()) == status, operation
+        assert not {*connections} & {one for pool in pools for one in pool.conns}
+        assert stage.play(stage.world, operation, Watch()) == (status, changed)

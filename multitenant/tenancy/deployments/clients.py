@@ -11,6 +11,7 @@ from pymongo.write_concern import WriteConcern
 
 from multitenant.clock import HeartbeatsSetTheClock
 from multitenant.config import MONITORING_SOCKETS_PER_CLIENT, Settings
+from multitenant.repositories.connections import pools_of
 from multitenant.repositories.model import MongoDocument
 from multitenant.tenancy.deployments.waiting_line import WaitingLine
 
@@ -55,12 +56,12 @@ class OpenedClient:
     @property
     def in_use(self) -> int:
         """How many sockets are working at this moment."""
-        return sum(pool.active_sockets for pool in self._pools())
+        return sum(pool.active_sockets for pool in pools_of(self.client))
 
     @property
     def pooled(self) -> int:
         """How many sockets the pool has open."""
-        return sum(pool.active_sockets + len(pool.conns) for pool in self._pools())
+        return sum(pool.active_sockets + len(pool.conns) for pool in pools_of(self.client))
 
     @property
     def monitoring(self) -> int:
@@ -79,12 +80,6 @@ class OpenedClient:
         """Close it, for good. The farewell to a server that hangs takes a second at most."""
         with pymongo.timeout(CLOSE_SECONDS):
             self.client.close()
-
-    def _pools(self) -> list[Any]:
-        """The pool of each server. PyMongo would tell of them by events as well, which cost every
-        operation some 30 µs; a test compares what this says with what mongod counts."""
-        topology = self.client._topology  # noqa: SLF001
-        return [server.pool for server in topology._servers.values()] if topology else []  # noqa: SLF001
 
 
 class ClientFactory:
