@@ -7,18 +7,17 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tests.faults.isolation.client import Answer, Request, Token
-from tests.faults.isolation.model import (
+from tests.faults.isolation.answers import (
     CONFLICT,
     NOT_FOUND,
     Expected,
-    Model,
     Refusal,
     Success,
-    Tenant,
-    User,
     matches,
 )
+from tests.faults.isolation.client import Answer, Request, Token
+from tests.faults.isolation.model import Model
+from tests.faults.isolation.states import Tenant, User
 
 TRANSITIONS = {
     "suspend": ("POST", "/suspend", ("active",), "suspended"),

@@ -10,9 +10,9 @@ from hypothesis.stateful import Bundle, initialize, multiple, precondition, rule
 from multitenant.errors import Conflict, NotFound
 from multitenant.tenancy.operations.moving import Moved
 from tests.faults.isolation.changes import Change
-from tests.faults.isolation.model import Tenant
 from tests.faults.isolation.questions import WRONG_PASSWORD
 from tests.faults.isolation.stage import Stage
+from tests.faults.isolation.states import Tenant
 from tests.support import PASSWORD
 
 MAX_TENANTS = 5
@@ -56,7 +56,7 @@ class Machine(Stage):
         keys = [
             self._add("shared", "default", 0, 0, "shared", "common", None),
             self._add("dedicated", cluster, 1, 1, "shared", "own", None),
-            self._add("shared", "blue", 2, None, "own", "common", None),
+            self._add("shared", "blue", 2, None, "own", "common", 2),
         ]
         self._flush()
         for number, key in enumerate(key for key in keys if key):

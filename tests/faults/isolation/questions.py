@@ -8,8 +8,10 @@ from itertools import islice
 from random import Random
 from typing import Any
 
+from tests.faults.isolation.answers import refused
 from tests.faults.isolation.client import Request, Token
-from tests.faults.isolation.model import Model, Tenant, View, refused
+from tests.faults.isolation.model import Model
+from tests.faults.isolation.states import Tenant, View
 
 WRONG_PASSWORD = "nobody's password"
 MAX_TODOS = 60

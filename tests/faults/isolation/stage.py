@@ -8,19 +8,13 @@ from random import Random
 from bson import ObjectId
 from hypothesis.stateful import RuleBasedStateMachine
 
+from tests.faults.isolation.answers import MANAGERS, refused
 from tests.faults.isolation.changes import Change, Operator
 from tests.faults.isolation.client import Answer, Line, Request, Token
-from tests.faults.isolation.model import (
-    BASE_DOMAIN,
-    MANAGERS,
-    OPERATORS,
-    Model,
-    Tenant,
-    User,
-    refused,
-)
+from tests.faults.isolation.model import Model
 from tests.faults.isolation.platform import RunningPlatform
 from tests.faults.isolation.questions import WRONG_PASSWORD, Questions
+from tests.faults.isolation.states import BASE_DOMAIN, OPERATORS, Tenant, User
 from tests.faults.isolation.user_changes import Users
 from tests.support import OPERATOR_EMAIL, OPERATOR_PASSWORD, PASSWORD
 

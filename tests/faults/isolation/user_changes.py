@@ -4,23 +4,23 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from tests.faults.isolation.changes import ANYTHING, Change, Effect, Send, by_request, nothing
-from tests.faults.isolation.client import Answer, Request, Token
-from tests.faults.isolation.model import (
+from tests.faults.isolation.answers import (
     CONFLICT,
     INVALID_CREDENTIALS,
     NOT_FOUND,
     REVOKED,
     ROLE_REQUIRED,
     Expected,
-    Model,
     Refusal,
     Success,
-    Tenant,
-    User,
     done,
     refused,
+    refused_by,
 )
+from tests.faults.isolation.changes import ANYTHING, Change, Effect, Send, by_request, nothing
+from tests.faults.isolation.client import Answer, Request, Token
+from tests.faults.isolation.model import Model
+from tests.faults.isolation.states import Tenant, User
 
 SendAll = Callable[[list[Request]], list[Answer]]
 
@@ -118,7 +118,7 @@ class Users:
             body={"token": invitation.text, "password": password},
         )
         user = tenant.users.get(invitation.user_id)
-        expected: Expected = tenant.refuses(request) or ANYTHING
+        expected: Expected = refused_by(tenant, request) or ANYTHING
         if expected is ANYTHING and (user is None or user.invitation != invitation.id):
             expected = REVOKED
 
