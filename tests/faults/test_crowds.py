@@ -19,8 +19,8 @@ from tests.support import User, World
 Work = Callable[[httpx.AsyncClient], Awaitable[None]]
 
 CACHED = 4
-TENANTS = 40 if LONG else 12
-DEDICATED = 10 if LONG else 4
+TENANTS = 40 if LONG else 10
+DEDICATED = 10 if LONG else 3
 POOL = 4
 BUDGET = POOL + 2 + 2 * 5
 """Sockets for the cluster's client, and for two dedicated tenants."""
