@@ -192,14 +192,15 @@ def patient_world(shared_world: World) -> Iterator[World]:
 
 
 def contents(world: World) -> dict[str, Any]:
-    """Everything that is in the world's databases, but for what is noted of logins."""
+    """Everything that is in the world's databases, but for what is noted of logins, and what each
+    process tells of itself now and then."""
     return {
         f"{name}.{collection}": list(
             world.admin_db.client[name][collection].find({"action": {"$not": {"$regex": "^auth"}}})
         )
         for name in sorted(world.databases())
         for collection in sorted(world.admin_db.client[name].list_collection_names())
-        if not collection.startswith("ratelimit")
+        if not collection.startswith(("ratelimit", "processes"))
     }
 
 
