@@ -2,4 +2,6 @@
 
 import pytest
 
-pytest.register_assert_rewrite("tests.faults.deployment", "tests.faults.stories")
+pytest.register_assert_rewrite(
+    "tests.faults.deployment", "tests.faults.recovery", "tests.faults.stories"
+)

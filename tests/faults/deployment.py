@@ -2,23 +2,19 @@
 
 import time
 from collections.abc import Mapping
-from datetime import timedelta
 from typing import Any
 
 import bcrypt
-import pytest
 from bson import ObjectId
 
 from multitenant.repositories.indexes import find_drift
-from multitenant.repositories.model import MongoDatabase, MongoDocument, utc_now
+from multitenant.repositories.model import MongoDatabase, MongoDocument
 from multitenant.schemas.tenant import DOCUMENTS
-from multitenant.tenancy.actor import Actor
 from multitenant.tenancy.deployments.database_users import DatabaseUser
-from multitenant.tenancy.lifecycle import garbage, orphans
-from multitenant.tenancy.lifecycle.garbage import GarbageCollector
 from multitenant.tenancy.migrations import TENANT_VERSION, newest_applied
 from multitenant.tenancy.operations.key_rotation import count_outdated
 from tests.conftest import Client
+from tests.faults.recovery import collect_garbage, let_time_pass
 from tests.support import OPERATOR_EMAIL, OPERATOR_PASSWORD, PASSWORD, User, World
 
 Who = tuple[str, str]
@@ -26,11 +22,6 @@ OTHER_PASSWORD = "another good password"
 EXTERNAL_DB = "acme"
 SESSION_SECONDS = 300.0
 """Tokens are good for three times as long."""
-UNTIL_GC_IS_DONE = 30.0
-UNTIL_SERVED = 30.0
-ANY_AGE = timedelta(seconds=-2)
-"""An ObjectId tells the time to the second."""
-MINUTE = timedelta(minutes=1)
 UNAUDITED = {"auth.login", "auth.login_failed", "tenant.moved"}
 """In the audit log: reports, and what this looking itself does."""
 
@@ -79,45 +70,14 @@ class Deployment:
     def restart(self) -> None:
         """Let pass what ends by itself within a minute of a process's death; the processes that
         are there now know nothing of before."""
-        for client in set(self.servers.values()):
-            _let_finish(client)
-        admin_db, long_ago = self.world.admin_db, utc_now() - timedelta(hours=1)
-        for lock in admin_db["locks"].find():
-            assert lock["until"] < utc_now() + 10 * MINUTE, "it would be held for long"
-        for tenant in admin_db["tenants"].find({"status": "maintenance"}):
-            assert tenant["maintenanceUntil"] < utc_now() + 1.1 * MINUTE, "it would go on for long"
-        admin_db["locks"].update_many({}, {"$set": {"until": long_ago}})
-        admin_db["tenants"].update_many(
-            {"status": "maintenance"}, {"$set": {"maintenanceUntil": long_ago}}
-        )
-        ours = self.world.platform.connections.presence._name
-        admin_db["processes"].update_many({"_id": {"$ne": ours}}, {"$set": {"seenAt": long_ago}})
+        let_time_pass(self.world, self.servers.values())
         self.world.platform.connections.forget_all()
         self.world.platform.revocations.forget()
         self.world.platform.host_names.forget()
 
     def collect_garbage(self) -> None:
-        """Run gc, of whatever age what it finds is, until it finds nothing."""
-        platform = self.world.platform
-        collector = GarbageCollector(
-            platform.connections,
-            platform.credentials,
-            platform.lifecycle,
-            platform.cipher,
-            purge_after=timedelta(days=30),
-            keep_prepared=platform.settings.provisioning_pool_size,
-        )
-        deadline = time.monotonic() + UNTIL_GC_IS_DONE
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(garbage, "MIN_AGE", ANY_AGE)
-            patch.setattr(orphans, "MIN_AGE", ANY_AGE)
-            while found := list(collector.find(Actor.on_command_line(), older_than=ANY_AGE)):
-                names = [f"{one.kind} {one.name}" for one in found]
-                assert time.monotonic() < deadline, f"gc does not get rid of {names}"
-                gone = [one.remove() for one in found]
-                if not all(gone):
-                    self._use_every_tenant()  # so that nobody is connected as before
-                    time.sleep(0.05)
+        """Run gc until it finds nothing."""
+        collect_garbage(self.world, self._use_every_tenant)
 
     def ensure_whole(self) -> None:
         """Fail where something is there without what it belongs to, or the other way round."""
@@ -245,17 +205,3 @@ def _password(user: MongoDocument) -> str | None:
     hashed = user.get("password", "").encode()
     known = (PASSWORD, OTHER_PASSWORD)
     return next((one for one in known if hashed and bcrypt.checkpw(one.encode(), hashed)), None)
-
-
-def _let_finish(client: Client) -> None:
-    """Wait until the server has done what was sent to it, and end the transactions that a dead
-    process has left open, which the server does within transactionLifetimeLimitSeconds."""
-    every: dict[str, Any] = {"allUsers": True, "idleConnections": False, "idleSessions": True}
-    running = {"type": "op", "active": True, "op": {"$ne": "getmore"}, "command.hello": None}
-    stages = [{"$currentOp": every}, {"$match": {"appName": "multitenant"}}]
-    deadline = time.monotonic() + UNTIL_SERVED
-    while list(client.admin.aggregate([*stages, {"$match": running}])):
-        assert time.monotonic() < deadline, "MongoDB goes on with what was sent to it"
-        time.sleep(0.002)
-    for left in client.admin.aggregate([*stages, {"$match": {"type": "idleSession"}}]):
-        client.admin.command("killAllSessionsByPattern", [{"lsid": left["lsid"]}])
