@@ -14,14 +14,12 @@ from bson import ObjectId
 from mongoengine import Document
 from mongoengine import ValidationError as SchemaError
 from pymongo import IndexModel, ReturnDocument
-from pymongo.collection import Collection
 from pymongo.database import Database
 from pymongo.errors import DuplicateKeyError
 
 from multitenant.clock import CLOCK
 from multitenant.errors import AlreadyExists, ValidationFailed
 from multitenant.repositories.durability import write_concern
-from multitenant.repositories.steady_collection import SteadyCollection
 from multitenant.schemas.paging import Page, PageQuery
 
 MongoDocument = dict[str, Any]
@@ -41,9 +39,7 @@ class Model:
         self._document = document
         self._meta: dict[str, Any] = document._meta  # noqa: SLF001  # MongoEngine's, documented
         name = self._meta["collection"]
-        self.collection: Collection[MongoDocument] = SteadyCollection(
-            db, name, write_concern=write_concern()
-        )
+        self.collection = db.get_collection(name, write_concern=write_concern())
 
     def insert(self, **fields: Any) -> MongoDocument:
         """Validate and insert a new document; return it as stored.

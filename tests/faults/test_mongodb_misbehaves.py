@@ -241,7 +241,7 @@ def test_a_transaction_that_took_too_long_leaves_nothing_locked(stage: Stage) ->
 
 
 def test_write_conflicts_in_the_storage_engine_are_not_seen(stage: Stage) -> None:
-    mode = {"activationProbability": 0.02}
+    mode = {"activationProbability": 0.005}
     stage.mongo.admin.command("configureFailPoint", "WTWriteConflictException", mode=mode)
     try:
         for operation in operations():

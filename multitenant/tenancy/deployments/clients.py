@@ -6,13 +6,12 @@ from typing import Any
 import pymongo
 from pymongo import MongoClient
 from pymongo.monitoring import CommandListener, ServerHeartbeatListener
-from pymongo.read_concern import ReadConcern
-from pymongo.write_concern import WriteConcern
 
 from multitenant.clock import HeartbeatsSetTheClock
 from multitenant.config import MONITORING_SOCKETS_PER_CLIENT, Settings
 from multitenant.repositories.connections import pools_of
 from multitenant.repositories.model import MongoDocument
+from multitenant.tenancy.deployments.steady_client import SteadyClient
 from multitenant.tenancy.deployments.waiting_line import WaitingLine
 
 Client = MongoClient[MongoDocument]
@@ -21,22 +20,6 @@ Listener = CommandListener | ServerHeartbeatListener
 SHARED_IDLE_MS = 60_000
 DEDICATED_IDLE_MS = 30_000
 CLOSE_SECONDS = 1.0
-
-
-class _PlainClient(Client):
-    """A client whose URI has no say in how reads and writes are done. Many providers put
-    `w=majority` there, which PyMongo would send with each operation of a transaction, and MongoDB
-    refuses that."""
-
-    @property
-    def write_concern(self) -> WriteConcern:
-        """That of the deployment, where repositories/durability.py does not say more."""
-        return WriteConcern()
-
-    @property
-    def read_concern(self) -> ReadConcern:
-        """That of the deployment."""
-        return ReadConcern()
 
 
 class OpenedClient:
@@ -49,7 +32,7 @@ class OpenedClient:
         self.pool_size = pool_size
         self._min_pool_size: int = options.get("minPoolSize", 0)
         self._monitoring_per_server = monitoring_per_server
-        self.client: Client = _PlainClient(uri, maxPoolSize=pool_size, **options)
+        self.client: Client = SteadyClient(uri, maxPoolSize=pool_size, **options)
         self.line = WaitingLine(pool_size, options["timeoutMS"] / 1000)
         """For those who are to get their connections in the order in which they came."""
 

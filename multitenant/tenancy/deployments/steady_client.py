@@ -1,0 +1,91 @@
+"""A MongoClient that keeps what the platform promises, whatever its URI says and while a primary
+steps down."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from pymongo import MongoClient
+from pymongo.collection import Collection
+from pymongo.database import Database
+from pymongo.errors import NotPrimaryError
+from pymongo.read_concern import ReadConcern
+from pymongo.write_concern import WriteConcern
+
+from multitenant.repositories.connections import drop_connections
+from multitenant.repositories.error_codes import NOT_WRITABLE_PRIMARY
+from multitenant.repositories.model import MongoDocument
+
+T = TypeVar("T")
+
+
+class SteadyClient(MongoClient[MongoDocument]):
+    """A client whose URI has no say in how reads and writes are done. Many providers put
+    `w=majority` there, which PyMongo would send with each operation of a transaction, and MongoDB
+    refuses that."""
+
+    @property
+    def write_concern(self) -> WriteConcern:
+        """That of the deployment, where repositories/durability.py does not say more."""
+        return WriteConcern()
+
+    @property
+    def read_concern(self) -> ReadConcern:
+        """That of the deployment."""
+        return ReadConcern()
+
+    def __getitem__(self, name: str) -> "SteadyDatabase":
+        """Return the database of that name."""
+        return SteadyDatabase(self, name)
+
+
+class SteadyDatabase(Database[MongoDocument]):
+    """A database of such a client."""
+
+    def __getitem__(self, name: str) -> "SteadyCollection":
+        """Return the collection of that name."""
+        return SteadyCollection(self, name)
+
+    def get_collection(self, name: str, *args: Any, **options: Any) -> "SteadyCollection":
+        """See Database."""
+        return SteadyCollection(self, name, False, *args, **options)
+
+
+class SteadyCollection(Collection[MongoDocument]):
+    """Does a write once more that a server has refused for no longer being the primary.
+
+    Mostly PyMongo does that, but not on a connection that was made in the middle of an election
+    (see repositories/connections.py).
+    """
+
+    def insert_one(self, *args: Any, **kwargs: Any) -> Any:
+        """See Collection."""
+        return self._steadily(super().insert_one, *args, **kwargs)
+
+    def update_one(self, *args: Any, **kwargs: Any) -> Any:
+        """See Collection."""
+        return self._steadily(super().update_one, *args, **kwargs)
+
+    def delete_one(self, *args: Any, **kwargs: Any) -> Any:
+        """See Collection."""
+        return self._steadily(super().delete_one, *args, **kwargs)
+
+    def find_one_and_update(self, *args: Any, **kwargs: Any) -> Any:
+        """See Collection."""
+        return self._steadily(super().find_one_and_update, *args, **kwargs)
+
+    def find_one_and_delete(self, *args: Any, **kwargs: Any) -> Any:
+        """See Collection."""
+        return self._steadily(super().find_one_and_delete, *args, **kwargs)
+
+    def _steadily(self, write: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+        try:
+            return write(*args, **kwargs)
+        except NotPrimaryError as error:
+            # One that was interrupted may be done; one that was refused is not. A transaction
+            # begins anew as a whole.
+            details = error.details
+            refused = isinstance(details, dict) and details.get("code") == NOT_WRITABLE_PRIMARY
+            if not refused or error.has_error_label("TransientTransactionError"):
+                raise
+        drop_connections(self.database.client)
+        return write(*args, **kwargs)
