@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from multitenant.repositories.model import utc_now
-from multitenant.tenancy import garbage, orphans
 from multitenant.tenancy.actor import Actor
+from multitenant.tenancy.lifecycle import garbage, orphans
 from multitenant.tenancy.lifecycle.garbage import GarbageCollector
 from tests.conftest import Client
 from tests.support import World
