@@ -14,14 +14,14 @@ run: $(VENV)/run.stamp ## Serve the application on http://localhost:5000, with a
 	@exec $(BIN)/multitenant run
 
 test: $(VENV)/dev.stamp ## Run all tests on a real MongoDB
-	@$(BIN)/pytest -n $(JOBS) --dist loadgroup $(ARGS)
+	@$(BIN)/pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 fuzz: $(VENV)/dev.stamp ## Send requests made up from the OpenAPI document, for FUZZ_SECONDS as each kind of user
 	@FUZZ_SECONDS=$${FUZZ_SECONDS:-300} FUZZ_EXAMPLES=$${FUZZ_EXAMPLES:-200} \
 		$(BIN)/pytest -n $(JOBS) -v tests/e2e/test_fuzz.py $(ARGS)
 
 faults: $(VENV)/dev.stamp ## Break things for longer than `make test` does, FAULTS_SECONDS for each test
-	@FAULTS_SECONDS=$${FAULTS_SECONDS:-300} $(BIN)/pytest -n $(JOBS) --dist loadgroup -v tests/faults $(ARGS)
+	@FAULTS_SECONDS=$${FAULTS_SECONDS:-300} $(BIN)/pytest -n $(JOBS) --dist loadfile -v tests/faults $(ARGS)
 
 lint: $(VENV)/dev.stamp ## Check style, types, and the dependencies between layers
 	$(BIN)/ruff check .

@@ -13,8 +13,6 @@ from tests.faults.attacks import BodyPath, Route, Sender, every_route
 from tests.integration.test_impersonation import acting_as
 from tests.support import OPERATOR_EMAIL, OPERATOR_PASSWORD, User, World, answer
 
-pytestmark = pytest.mark.xdist_group("access")
-
 MANAGERS = ("owner", "admin")
 # What not everybody in a tenant may do; a new route is for all of them until it stands here.
 FOR_MANAGERS = {

@@ -17,8 +17,6 @@ from tests.conftest import own_environment
 from tests.e2e.server import MULTITENANT_RUN, Server
 from tests.support import PASSWORD
 
-pytestmark = pytest.mark.xdist_group("http")
-
 JSON = b"Content-Type: application/json\r\n"
 SMUGGLED = b"GET /smuggled HTTP/1.1\r\nHost: x\r\n\r\n"
 POST = b"POST /api/login HTTP/1.1\r\nHost: x\r\n" + JSON

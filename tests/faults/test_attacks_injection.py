@@ -27,8 +27,6 @@ from tests.faults.attacks import (
 from tests.secrets_watch import WATCH
 from tests.support import User, World, answer
 
-pytestmark = pytest.mark.xdist_group("injection")
-
 OPERATORS: list[Any] = [
     {"$ne": None},
     {"$gt": ""},

@@ -4,13 +4,10 @@ not. The names come from the schemas, so a new field is tried without being name
 from collections.abc import Iterator
 from typing import Any
 
-import pytest
 from bson import ObjectId
 
 from tests.faults.attacks import Sender, every_route, reach, stored_fields, user_for, with_value
 from tests.support import PASSWORD, User, World, answer, refusal
-
-pytestmark = pytest.mark.xdist_group("mass assignment")
 
 # What other systems call such things, and what languages do with names.
 COMMON = {

@@ -47,7 +47,6 @@ def server(environment: dict[str, str], tmp_path: Path) -> Iterator[Server]:
         yield server.wait_until_ready()
 
 
-@pytest.mark.xdist_group("second mongod")
 def test_every_answer_is_the_asking_tenants_and_every_refusal_the_right_one(
     server: Server,
     world: World,

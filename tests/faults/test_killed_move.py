@@ -14,8 +14,6 @@ from tests.support import World
 
 ACTOR = Actor.on_command_line()
 
-pytestmark = pytest.mark.xdist_group("second mongod")
-
 
 @pytest.fixture
 def world(make_world: MakeWorld, monkeypatch: pytest.MonkeyPatch) -> World:

@@ -93,7 +93,6 @@ class TestFromAPreparedDatabase:
         tell(deployment, victim, {"password": PASSWORD}, bounded=3, pool=True, rare=True)
 
 
-@pytest.mark.xdist_group("second mongod")
 class TestElsewhere:
     @pytest.fixture
     def world(self, make_world: MakeWorld, elsewhere: EmbeddedServer) -> World:

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import Any
 
-import pytest
 from flask_openapi3 import OpenAPI
 
 from tests.faults.deployment import OTHER_PASSWORD, Deployment
@@ -86,7 +85,6 @@ def test_users_are_changed_entirely_or_not_at_all(deployment: Deployment, victim
     tell(deployment, victim, "default")
 
 
-@pytest.mark.xdist_group("second mongod")
 def test_users_on_another_cluster_are_changed_to_nobodys_harm_and_the_rest_is_done_when_asked_again(
     on_two_clusters: Deployment, victim: Victim
 ) -> None:

@@ -28,8 +28,6 @@ from tests.support import (
     PASSWORD,
 )
 
-pytestmark = pytest.mark.xdist_group("second mongod")
-
 TENANTS = ("Acme", "Globex", "Initech")
 OPERATION_MS = 2500
 """Shorter than an election after a crash, which some requests therefore do not live to see, and

@@ -25,8 +25,6 @@ from tests.support import CREDENTIAL_KEY, World, answer, refusal
 Client = MongoClient[dict[str, Any]]
 Run = Callable[[list[Callable[[], Any]]], list[Any]]
 
-pytestmark = pytest.mark.xdist_group("second mongod")
-
 ACTOR = Actor.on_command_line()
 ROLES = ["readWriteAnyDatabase", "dbAdminAnyDatabase"]
 

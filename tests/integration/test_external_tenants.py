@@ -14,8 +14,6 @@ from tests.support import PASSWORD, User, World, answer, refusal
 
 Client = MongoClient[dict[str, Any]]
 
-pytestmark = pytest.mark.xdist_group("second mongod")
-
 
 @pytest.fixture
 def world(make_world: MakeWorld, elsewhere: EmbeddedServer) -> World:

@@ -11,8 +11,6 @@ from tests.conftest import MakeWorld
 from tests.integration.test_external_tenants import Client, add, purge
 from tests.support import PASSWORD, World, answer, refusal
 
-pytestmark = pytest.mark.xdist_group("second mongod")
-
 
 @pytest.fixture
 def world(make_world: MakeWorld, elsewhere: EmbeddedServer) -> World:

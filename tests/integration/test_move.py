@@ -42,8 +42,6 @@ ORDER = [
     {"name": "ink", "quantity": 1, "price": "7"},
 ]
 
-pytestmark = pytest.mark.xdist_group("second mongod")
-
 
 def move(world: World, owner: User, to: str | None = "blue", **options: Any) -> Moved:
     return world.platform.moves.move(ObjectId(owner.tenant_id), ACTOR, to=to, **options)

@@ -31,8 +31,6 @@ from tests.support import PASSWORD, User, World, answer, refusal
 Client = MongoClient[dict[str, Any]]
 Run = Callable[[list[Callable[[], Any]]], list[Any]]
 
-pytestmark = pytest.mark.xdist_group("second mongod")
-
 ACME = {"name": "Acme", "email": "owner@acme.example", "password": PASSWORD, "cluster": "blue"}
 ACTOR = Actor.on_command_line()
 
