@@ -14,7 +14,7 @@ from werkzeug.exceptions import HTTPException
 from multitenant.errors import DatabaseUnavailable, DomainError, ValidationFailed
 from multitenant.extensions import platform
 from multitenant.middleware.envelope import failure
-from multitenant.repositories.error_codes import AUTHENTICATION_FAILED, is_out_of_space
+from multitenant.repositories.error_codes import LOGIN_REFUSED, is_out_of_space
 from multitenant.repositories.retries import is_passing
 
 logger = logging.getLogger(__name__)
@@ -113,7 +113,7 @@ def _explain(problem: ErrorDetails) -> str:
 
 
 def _answer_database_error(error: PyMongoError) -> Response:
-    if isinstance(error, OperationFailure) and error.code == AUTHENTICATION_FAILED:
+    if isinstance(error, OperationFailure) and error.code in LOGIN_REFUSED:
         # The owner of the tenant's server has changed the password.
         if "tenant" in g:
             platform().connections.forget(g.tenant.id)

@@ -8,6 +8,7 @@ import re
 from pymongo.errors import OperationFailure
 
 UNKNOWN_ERROR = 8
+USER_NOT_FOUND = 11
 UNAUTHORIZED = 13
 AUTHENTICATION_FAILED = 18
 COMMAND_NOT_FOUND = 59
@@ -21,18 +22,15 @@ NOT_WRITABLE_PRIMARY = 10107
 DUPLICATE_KEY = 11000
 USER_ALREADY_EXISTS = 51003
 
+LOGIN_REFUSED = frozenset({AUTHENTICATION_FAILED, USER_NOT_FOUND})
+"""One who is dropped while they log in is not found, rather than refused."""
+
 PASSING = frozenset(
     {
         *(6, 7, 89, 9001),  # hosts and networks
         *(91, 11600),  # a server that is shutting down
-        *(
-            189,
-            10058,
-            NOT_WRITABLE_PRIMARY,
-            11602,
-            13435,
-            13436,
-        ),  # one that is not the primary
+        *(189, 10058, NOT_WRITABLE_PRIMARY),  # one that is not, or no longer, the primary
+        *(11602, 13435, 13436),  # the same
         *(134, 262),  # a majority, or time, that was lacking
         DATABASE_DROP_PENDING,
     }

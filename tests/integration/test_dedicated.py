@@ -13,6 +13,7 @@ from pymongo import MongoClient
 from pymongo.errors import OperationFailure
 
 from multitenant.embedded import EmbeddedServer
+from multitenant.repositories.error_codes import AUTHENTICATION_FAILED, USER_NOT_FOUND
 from multitenant.repositories.model import MongoDatabase
 from multitenant.tenancy.deployments.database_users import DatabaseUser, connected_users, list_users
 from tests.conftest import MakeWorld
@@ -188,6 +189,19 @@ def test_rotating_is_seen_by_a_process_that_holds_the_old_credentials(
             time.sleep(0.4)
         eventually(lambda: users_of(db) == {user_of(here, owner).name})
     assert failures == []
+
+
+@pytest.mark.parametrize("code", [AUTHENTICATION_FAILED, USER_NOT_FOUND])
+def test_a_mongodb_user_who_goes_while_they_log_in_makes_the_record_be_read_again(
+    world: World, mongo: Client, code: int
+) -> None:
+    """MongoDB has two answers for it; the second is given when they go between two steps."""
+    owner = world.tenant("Acme", isolation="dedicated")
+    connections = world.platform.connections
+    for times, wanted in ((1, 200), (10, 503)):
+        assert connections.evict(ObjectId(owner.tenant_id))
+        with failing(mongo, {"times": times}, "saslContinue", errorCode=code):
+            assert owner.get("/api/users/me").status_code == wanted
 
 
 def test_the_old_user_stays_for_as_long_as_a_lease_is_out(world: World) -> None:

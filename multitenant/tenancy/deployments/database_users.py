@@ -10,7 +10,11 @@ from bson import ObjectId
 from pymongo.errors import OperationFailure
 
 from multitenant.errors import Conflict
-from multitenant.repositories.error_codes import UNAUTHORIZED, USER_ALREADY_EXISTS
+from multitenant.repositories.error_codes import (
+    UNAUTHORIZED,
+    USER_ALREADY_EXISTS,
+    USER_NOT_FOUND,
+)
 from multitenant.repositories.model import MongoDatabase, utc_now
 from multitenant.repositories.retries import done_again
 from multitenant.security.field_encryption import EncryptedField, FieldCipher
@@ -19,7 +23,6 @@ from multitenant.tenancy.deployments.isolation import widened_scope
 
 FIELD = "credentials"
 MADE_AT = "multitenantMadeAt"
-USER_NOT_FOUND = 11
 
 Role = Literal["readWrite", "read"]
 

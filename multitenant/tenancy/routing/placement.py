@@ -5,7 +5,7 @@ from typing import Protocol
 
 from pymongo.errors import OperationFailure
 
-from multitenant.repositories.error_codes import AUTHENTICATION_FAILED
+from multitenant.repositories.error_codes import LOGIN_REFUSED
 from multitenant.repositories.model import MongoDatabase
 from multitenant.security.field_encryption import FieldCipher
 from multitenant.tenancy.deployments.clients import ClientFactory, OpenedClient
@@ -76,7 +76,7 @@ class TenantPlacement:
                 database.command("ping")
         except BaseException as error:
             own.close()
-            if isinstance(error, OperationFailure) and error.code == AUTHENTICATION_FAILED:
+            if isinstance(error, OperationFailure) and error.code in LOGIN_REFUSED:
                 raise CredentialsRefused from error
             raise
         return Connection(database, own)
