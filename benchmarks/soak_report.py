@@ -81,7 +81,7 @@ def draw(samples: list[Sample], path: Path) -> None:
         (descriptors, "Descriptors"),
     ):
         axes.set_title(title, loc="left", fontsize="medium")
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(0, axes.dataLim.ymax * 1.3)
         axes.grid(alpha=0.3)
     descriptors.legend(loc="lower right", fontsize="small")
     descriptors.set_xlabel("minutes")

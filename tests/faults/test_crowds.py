@@ -24,10 +24,10 @@ DEDICATED = 10 if LONG else 3
 POOL = 4
 BUDGET = POOL + 2 + 2 * 5
 """Sockets for the cluster's client, and for two dedicated tenants."""
-PATIENCE = 60
+PATIENCE = 120
 ORDER = {"items": [{"name": "Anvil", "quantity": 1, "price": "1.50"}]}
 
-pytestmark = needs_proc
+pytestmark = [needs_proc, pytest.mark.xdist_group("crowds")]  # one server for all
 
 
 class Crowd:
@@ -99,7 +99,7 @@ def crowd(
             "MAX_POOL_SIZE": str(POOL),
             "CONNECTION_BUDGET": str(BUDGET),
             "TENANT_MAX_CONCURRENCY": "",  # half of what is worked on at a time
-            "OPERATION_TIMEOUT_MS": "30000",
+            "OPERATION_TIMEOUT_MS": "60000",
         }
         world = make()
         with Server(MULTITENANT_RUN, changed, directory) as server:

@@ -25,7 +25,7 @@ ROUNDS = 20 if LONG else 1
 MAY_GROW_MIB = 128
 """What 16 bodies of a MiB at once may take, parsed, and what Python keeps of that afterwards."""
 
-pytestmark = needs_proc
+pytestmark = [needs_proc, pytest.mark.xdist_group("huge requests")]  # one server for all
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,11 @@ def acme_on_server(
         leakless_worlds(environment) as make,
     ):
         owner = make().tenant("Acme")
-        changed = environment | {"WORKERS": "1", "WORKER_CLASS": "gevent"}
+        changed = environment | {
+            "WORKERS": "1",
+            "WORKER_CLASS": "gevent",
+            "OPERATION_TIMEOUT_MS": "60000",
+        }
         limits = {"read_seconds": 2.0}
         with Server(gunicorn(directory, limits), changed, directory) as server:
             yield server.wait_until_ready(), owner
