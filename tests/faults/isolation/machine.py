@@ -24,6 +24,7 @@ isolations = st.sampled_from(["shared", "dedicated"])
 roles = st.sampled_from(["member", "admin", "owner"])
 emails = st.sampled_from(["own", "shared"])
 passwords = st.sampled_from(["own", "common", None])
+ROTATE: tuple[str, Any] = ("credentials", "new")
 FIELDS: list[tuple[str, Any]] = [
     ("isolation", "dedicated"),
     ("isolation", "shared"),
@@ -31,6 +32,7 @@ FIELDS: list[tuple[str, Any]] = [
     ("modules", None),
     ("userLimit", 1),
     ("userLimit", None),
+    ROTATE,
 ]
 TRANSITIONS_TRIED = ["suspend", "activate", "delete", "restore", "activate", "restore"]
 USER_CHANGES = ["member", "admin", "owner", "disabled", "active", "remove", "invite"]
@@ -55,7 +57,7 @@ class Machine(Stage):
         self.random = Random(salt)
         keys = [
             self._add("shared", "default", 0, 0, "shared", "common", None),
-            self._add("dedicated", cluster, 1, 1, "shared", "own", None),
+            self._add("dedicated", cluster, 1, 1, "shared", "common", None),
             self._add("shared", "blue", 2, None, "own", "common", 2),
         ]
         self._flush()
@@ -112,12 +114,10 @@ class Machine(Stage):
     @rule(tenant=tenants, what=st.sampled_from(FIELDS), wait=later)
     def change(self, tenant: str, what: tuple[str, Any], wait: bool) -> None:
         self._ready(tenant)
-        self._plan(self.operator.change(tenant, *what), wait)
-
-    @rule(tenant=tenants, wait=later)
-    def rotate_credentials(self, tenant: str, wait: bool) -> None:
-        self._ready(tenant)
-        self._plan(self.operator.rotate(tenant), wait)
+        if what == ROTATE:
+            self._plan(self.operator.rotate(tenant), wait)
+        else:
+            self._plan(self.operator.change(tenant, *what), wait)
 
     @rule(
         tenant=tenants,
