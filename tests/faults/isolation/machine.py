@@ -64,7 +64,7 @@ class Machine(Stage):
         for number, key in enumerate(key for key in keys if key):
             for role in ("admin", "member")[number:]:
                 if token := self._good_token(self.model.tenants[key]):
-                    email = self._email(self.model.tenants[key], role, "own")
+                    email = self.naming.email(self.model.tenants[key], role, "own")
                     self._run(self.users.add(token, email, role, PASSWORD))
         return multiple(*(key for key in keys if key))
 
@@ -105,9 +105,9 @@ class Machine(Stage):
     def change_names(self, tenant: str, what: str, number: int | None, wait: bool) -> None:
         self._ready(tenant, takes_names=True)
         names: dict[str, Any] = {
-            "name": self._name(number or 0),
-            "subdomain": self._subdomain(number),
-            "domains": self._domains(number),
+            "name": self.naming.name(number or 0),
+            "subdomain": self.naming.subdomain(number),
+            "domains": self.naming.domains(number),
         }
         self._plan(self.operator.change(tenant, what, names[what]), wait)
 
@@ -190,8 +190,10 @@ class Machine(Stage):
         self._ready(tenant)
         if token := self._manager(tenant, by):
             known = self.model.tenants[tenant]
-            address = self._email(known, f"{role}{len(known.users)}", email)
-            self._plan(self.users.add(token, address, role, self._password(known, password)), wait)
+            address = self.naming.email(known, f"{role}{len(known.users)}", email)
+            self._plan(
+                self.users.add(token, address, role, self.naming.password(known, password)), wait
+            )
 
     @rule(tenant=tenants, by=index, user=index, what=st.sampled_from(USER_CHANGES), wait=later)
     def change_user(self, tenant: str, by: int, user: int, what: str, wait: bool) -> None:

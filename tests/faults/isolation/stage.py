@@ -12,11 +12,12 @@ from tests.faults.isolation.answers import MANAGERS, refused
 from tests.faults.isolation.changes import Change, Operator
 from tests.faults.isolation.client import Answer, Line, Request, Token
 from tests.faults.isolation.model import Model
+from tests.faults.isolation.naming import Naming
 from tests.faults.isolation.platform import RunningPlatform
 from tests.faults.isolation.questions import WRONG_PASSWORD, Questions
-from tests.faults.isolation.states import BASE_DOMAIN, OPERATORS, Tenant, User
+from tests.faults.isolation.states import OPERATORS, Tenant, User
 from tests.faults.isolation.user_changes import Users
-from tests.support import OPERATOR_EMAIL, OPERATOR_PASSWORD, PASSWORD
+from tests.support import OPERATOR_EMAIL, OPERATOR_PASSWORD
 
 AT_ONCE = 3
 """Tenants that change at the same time."""
@@ -34,7 +35,6 @@ class Stage(RuleBasedStateMachine):
         super().__init__()
         platform.examples += 1
         self.platform = platform
-        self.example = f"ex{platform.examples:05x}"
         first = platform.operator
         operators = Tenant(OPERATORS, "no tenant's mark", "operators", id=first.tenant_id)
         operators.users[first.user_id] = User(
@@ -47,6 +47,7 @@ class Stage(RuleBasedStateMachine):
         self.operator = Operator(self.model, platform.wire.send, first)
         self.users = Users(self.model, platform.wire.send)
         self.questions = Questions(self.model)
+        self.naming = Naming(f"ex{platform.examples:05x}", self.questions)
         self.pending: list[Change] = []
         self.random = Random(0)
         self.made = 0
@@ -66,14 +67,14 @@ class Stage(RuleBasedStateMachine):
         tenant = Tenant(
             f"t{self.made}",
             f"mark{self.platform.examples:05x}{self.made:04x}z",
-            self._name(name),
-            subdomain=self._subdomain(subdomain),
+            self.naming.name(name),
+            subdomain=self.naming.subdomain(subdomain),
             isolation=isolation,
             cluster=cluster,
             user_limit=limit,
         )
-        address = self._email(tenant, "owner", email)
-        change = self.operator.add(tenant, address, self._password(tenant, password))
+        address = self.naming.email(tenant, "owner", email)
+        change = self.operator.add(tenant, address, self.naming.password(tenant, password))
         if change is None:
             return None
         self.pending.append(change)
@@ -266,39 +267,6 @@ class Stage(RuleBasedStateMachine):
 
     def _living(self) -> int:
         return sum(one.exists for one in self.model.tenants.values()) - 1 + len(self.pending)
-
-    def _name(self, number: int) -> str:
-        return f"{self.example} name {number}"
-
-    def _subdomain(self, number: int | None) -> str | None:
-        if number is None:
-            return None
-        label = f"{self.example}s{number}"
-        self._note_host(f"{label}.{BASE_DOMAIN}")
-        return label
-
-    def _domains(self, number: int | None) -> list[str] | None:
-        if number is None:
-            return None
-        domains = [f"d{number}.{self.example}.example"]
-        self._note_host(*domains)
-        return domains
-
-    def _note_host(self, *hosts: str) -> None:
-        self.questions.hosts += [host for host in hosts if host not in self.questions.hosts]
-
-    def _email(self, tenant: Tenant, who: str, kind: str) -> str:
-        if kind == "shared":
-            return f"shared@{self.example}.example"
-        return f"{who}@{tenant.mark}.example"
-
-    def _password(self, tenant: Tenant, kind: str | None) -> str | None:
-        if kind is None:
-            return None
-        password = PASSWORD if kind == "common" else f"{tenant.mark} password"
-        if password not in self.questions.passwords:
-            self.questions.passwords.append(password)
-        return password
 
     def _told(self, question: Request) -> str:
         """The states that count, for whoever reads of a failure."""
