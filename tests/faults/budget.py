@@ -2,8 +2,14 @@
 
 import os
 
+import pytest
+
 LONG = bool(os.environ.get("FAULTS_SECONDS"))
 """Whether the tests were asked to look for long, `FAULTS_SECONDS` each."""
+
+
+alike = pytest.mark.skipif(not LONG, reason="much like another one: only in `make faults`")
+"""Marks what the suite can do without."""
 
 
 def seconds(bounded: float) -> float:

@@ -10,6 +10,7 @@ from multitenant.extensions import platform_of
 from multitenant.repositories.admin.provisionings import count_prepared
 from multitenant.tenancy.migrations import TENANT_VERSION
 from tests.conftest import MakeWorld
+from tests.faults.budget import alike
 from tests.faults.deployment import Deployment
 from tests.faults.killing import Step, Victim
 from tests.faults.stories import Operation, Story, send
@@ -69,15 +70,17 @@ def tell(
 
 @pytest.mark.parametrize(
     "new",
-    [{"password": PASSWORD}, {}, {"password": PASSWORD, "isolation": "dedicated"}],
-    ids=["with a password", "by invitation", "dedicated"],
+    [
+        pytest.param({"password": PASSWORD}, id="with a password"),
+        pytest.param({}, id="by invitation", marks=alike),
+        pytest.param({"password": PASSWORD, "isolation": "dedicated"}, id="dedicated", marks=alike),
+    ],
 )
 def test_a_tenant_is_added_and_purged_entirely_or_not_at_all(
     deployment: Deployment, victim: Victim, new: dict[str, Any]
 ) -> None:
     deployment.world.tenant("Globex")
-    usual = "isolation" not in new and "password" in new
-    tell(deployment, victim, new, bounded=5 if usual else 3, rare=not usual)
+    tell(deployment, victim, new)
 
 
 class TestFromAPreparedDatabase:
