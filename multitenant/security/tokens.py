@@ -245,7 +245,8 @@ class Tokens:
                     "verify_nbf": False,
                 },
             )
-            if _number(decoded, "nbf") > self._now() + MARGIN_SECONDS:
+            begins = max(_number(decoded, "nbf"), _number(decoded, "iat"))
+            if begins > self._now() + MARGIN_SECONDS:
                 raise TokenInvalid("The token is not valid yet")
             return _claims(decoded)
         except (jwt.PyJWTError, KeyError, TypeError, ValueError) as error:

@@ -549,8 +549,9 @@ class TestRefused:
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         owner = world.tenant("Acme", cluster="default")
-        for name in ("copying", "fresh_databases", "following", "comparing"):
-            monkeypatch.setattr(f"multitenant.tenancy.{name}.STEP_SECONDS", 0.7)
+        for name in ("copying", "following", "comparing"):
+            monkeypatch.setattr(f"multitenant.tenancy.contents.{name}.STEP_SECONDS", 0.7)
+        monkeypatch.setattr("multitenant.tenancy.lifecycle.fresh_databases.STEP_SECONDS", 0.7)
 
         def stop(step: str) -> None:
             if step.startswith("Copied"):

@@ -125,6 +125,7 @@ class FakeClient:
     """An OpenedClient without a server."""
 
     limit = 10
+    line = None
 
     def __init__(self, uri: str) -> None:
         self.uri = uri

@@ -33,7 +33,7 @@ class OpenedClient:
         self._min_pool_size: int = options.get("minPoolSize", 0)
         self._monitoring_per_server = monitoring_per_server
         self.client: Client = SteadyClient(uri, maxPoolSize=pool_size, **options)
-        self.line = WaitingLine(pool_size, options["timeoutMS"] / 1000)
+        self.line = WaitingLine(pool_size, self.client.options.timeout)
         """For those who are to get their connections in the order in which they came."""
 
     @property

@@ -14,10 +14,10 @@ class WaitingLine:
     times as long as others.
     """
 
-    def __init__(self, places: int, seconds: float) -> None:
-        """Nobody waits for more than `seconds`."""
+    def __init__(self, places: int, seconds: float | None) -> None:
+        """Nobody waits for more than `seconds`; None is for as long as it takes."""
         self._free = places
-        self._seconds = seconds
+        self._seconds = -1.0 if seconds is None else seconds
         self._waiting: deque[threading.Lock] = deque()
         self._lock = threading.Lock()
 
