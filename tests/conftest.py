@@ -202,6 +202,21 @@ def leakless_worlds(environment: dict[str, str]) -> Iterator[MakeWorld]:
     assert left == [(0, 0, [])] * len(worlds), "leases, clients, or commands outside their tenant"
 
 
+@pytest.fixture(scope="module")
+def shared(
+    mongod: EmbeddedServer, mongo: Client, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[World]:
+    """One application for a module, for tests that must change nothing, or do not mind."""
+    directory = tmp_path_factory.mktemp("shared")
+    with (
+        own_environment(mongod, mongo, directory) as environment,
+        leakless_worlds(environment) as make,
+    ):
+        world = make()
+        world.platform.watcher.ensure_running()
+        yield world
+
+
 @pytest.fixture
 def make_world(environment: dict[str, str]) -> Iterator[MakeWorld]:
     """The same, for one test."""

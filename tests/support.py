@@ -4,6 +4,7 @@ import subprocess
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 from bson import ObjectId
@@ -20,6 +21,7 @@ from werkzeug.test import TestResponse
 from multitenant.extensions import Platform, platform_of
 from multitenant.repositories.model import MongoDatabase
 from multitenant.tenancy.deployments.isolation import IsolationListener
+from multitenant.tenancy.lifecycle.garbage import GarbageCollector
 
 OPERATOR_EMAIL = "operator@example.com"
 OPERATOR_PASSWORD = "operator's own password"
@@ -110,6 +112,18 @@ class World:
     @property
     def admin_db(self) -> MongoDatabase:
         return self.platform.connections.admin_db
+
+    def garbage_collector(self, *, days: int = 30) -> GarbageCollector:
+        """What `multitenant tenants gc` works with; `days` is PURGE_AFTER_DAYS."""
+        platform = self.platform
+        return GarbageCollector(
+            platform.connections,
+            platform.credentials,
+            platform.lifecycle,
+            platform.cipher,
+            purge_after=timedelta(days=days),
+            keep_prepared=platform.settings.provisioning_pool_size,
+        )
 
     @property
     def client(self) -> FlaskClient:

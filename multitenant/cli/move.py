@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from multitenant.cli.byte_bar import byte_bar
+from multitenant.cli.kept_databases import drop_kept_databases
 from multitenant.cli.options import ask, json_option, yes_option
 from multitenant.cli.platform import opened_platform, running_database
 from multitenant.extensions import Platform
@@ -60,7 +61,8 @@ def move(
     with running_database() as settings, opened_platform(settings) as platform:
         record = get_named_tenant(platform.connections.admin_db, tenant)
         if confirm:
-            _confirm(platform, record, yes=yes, as_json=as_json)
+            action = "tenant.confirm_move"
+            drop_kept_databases(platform, record, action=action, yes=yes, as_json=as_json)
             return
         target = platform.moves.cluster_before(record["_id"]) if back else to
         ask(f"Move {record['name']} from {record['cluster']} to {target}?", yes=yes)
@@ -112,21 +114,6 @@ def _move(platform: Platform, record: MongoDocument, to: str | None, *, verify: 
             progress=progress,
             tell=tell,
         )
-
-
-def _confirm(platform: Platform, record: MongoDocument, *, yes: bool, as_json: bool) -> None:
-    kept = [note["dbName"] for note in platform.restoration.kept(record["_id"])]
-    if kept:
-        ask(f"Drop {', '.join(kept)}, which {record['name']} had before, for good?", yes=yes)
-    dropped = platform.restoration.confirm(
-        record["_id"], Actor.on_command_line(), action="tenant.confirm_move"
-    )
-    if as_json:
-        click.echo(json.dumps({"tenantId": str(record["_id"]), "dropped": dropped}))
-    else:
-        click.echo(f"Dropped {', '.join(dropped)}")
-    if left := set(kept) - set(dropped):
-        raise click.ClickException(f"These are left; see the log: {', '.join(sorted(left))}")
 
 
 def _print(moved: Moved) -> None:

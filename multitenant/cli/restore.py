@@ -16,6 +16,7 @@ from multitenant.cli.copy_options import (
     subdomain_option,
     uri_option,
 )
+from multitenant.cli.kept_databases import drop_kept_databases
 from multitenant.cli.options import ask, json_option, yes_option
 from multitenant.cli.platform import opened_platform, running_database
 from multitenant.errors import ConfigurationError
@@ -86,7 +87,9 @@ def restore(
         if undo:
             _undo(platform, undo, yes=yes, as_json=as_json)
         elif confirm:
-            _confirm(platform, confirm, yes=yes, as_json=as_json)
+            record = get_named_tenant(platform.connections.admin_db, confirm)
+            action = "tenant.confirm_restore"
+            drop_kept_databases(platform, record, action=action, yes=yes, as_json=as_json)
         elif directory:
             backup = StoredBackup(directory)
             if into:
@@ -143,20 +146,6 @@ def _undo(platform: Platform, name: str, *, yes: bool, as_json: bool) -> None:
     )
     restored = platform.restoration.undo(record["_id"], Actor.on_command_line())
     _report(restored, as_json=as_json)
-
-
-def _confirm(platform: Platform, name: str, *, yes: bool, as_json: bool) -> None:
-    record = get_named_tenant(platform.connections.admin_db, name)
-    kept = [note["dbName"] for note in platform.restoration.kept(record["_id"])]
-    if kept:
-        ask(f"Drop {', '.join(kept)}, which {record['name']} had before, for good?", yes=yes)
-    dropped = platform.restoration.confirm(record["_id"], Actor.on_command_line())
-    if as_json:
-        click.echo(json.dumps({"tenantId": str(record["_id"]), "dropped": dropped}))
-    else:
-        click.echo(f"Dropped {', '.join(dropped)}")
-    if left := set(kept) - set(dropped):
-        raise click.ClickException(f"These are left; see the log: {', '.join(sorted(left))}")
 
 
 def _verify(backup: StoredBackup) -> None:

@@ -1,12 +1,10 @@
 """Fixtures of the tests of faults; the figures that they have found are told at the end."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from multitenant.embedded import EmbeddedServer
-from tests.conftest import Client, leakless_worlds, own_environment
+from tests.conftest import Client
 from tests.faults.deployment import Deployment
 from tests.faults.killing import Victim
 from tests.support import User, World
@@ -29,21 +27,6 @@ def on_two_clusters(world: World, mongo: Client, blue: Client) -> Deployment:
 def victim(world: World) -> Victim:
     """A process of the platform."""
     return Victim(world.platform.settings)
-
-
-@pytest.fixture(scope="module")
-def shared(
-    mongod: EmbeddedServer, mongo: Any, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[World]:
-    """One world for the attacks of a module."""
-    directory = tmp_path_factory.mktemp("shared")
-    with (
-        own_environment(mongod, mongo, directory) as environment,
-        leakless_worlds(environment) as make,
-    ):
-        world = make()
-        world.platform.watcher.ensure_running()
-        yield world
 
 
 @pytest.fixture(scope="module")

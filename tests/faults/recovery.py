@@ -10,7 +10,6 @@ import pytest
 from multitenant.repositories.model import utc_now
 from multitenant.tenancy.actor import Actor
 from multitenant.tenancy.lifecycle import garbage, orphans
-from multitenant.tenancy.lifecycle.garbage import GarbageCollector
 from tests.conftest import Client
 from tests.support import World
 
@@ -42,15 +41,7 @@ def let_time_pass(world: World, servers: Iterable[Client]) -> None:
 def collect_garbage(world: World, between: Callable[[], None]) -> None:
     """Run gc, whatever the age of what it finds, until it finds nothing. `between` makes everybody
     let go of what is not in use any more."""
-    platform = world.platform
-    collector = GarbageCollector(
-        platform.connections,
-        platform.credentials,
-        platform.lifecycle,
-        platform.cipher,
-        purge_after=timedelta(days=30),
-        keep_prepared=platform.settings.provisioning_pool_size,
-    )
+    collector = world.garbage_collector()
     deadline = time.monotonic() + UNTIL_GC_IS_DONE
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(garbage, "MIN_AGE", ANY_AGE)

@@ -9,8 +9,6 @@ from typing import Any
 import pytest
 from bson import ObjectId
 
-from multitenant.embedded import EmbeddedServer
-from tests.conftest import leakless_worlds, own_environment
 from tests.support import PAGES, PASSWORD, World, answer, refusal
 
 ID = "{id}"
@@ -166,21 +164,10 @@ RAW_BODIES: list[tuple[bytes, int, str]] = [
 
 
 @pytest.fixture(scope="module")
-def shared_world(
-    mongod: EmbeddedServer,
-    mongo: Any,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[World]:
-    """One world for all that must change nothing."""
-    directory = tmp_path_factory.mktemp("bad-input")
-    with (
-        own_environment(mongod, mongo, directory) as environment,
-        leakless_worlds(environment) as make,
-    ):
-        world = make()
-        world.platform.watcher.ensure_running()
-        world.tenant("Acme")
-        yield world
+def shared_world(shared: World) -> World:
+    """One world for all that must change nothing, with a tenant."""
+    shared.tenant("Acme")
+    return shared
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from pymongo import MongoClient
 from multitenant.repositories.model import utc_now
 from multitenant.tenancy.actor import Actor
 from multitenant.tenancy.deployments.database_users import MADE_AT, create_user
-from multitenant.tenancy.lifecycle.garbage import Garbage, GarbageCollector
+from multitenant.tenancy.lifecycle.garbage import Garbage
 from tests.integration.test_dedicated import user_of, users_of
 from tests.support import User, World, answer
 
@@ -17,15 +17,7 @@ Client = MongoClient[dict[str, Any]]
 
 
 def find(world: World, *, days: int = 30) -> list[Garbage]:
-    platform = world.platform
-    collector = GarbageCollector(
-        platform.connections,
-        platform.credentials,
-        platform.lifecycle,
-        platform.cipher,
-        purge_after=timedelta(days=days),
-        keep_prepared=platform.settings.provisioning_pool_size,
-    )
+    collector = world.garbage_collector(days=days)
     return list(collector.find(Actor.on_command_line(), older_than=timedelta(0)))
 
 
