@@ -7,6 +7,9 @@ side of the connection after the answer: without one, input that nobody read wou
 
 When every place is taken, the connection that has waited longest for a request makes room for the
 next: clients that connect and send nothing do not keep out those that do.
+
+A greenlet lets the others run when it has to wait, and one whose next bytes are there already never
+has to. So a connection that did not wait for its next request waits for the others once.
 """
 
 import contextlib
@@ -16,6 +19,7 @@ from typing import Any
 
 import gevent
 from gevent import monkey
+from gevent.thread import LockType
 from gunicorn.workers.ggevent import GeventWorker as GunicornGeventWorker
 
 from multitenant.serving.limits import (
@@ -24,6 +28,9 @@ from multitenant.serving.limits import (
     READ_SECONDS,
     WRITE_SECONDS,
 )
+
+ONE_TURN = 1e-9
+"""Seconds for which to sleep until the event loop has looked once whom else it can serve."""
 
 
 class GeventWorker(GunicornGeventWorker):  # type: ignore[misc]  # gunicorn has no type hints
@@ -34,18 +41,24 @@ class GeventWorker(GunicornGeventWorker):  # type: ignore[misc]  # gunicorn has 
         self.sockets: list[Any]
         self._count = 0
         """How many connections there are."""
-        self._idle: dict[Any, None] = {}
-        """Those that wait for a request, the one that has waited longest first."""
+        self._idle: dict[Any, int] = {}
+        """Those that wait for a request, the one that has waited longest first, each with the turn
+        of the event loop in which it began to."""
 
     def patch(self) -> None:
         """Patch what gunicorn's master must not have, and make its sockets gevent's.
 
         The rest was done at the very start, as it must be. gunicorn would patch that again, and to
         patch threads gevent looks at every object there is, which fails where a weak reference has
-        just died: then the worker does not boot, and the master gives up."""
+        just died: then the worker does not boot, and the master gives up.
+
+        A Condition asks its lock whether it is held before it wakes anybody. If the lock cannot
+        tell, it is tried, and where that fails gevent lets others run: with every connection that
+        goes back to PyMongo's pool, and the pool locked. gevent's lock does know."""
         monkey.patch_os()
         monkey.patch_signal()
         monkey.patch_subprocess()
+        LockType._is_owned = LockType.locked  # noqa: SLF001  # what a Condition looks for
         self.sockets = [
             socket.socket(sock.FAMILY, socket.SOCK_STREAM, fileno=sock.sock.detach())
             for sock in self.sockets
@@ -54,7 +67,7 @@ class GeventWorker(GunicornGeventWorker):  # type: ignore[misc]  # gunicorn has 
     def handle(self, listener: Any, client: Any, addr: Any) -> None:
         """Serve one connection, from its first request to its end."""
         self._count += 1
-        self._idle[client] = None
+        self._idle[client] = gevent.get_hub().loop.iteration
         if self._count >= self.worker_connections:
             self._make_room()
         try:
@@ -65,9 +78,11 @@ class GeventWorker(GunicornGeventWorker):  # type: ignore[misc]  # gunicorn has 
 
     def handle_request(self, listener_name: Any, req: Any, sock: Any, addr: Any) -> None:
         """Answer one request, whose head has arrived; StopIteration ends the connection."""
-        self._idle.pop(sock, None)
+        loop = gevent.get_hub().loop
+        if self._idle.pop(sock, None) == loop.iteration:
+            gevent.sleep(ONE_TURN)
         sock.settimeout(WRITE_SECONDS)
-        with gevent.get_hub().loop.timer(READ_SECONDS) as arrival:
+        with loop.timer(READ_SECONDS) as arrival:
             arrival.start(_read_no_more, sock)
             try:
                 super().handle_request(listener_name, req, sock, addr)
@@ -77,7 +92,7 @@ class GeventWorker(GunicornGeventWorker):  # type: ignore[misc]  # gunicorn has 
             except StopIteration:
                 self._linger(sock)
                 raise
-        self._idle[sock] = None
+        self._idle[sock] = loop.iteration
 
     def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:
         """Answer what is no request."""

@@ -5,11 +5,17 @@ does not know, stops the others. Such work goes to a native thread here, and onl
 waits for it. Without gevent it is simply done.
 """
 
+import contextlib
+import os
 import sys
+import threading
 from collections.abc import Callable
 from typing import TypeVar
 
 Result = TypeVar("Result")
+
+NICENESS = 10
+"""How far such work stands behind requests for a core, where there are not enough."""
 
 
 def under_gevent() -> bool:
@@ -24,5 +30,16 @@ def in_native_thread(function: Callable[..., Result], *arguments: object) -> Res
         return function(*arguments)
     import gevent
 
-    result: Result = gevent.get_hub().threadpool.apply(function, arguments)
+    threads = gevent.get_hub().threadpool
+    result: Result = threads.apply(_behind_requests, (function, *arguments))
     return result
+
+
+def _behind_requests(function: Callable[..., Result], *arguments: object) -> Result:
+    """Call the function, in a thread of its own, which becomes and stays nice: logins that hash on
+    every core would hold up all others for as long as the system lets them."""
+    thread = threading.get_native_id()
+    if sys.platform == "linux" and os.getpriority(os.PRIO_PROCESS, thread) < NICENESS:
+        with contextlib.suppress(OSError):  # where a sandbox forbids it
+            os.setpriority(os.PRIO_PROCESS, thread, NICENESS)
+    return function(*arguments)
