@@ -67,9 +67,7 @@ def parse_object(body: bytes) -> dict[str, Any]:
     if body.startswith(codecs.BOM_UTF8):
         raise MalformedJson("The body begins with a byte order mark; leave it out")
     try:
-        value = json.loads(
-            body.decode("utf-8"), object_pairs_hook=_object, parse_constant=_no_constant
-        )
+        value = DECODER.decode(body.decode("utf-8"))
     except UnicodeDecodeError as error:
         raise MalformedJson("The body is not valid UTF-8") from error
     except json.JSONDecodeError as error:
@@ -98,6 +96,8 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _no_constant(name: str) -> Any:
     raise MalformedJson(f"{name} is not a JSON value")
 
+
+DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_no_constant)
 
 # Where a value is: the key or index, and where the object or list around it is.
 _Path = tuple[str | int, Any] | None
