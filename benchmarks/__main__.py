@@ -5,11 +5,12 @@
 Starts a MongoDB of its own, makes the tenants, and runs each side in turns, one process each, with
 the same data, tokens and requests. Every run has a warm-up, until the rate is steady. A run that
 other load on the machine has disturbed is dropped, and counted. Writes results/latest.json,
-results/latest.md and, with Matplotlib, results/latest.png.
+results/latest.md and, with Matplotlib, results/latest.svg.
 """
 
 import argparse
 import asyncio
+import json
 import os
 import random
 import resource
@@ -30,7 +31,7 @@ from pymongo import MongoClient
 from benchmarks.load import Run, run_load
 from benchmarks.report import write_report
 from benchmarks.sides import EXPRESS, RunningSide, Side, sides
-from benchmarks.workloads import PASSWORD, Tenant, request, seed, workloads
+from benchmarks.workloads import PASSWORD, Tenant, request, seed, tenant_indexes, workloads
 from multitenant.config import load_settings
 from multitenant.embedded import EmbeddedServer
 
@@ -88,10 +89,20 @@ class Bench:
         print(f"Making {max(options.tenants)} tenants …", flush=True)
         self.operator, self.tenants = seed(settings, max(options.tenants))
         self.environment["FLOOR_DB_NAME"] = self.tenants[0].db_name
+        self.environment["TENANT_INDEXES"] = json.dumps(tenant_indexes())
 
     def connections(self) -> int:
         """How many connections MongoDB has now."""
         return int(self.client.admin.command("serverStatus")["connections"]["current"])
+
+    def _connections_at_rest(self) -> int:
+        """The same, once those of the side before are gone."""
+        now = self.connections()
+        while True:
+            time.sleep(1)
+            last, now = now, self.connections()
+            if now >= last:
+                return now
 
     def start(self, side: Side) -> RunningSide:
         """Start a side."""
@@ -102,7 +113,7 @@ class Bench:
         and the seconds to its first answer."""
         tenants = self.tenants[:1] if side.one_tenant else self.tenants[:count]
         wanted = workloads(self.operator, tenants, skewed=self.options.skewed)
-        before = self.connections()
+        before = self._connections_at_rest()
         found = []
         with self.start(side) as running:
             self._load(running, wanted["me"], 64, MAX_WARM_UP, until_steady=True)

@@ -1,6 +1,7 @@
 """What the figures are written to: JSON with all of them, a table, a plot."""
 
 import json
+import math
 import platform
 import statistics
 from collections import defaultdict
@@ -11,6 +12,8 @@ from typing import Any
 
 COLUMNS = ("rate", "p50", "p99", "cpu_us", "server_connections", "memory_mib", "threads")
 BASE = "ours"
+PANELS = 4
+"""Of the plot, in a row."""
 
 
 def write_report(
@@ -23,7 +26,7 @@ def write_report(
     labels: Mapping[str, str],
     command: str,
 ) -> None:
-    """Write latest.json, latest.md and latest.png into the folder, and print the table."""
+    """Write latest.json, latest.md and latest.svg into the folder, and print the table."""
     folder.mkdir(parents=True, exist_ok=True)
     medians = _medians(kept)
     table = _table(medians, starts, firsts, labels)
@@ -45,7 +48,7 @@ def write_report(
         )
     )
     print(f"\n{about}\n{table}")
-    _plot(folder / "latest.png", medians, labels)
+    _plot(folder / "latest.svg", medians, labels)
 
 
 def _medians(kept: Sequence[Any]) -> dict[tuple[str, int, str], dict[str, float]]:
@@ -100,8 +103,13 @@ def _plot(
         print("No plot: Matplotlib is not installed")
         return
     names = list(dict.fromkeys(workload for workload, _, _ in medians))
-    figure = Figure(figsize=(4 * len(names), 4), layout="constrained")
-    for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
+    columns = min(PANELS, len(names))
+    rows = math.ceil(len(names) / columns)
+    figure = Figure(figsize=(3.2 * columns, 2.8 * rows + 0.6), layout="constrained")
+    panels = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for axes in panels[len(names) :]:
+        axes.set_visible(False)
+    for axes, name in zip(panels, names, strict=False):
         for number, (side, label) in enumerate(labels.items()):
             points = sorted(
                 (tenants, row["rate"])
@@ -114,4 +122,4 @@ def _plot(
     handles, shown = figure.axes[0].get_legend_handles_labels()
     figure.axes[0].set_ylabel("requests/s")
     figure.legend(handles, shown, loc="outside lower center", ncols=min(3, len(shown)))
-    figure.savefig(path, dpi=120)
+    figure.savefig(path)

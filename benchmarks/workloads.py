@@ -10,11 +10,14 @@ from typing import Any
 
 import bcrypt
 from bson import ObjectId
+from pymongo import MongoClient
 
 from multitenant import create_app
 from multitenant.config import Settings
 from multitenant.extensions import platform_of
+from multitenant.repositories.model import Model, MongoDatabase
 from multitenant.schemas.admin.tenants import NewTenant
+from multitenant.schemas.tenant import DOCUMENTS
 from multitenant.tenancy.lifecycle.initialisation import initialise
 
 PASSWORD = "a password for benchmarks"
@@ -80,6 +83,17 @@ def seed(settings: Settings, count: int, *, first: int = 0) -> tuple[str, list[T
     operator = token(membership["_id"], membership["tenantId"], "operator")
     platform.close(timeout=0)
     return operator, tenants
+
+
+def tenant_indexes() -> dict[str, list[dict[str, Any]]]:
+    """The collections of a tenant's database, with their indexes as MongoDB's createIndexes takes
+    them. Whoever adds a tenant makes them all."""
+    nowhere: MongoDatabase = MongoClient("localhost", connect=False)["nowhere"]
+    models = [Model(nowhere, document) for document in DOCUMENTS]
+    return {
+        model.collection.name: [dict(index.document) for index in model.declared_indexes()]
+        for model in models
+    }
 
 
 def request(method: str, path: str, token: str | None = None, body: Any = None) -> bytes:

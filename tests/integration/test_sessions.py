@@ -8,6 +8,7 @@ from bson import ObjectId
 from flask.testing import FlaskClient
 
 from multitenant.repositories.admin.revocations import find_revocations
+from multitenant.repositories.model import MongoDatabase, MongoDocument
 from multitenant.repositories.tenant import users
 from tests.conftest import MakeWorld
 from tests.support import PASSWORD, User, World, answer, in_thread, refusal
@@ -187,6 +188,27 @@ def test_a_check_that_began_before_a_revocation_does_not_vouch_for_the_token_aft
     )
     assert me(world, owner.access).status_code == 200, "it asked before"
     refusal(me(world, owner.access), 401, "token_revoked")
+
+
+def test_a_session_that_ends_costs_no_other_one_a_read(
+    make_world: MakeWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = make_world(tenant_stale_seconds=60)
+    owner, other = world.tenant("Acme"), world.login("owner@acme.example")
+    for session in (owner, other):
+        assert me(world, session.access).status_code == 200
+    assert world.client.post("/api/logout", headers={"jwt": other.access}).status_code == 200
+    read: list[list[str]] = []
+
+    def find(db: MongoDatabase, keys: list[str]) -> list[MongoDocument]:
+        read.append(keys)
+        return find_revocations(db, keys)
+
+    monkeypatch.setattr("multitenant.tenancy.routing.revocations.find_revocations", find)
+    assert me(world, owner.access).status_code == 200
+    assert not read, "that session has not changed"
+    refusal(me(world, other.access), 401, "token_revoked")
+    assert [len(keys) for keys in read] == [1], "its family's record is all that has changed"
 
 
 def test_a_refresh_that_races_with_a_password_change_does_not_outlive_it(

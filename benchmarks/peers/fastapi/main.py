@@ -1,6 +1,7 @@
 """FastAPI and PyMongo's asynchronous client: one client, a database for each tenant."""
 
 import asyncio
+import json
 import os
 import time
 from contextlib import asynccontextmanager
@@ -20,6 +21,7 @@ KEY = os.environ["JWT_SECRET_KEYS"]
 OPTIONS: Any = {"verify_aud": False}  # whom a token is for, other peers do not look at either
 ROUNDS = int(os.environ["BCRYPT_ROUNDS"])
 PREFIX = os.environ["TENANT_DB_PREFIX"]
+INDEXES = json.loads(os.environ["TENANT_INDEXES"])
 NOBODYS = bcrypt.hashpw(b"nobody's password", bcrypt.gensalt(ROUNDS))
 
 client: AsyncMongoClient[dict[str, Any]]
@@ -150,8 +152,9 @@ async def add(body: NewTenant, by: LoggedIn):
         salt = bcrypt.gensalt(ROUNDS)
         hashed = (await asyncio.to_thread(bcrypt.hashpw, body.password.encode(), salt)).decode()
     db = client[f"{PREFIX}{tenant_id}"]
-    await db["users"].create_index("email", unique=True)
-    await db["todos"].create_index([("createdAt", 1), ("_id", 1)])
+    await asyncio.gather(
+        *(db.command("createIndexes", name, indexes=indexes) for name, indexes in INDEXES.items())
+    )
     user = {
         "_id": user_id,
         "email": body.email,

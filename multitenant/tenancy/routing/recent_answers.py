@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Generic, TypeVar
 
 from lru import LRU
@@ -33,21 +33,38 @@ class RecentAnswers(Generic[Key, Value]):
     def get(self, key: Key, ask: Callable[[], Value]) -> Value:
         """Return the answer that is known for the key, or `ask()`; what that raises is raised, and
         nothing is kept then."""
-        with self._lock:
-            known = self._known.get(key)
-            generation = self._generation
-        now = time.monotonic()
-        if known is not None and (now - known[0] <= self._stale_seconds or self._vouches(known[0])):
-            return known[1]
-        value = ask()
-        with self._lock:
-            if generation == self._generation:
-                self._known[key] = (now, value)
-        return value
+        return self.get_all([key], lambda _: {key: ask()})[key]
 
-    def forget(self) -> None:
-        """Ask again next time. An answer that is being asked for is not kept: it may be from
-        before the change."""
+    def get_all(
+        self, keys: Sequence[Key], ask: Callable[[list[Key]], Mapping[Key, Value]]
+    ) -> dict[Key, Value]:
+        """Return the answer for each of the keys; those that are not known are asked for together.
+        What `ask` raises is raised, and nothing is kept then."""
+        now = time.monotonic()
+        with self._lock:
+            generation = self._generation
+            known = {key: kept for key in keys if (kept := self._known.get(key))}
+        if known and not self._is_good(min(asked_at for asked_at, _ in known.values()), now):
+            known = {key: kept for key, kept in known.items() if self._is_good(kept[0], now)}
+        answers = {key: value for key, (_, value) in known.items()}
+        if missing := [key for key in keys if key not in known]:
+            asked = ask(missing)
+            answers.update(asked)
+            with self._lock:
+                if generation == self._generation:
+                    for key, value in asked.items():
+                        self._known[key] = (now, value)
+        return answers
+
+    def forget(self, key: Key | None = None) -> None:
+        """Ask again next time, for this key or for all. An answer that is being asked for is not
+        kept: it may be from before the change."""
         with self._lock:
             self._generation += 1
-            self._known.clear()
+            if key is None:
+                self._known.clear()
+            else:
+                self._known.pop(key, None)
+
+    def _is_good(self, asked_at: float, now: float) -> bool:
+        return now - asked_at <= self._stale_seconds or self._vouches(asked_at)

@@ -50,7 +50,7 @@ class Watcher:
         self._stale_seconds = stale_seconds
         self._await_ms = max(10, int(min(0.2, stale_seconds / 4) * 1000))
         self._on_tenant: list[Callable[[ObjectId], None]] = []
-        self._on_revocation: list[Callable[[], None]] = []
+        self._on_revocation: list[Callable[[str], None]] = []
         self._on_cluster: list[Callable[[str], None]] = []
         self._on_handshake: list[Callable[[ObjectId, ObjectId], None]] = []
         self._on_gap: list[Callable[[], None]] = []
@@ -67,8 +67,8 @@ class Watcher:
         """Call `handler` with the id of each tenant whose record has changed or gone."""
         self._on_tenant.append(handler)
 
-    def on_revocation(self, handler: Callable[[], None]) -> None:
-        """Call `handler` whenever tokens were withdrawn."""
+    def on_revocation(self, handler: Callable[[str], None]) -> None:
+        """Call `handler` with the key of each record that withdraws tokens, and has changed."""
         self._on_revocation.append(handler)
 
     def on_cluster_change(self, handler: Callable[[str], None]) -> None:
@@ -178,9 +178,8 @@ class Watcher:
         elif collection == HANDSHAKES and key is not None:
             for handle_handshake in self._on_handshake:
                 handle_handshake(key, change["fullDocument"]["tenantId"])
-        elif collection == REVOCATIONS and key is not None:
-            if change["operationType"] != "delete":  # they expire
-                for handle_revocation in self._on_revocation:
-                    handle_revocation()
+        elif collection == REVOCATIONS and isinstance(key, str):
+            for handle_revocation in self._on_revocation:
+                handle_revocation(key)
         else:
             self._begin()

@@ -218,7 +218,7 @@ class Authenticator:
             actor.record(admin_db, action, claims.tenant_id, outcome=outcome)
 
         run_transaction(self._connections.admin_client, end, seconds=self._transaction_seconds)
-        self._revoked.forget()
+        self._revoked.forget(claims.family)
 
     def _fitting(
         self, candidates: list[Tenant], memberships: dict[ObjectId, ObjectId], password: str

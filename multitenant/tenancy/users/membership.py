@@ -100,7 +100,7 @@ class Membership:
             in_admin=end_other_sessions,
             seconds=self._transaction_seconds,
         )
-        self._revoked.forget()
+        self._revoked.forget(revocations.user_key(tenant.id, claims.user_id))
         return changed
 
     def accept_invitation(

@@ -146,7 +146,7 @@ class UserAdministration:
             _record(by, admin_db, "user.change", user_id, email=user["email"], **told)
 
         changed = self._write(by, update_user, end_sessions)
-        self._revoked.forget()
+        self._revoked.forget(revocations.user_key(by.tenant.id, user_id))
         return changed
 
     def remove(self, by: Manager, user_id: ObjectId) -> MongoDocument:
@@ -169,7 +169,7 @@ class UserAdministration:
             _record(by, admin_db, "user.remove", user_id, **about)
 
         removed = self._write(by, delete_user, delete_membership)
-        self._revoked.forget()
+        self._revoked.forget(revocations.user_key(by.tenant.id, user_id))
         return removed
 
     def invite_again(self, by: Manager, user_id: ObjectId) -> Invited:
@@ -244,7 +244,7 @@ class UserAdministration:
         (known,) = revocations.find_revocations(self._connections.admin_db, [key]) or [{}]
         if known.get("version", 0) < user["tokenVersion"]:
             self._withdraw_tokens(by, user["_id"], user["tokenVersion"])
-            self._revoked.forget()
+            self._revoked.forget(key)
 
     def _finish_removal(self, by: Manager, user_id: ObjectId) -> None:
         """Remove what is left of a user who is gone: the membership, and their tokens. See ADR
@@ -263,7 +263,7 @@ class UserAdministration:
             _record(by, admin_db, "user.remove", user_id, email=email)
 
         self._write(by, lambda db: None, delete_membership)
-        self._revoked.forget()
+        self._revoked.forget(revocations.user_key(by.tenant.id, user_id))
 
     def _is_left_over(self, by: Manager, email: str) -> bool:
         """Whether there is a membership without its user: what is left where no transaction spans
