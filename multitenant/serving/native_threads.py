@@ -14,7 +14,7 @@ from typing import TypeVar
 
 Result = TypeVar("Result")
 
-NICENESS = 10
+NICENESS = 5
 """How far such work stands behind requests for a core, where there are not enough."""
 
 
