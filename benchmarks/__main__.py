@@ -88,15 +88,16 @@ class Bench:
         settings = load_settings(self.environment, env_file=None)
         print(f"Making {max(options.tenants)} tenants …", flush=True)
         self.operator, self.tenants = seed(settings, max(options.tenants))
-        self.environment["FLOOR_DB_NAME"] = self.tenants[0].db_name
-        self.environment["TENANT_INDEXES"] = json.dumps(tenant_indexes())
+        db = self.client[self.tenants[0].db_name]
+        self.environment["FLOOR_DB_NAME"] = db.name
+        self.environment["TENANT_INDEXES"] = json.dumps(tenant_indexes(db))
 
     def connections(self) -> int:
         """How many connections MongoDB has now."""
         return int(self.client.admin.command("serverStatus")["connections"]["current"])
 
     def _connections_at_rest(self) -> int:
-        """The same, once those of the side before are gone."""
+        """How many it has once those of the side before are gone."""
         now = self.connections()
         while True:
             time.sleep(1)

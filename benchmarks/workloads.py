@@ -10,7 +10,6 @@ from typing import Any
 
 import bcrypt
 from bson import ObjectId
-from pymongo import MongoClient
 
 from multitenant import create_app
 from multitenant.config import Settings
@@ -85,11 +84,10 @@ def seed(settings: Settings, count: int, *, first: int = 0) -> tuple[str, list[T
     return operator, tenants
 
 
-def tenant_indexes() -> dict[str, list[dict[str, Any]]]:
-    """The collections of a tenant's database, with their indexes as MongoDB's createIndexes takes
-    them. Whoever adds a tenant makes them all."""
-    nowhere: MongoDatabase = MongoClient("localhost", connect=False)["nowhere"]
-    models = [Model(nowhere, document) for document in DOCUMENTS]
+def tenant_indexes(db: MongoDatabase) -> dict[str, list[dict[str, Any]]]:
+    """The collections of a tenant's database, such as `db`, with their indexes as MongoDB's
+    createIndexes takes them. Whoever adds a tenant makes them all."""
+    models = [Model(db, document) for document in DOCUMENTS]
     return {
         model.collection.name: [dict(index.document) for index in model.declared_indexes()]
         for model in models

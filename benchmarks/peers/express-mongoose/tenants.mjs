@@ -8,7 +8,7 @@ const { ADMIN_DB_URI, ADMIN_DB_NAME } = process.env;
 const times = { timestamps: true, versionKey: false };
 const userSchema = new mongoose.Schema(
   {
-    email: { type: String, required: true, unique: true },
+    email: { type: String, required: true },
     password: String,
     role: { type: String, enum: ["owner", "admin", "member"], required: true },
     status: { type: String, enum: ["active", "invited", "disabled"], required: true },
@@ -24,7 +24,6 @@ const todoSchema = new mongoose.Schema(
   },
   times,
 );
-todoSchema.index({ createdAt: 1, _id: 1 });
 const tenantSchema = new mongoose.Schema(
   { name: { type: String, unique: true }, dbName: String, status: String, cluster: String },
   times,

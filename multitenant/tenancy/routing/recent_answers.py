@@ -44,6 +44,7 @@ class RecentAnswers(Generic[Key, Value]):
         with self._lock:
             generation = self._generation
             known = {key: kept for key in keys if (kept := self._known.get(key))}
+        # Mostly all are good, and then so is the oldest: one look instead of one for each.
         if known and not self._is_good(min(asked_at for asked_at, _ in known.values()), now):
             known = {key: kept for key, kept in known.items() if self._is_good(kept[0], now)}
         answers = {key: value for key, (_, value) in known.items()}
