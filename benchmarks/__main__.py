@@ -21,7 +21,8 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,9 @@ from multitenant.config import load_settings
 from multitenant.embedded import EmbeddedServer
 
 PORT = 5099
-CONNECTIONS = {"login": 2, "add": 4, "invite": 4}
+CONNECTIONS = {"login": 2, "add": 1, "add-8": 8, "invite": 1, "invite-8": 8}
+"""Of workloads that have a number of their own."""
+ADDING = tuple(name for name in CONNECTIONS if name != "login")
 STEADY = 0.05
 """Two seconds of warm-up whose rate differs less from the two before are steady."""
 MAX_WARM_UP = 20
@@ -60,6 +63,18 @@ class Figures:
     memory_mib: float
     threads: int
     other_load: float
+
+
+@dataclass(frozen=True)
+class FirstRequests:
+    """Medians, in milliseconds, of requests for one's own account."""
+
+    of_a_tenant: float
+    """From a session and a tenant that the process does not know."""
+    of_a_session: float
+    """From another session, of the tenant that it knows by now."""
+    later: float
+    """From that session again."""
 
 
 class Bench:
@@ -122,11 +137,24 @@ class Bench:
                 if name in CONNECTIONS and not side.writes_accounts:
                     continue
                 connections = CONNECTIONS.get(name, self.options.connections)
-                self._load(running, wanted[name], connections, MAX_WARM_UP, until_steady=True)
+                there = set(self.client.list_database_names()) if name in ADDING else None
+                warm_up = 2 if name in ADDING else MAX_WARM_UP
+                self._load(running, wanted[name], connections, warm_up, until_steady=True)
                 figures = self._measure(running, count, name, wanted[name], connections, before)
                 print(_line(figures), flush=True)
                 found.append(figures)
+                if there is not None:
+                    self._drop_all_but(there)
             return found, running.start_seconds
+
+    def _drop_all_but(self, there: set[str]) -> None:
+        """Drop the databases that were added since, so that all sides add to equally many. Those
+        that this application keeps ready stay: it counts on them."""
+        notes = self.client[self.environment["ADMIN_DB_NAME"]]["provisionings"].find()
+        there |= {note["dbName"] for note in notes}
+        with ThreadPoolExecutor(32) as pool:
+            added = set(self.client.list_database_names()) - there
+            list(pool.map(self.client.drop_database, added))
 
     def _load(
         self,
@@ -183,33 +211,34 @@ class Bench:
             other_load=other,
         )
 
-    def first_requests(self, side: Side) -> tuple[float, float]:
-        """Return the median milliseconds of the first, and of a second, request of a tenant, one
-        at a time. MongoDB has just served the same document, so that what differs is the side's."""
+    def first_requests(self, side: Side) -> FirstRequests:
+        """Measure the first requests of tenants and sessions, one at a time. MongoDB has just
+        served the same document, so that what differs is the side's."""
         chance = random.Random(1)  # no secret
         chosen = chance.sample(self.tenants, min(200, len(self.tenants)))
         with self.start(side) as running:
             warm = request("GET", "/api/users/me", self.operator)
             self._load(running, lambda: warm, 1, 2)
-            both = asyncio.run(self._twice_each(running.port, chosen))
-        first, second = (statistics.median(times) * 1000 for times in zip(*both, strict=True))
-        return first, second
+            times = asyncio.run(self._ask_each(running.port, chosen))
+        medians = (statistics.median(of_one) * 1000 for of_one in zip(*times, strict=True))
+        return FirstRequests(*medians)
 
-    async def _twice_each(self, port: int, tenants: list[Tenant]) -> list[list[float]]:
+    async def _ask_each(self, port: int, tenants: list[Tenant]) -> list[list[float]]:
+        """Return the seconds that the requests of FirstRequests took, for each tenant."""
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        both: list[list[float]] = []
+        times: list[list[float]] = []
         for tenant in tenants:
             self.client[tenant.db_name]["users"].find_one()
-            both.append([])
-            for _ in range(2):
+            times.append([])
+            for token in (tenant.token, tenant.other_token, tenant.other_token):
                 started = time.perf_counter()
-                writer.write(request("GET", "/api/users/me", tenant.token))
+                writer.write(request("GET", "/api/users/me", token))
                 head = (await reader.readuntil(b"\r\n\r\n")).lower()
                 length = int(head[head.index(b"content-length:") + 15 :].split(b"\r\n", 1)[0])
                 await reader.readexactly(length)
-                both[-1].append(time.perf_counter() - started)
+                times[-1].append(time.perf_counter() - started)
         writer.close()
-        return both
+        return times
 
 
 def _busy() -> float:
@@ -253,8 +282,8 @@ def main() -> None:
     parser.add_argument(
         "--workloads",
         nargs="+",
-        choices=["me", "list", "create", "mix", "login", "add", "invite"],
-        default=["me", "list", "create", "mix", "login", "add", "invite"],
+        choices=["me", "list", "create", "mix", *CONNECTIONS],
+        default=["me", "list", "create", "mix", *CONNECTIONS],
     )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=8, help="of each run")
@@ -276,7 +305,7 @@ def main() -> None:
     kept: list[Figures] = []
     dropped: list[Figures] = []
     starts: dict[str, list[float]] = defaultdict(list)
-    firsts: dict[str, tuple[float, float]] = {}
+    firsts: dict[str, FirstRequests] = {}
     with (
         tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as folder,
         EmbeddedServer(Path(folder) / "mongodb", parameters=parameters) as server,
@@ -298,7 +327,7 @@ def main() -> None:
         kept=kept,
         dropped=len(dropped),
         starts=starts,
-        firsts=firsts,
+        firsts={name: asdict(of_side) for name, of_side in firsts.items()},
         labels={name: available[name].label for name in options.sides},
         command=" ".join(["python -m benchmarks", *sys.argv[1:]]),
     )

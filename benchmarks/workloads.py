@@ -33,6 +33,8 @@ class Tenant:
     db_name: str
     email: str
     token: str
+    other_token: str
+    """Of another session of the same user."""
 
 
 def seed(settings: Settings, count: int, *, first: int = 0) -> tuple[str, list[Tenant]]:
@@ -76,7 +78,8 @@ def seed(settings: Settings, count: int, *, first: int = 0) -> tuple[str, list[T
         db = platform.connections.admin_client[db_name]
         db["users"].update_one({}, {"$set": {"password": hashed, "status": "active"}})
         db["todos"].insert_many([{**item} for item in items])
-        tenants.append(Tenant(db_name, email, token(result.user_id, result.tenant_id, "owner")))
+        sessions = [token(result.user_id, result.tenant_id, "owner") for _ in range(2)]
+        tenants.append(Tenant(db_name, email, *sessions))
     membership = platform.connections.admin_db["tenantusers"].find_one({"email": OPERATOR})
     assert membership is not None
     operator = token(membership["_id"], membership["tenantId"], "operator")
@@ -156,5 +159,7 @@ def workloads(
         "mix": of(me, me, read, read, write),
         "login": of(login),
         "add": add,
+        "add-8": add,
         "invite": invite,
+        "invite-8": invite,
     }

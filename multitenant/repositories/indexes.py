@@ -1,6 +1,8 @@
-"""Whether collections have the indexes that their schemas declare."""
+"""Collections with the indexes that their schemas declare."""
 
 from collections.abc import Iterable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +12,8 @@ from multitenant.repositories.model import Model, MongoDatabase
 
 COMPARED = ("unique", "sparse", "expireAfterSeconds", "partialFilterExpression")
 ALWAYS_THERE = "_id_"
+AT_ONCE = 10
+"""How many collections of one database are made at a time: all of a new tenant's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +24,24 @@ class IndexDrift:
     index: str
     kind: str
     """`missing`, `different`, or `unknown`: no schema declares it."""
+
+
+def make_collections(db: MongoDatabase, documents: Iterable[type[Document]], *names: str) -> None:
+    """Make the collections of these documents, with their indexes, and others of these names; may
+    run again.
+
+    All at a time: a MongoDB may copy its list of all collections for each that it makes alone, and
+    does it once for those that are made together.
+    """
+    with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="collections") as pool:
+        made: list[Future[Any]] = [
+            pool.submit(copy_context().run, Model(db, document).ensure_indexes)
+            for document in documents
+        ]
+        # Every collection has this index, so asking for it makes the collection.
+        made += [pool.submit(copy_context().run, db[name].create_index, "_id") for name in names]
+    for collection in made:
+        collection.result()
 
 
 def find_drift(db: MongoDatabase, documents: Iterable[type[Document]]) -> list[IndexDrift]:

@@ -1,20 +1,27 @@
 """Numbered migrations, and which of them a database has had.
 
-A migration is a module `mNNNN_what_it_does` with `up(db)` and `down(db)`. It is recorded after it
-ran, so a crash between the two runs it again: `up` must bear that. Before it is undone, it is
-recorded as one that is being undone: from then on it counts as not applied, and may be undone or
-applied again.
+A migration is a module `mNNNN_what_it_does` with `up(db)` and `down(db)`; one that only makes
+collections has their documents in `CREATES` instead. Such migrations that follow each other are
+applied together: that is what a new tenant waits for (ADR 27).
+
+A migration is recorded after it ran, so a crash between the two runs it again: `up` must bear
+that. Before it is undone, it is recorded as one that is being undone: from then on it counts as not
+applied, and may be undone or applied again.
 """
 
 import pkgutil
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
-from itertools import count
+from itertools import count, groupby
 from types import ModuleType
 
+from mongoengine import Document
+from pymongo import UpdateOne
+
 from multitenant.migrations import admin, tenant
-from multitenant.repositories.model import MongoDatabase, utc_now
+from multitenant.repositories.indexes import make_collections
+from multitenant.repositories.model import Model, MongoDatabase, utc_now
 from multitenant.repositories.retries import done_again
 
 COLLECTION = "migrations"
@@ -32,6 +39,28 @@ class Migration:
     def name(self) -> str:
         """The module's own name, such as `m0001_initial`."""
         return self.module.__name__.rpartition(".")[2]
+
+    @property
+    def creates(self) -> tuple[type[Document], ...]:
+        """The documents whose collections it makes, if it does nothing else."""
+        creates: tuple[type[Document], ...] = getattr(self.module, "CREATES", ())
+        return creates
+
+    def up(self, db: MongoDatabase) -> None:
+        """Do what it does; may run again."""
+        if self.creates:
+            make_collections(db, self.creates)
+        else:
+            self.module.up(db)
+
+    def down(self, db: MongoDatabase) -> None:
+        """Undo it; may run again. The collections that it makes are dropped, with all that is in
+        them, unless its module says otherwise."""
+        if hasattr(self.module, "down"):
+            self.module.down(db)
+            return
+        for document in self.creates:
+            Model(db, document).collection.drop()
 
 
 def _discover(package: ModuleType) -> tuple[Migration, ...]:
@@ -83,27 +112,51 @@ def roll_back(db: MongoDatabase, migrations: tuple[Migration, ...], to: int) -> 
     for migration in reversed(migrations):
         if migration.number > to and migration.number in recorded:
             db[COLLECTION].update_one({"_id": migration.number}, {"$set": {UNDOING: True}})
-            migration.module.down(db)
+            migration.down(db)
             db[COLLECTION].delete_one({"_id": migration.number})
     return newest_applied(db)
 
 
 def migrate(db: MongoDatabase, migrations: tuple[Migration, ...]) -> int:
     """Apply what is pending, in order; return the number of the newest migration."""
-    for migration in pending_migrations(db, migrations):
-        done_again(partial(_apply, db, migration))
+    for creating, pending in groupby(pending_migrations(db, migrations), _only_creates):
+        if creating:
+            done_again(partial(_create, db, tuple(pending)))
+            continue
+        for migration in pending:
+            done_again(partial(_apply, db, migration))
     return migrations[-1].number
 
 
+def _only_creates(migration: Migration) -> bool:
+    return bool(migration.creates)
+
+
+def _create(db: MongoDatabase, migrations: tuple[Migration, ...]) -> None:
+    documents = [document for migration in migrations for document in migration.creates]
+    make_collections(db, documents, COLLECTION)
+    _record(db, *migrations)
+
+
 def _apply(db: MongoDatabase, migration: Migration) -> None:
-    migration.module.up(db)
-    db[COLLECTION].update_one(
-        {"_id": migration.number},
-        {
-            "$setOnInsert": {"name": migration.name, "appliedAt": utc_now()},
-            "$unset": {UNDOING: ""},
-        },
-        upsert=True,
+    migration.up(db)
+    _record(db, migration)
+
+
+def _record(db: MongoDatabase, *migrations: Migration) -> None:
+    now = utc_now()
+    db[COLLECTION].bulk_write(
+        [
+            UpdateOne(
+                {"_id": migration.number},
+                {
+                    "$setOnInsert": {"name": migration.name, "appliedAt": now},
+                    "$unset": {UNDOING: ""},
+                },
+                upsert=True,
+            )
+            for migration in migrations
+        ]
     )
 
 

@@ -12,6 +12,8 @@ TEMPLATE = '''\
 
 from multitenant.repositories.model import MongoDatabase
 
+# One that only makes collections has their documents instead: CREATES = (InvoiceDocument,)
+
 
 def up(db: MongoDatabase) -> None:
     """Say what it does; may run again."""
