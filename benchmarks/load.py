@@ -32,13 +32,28 @@ class Run:
 
 
 class _Connection(asyncio.Protocol):
-    def __init__(self, next_request: NextRequest, run: Run, ended: "asyncio.Future[None]") -> None:
+    """One client. Where the server says that it ends the connection, which a worker does that makes
+    room for a fresh one, the client connects again."""
+
+    def __init__(
+        self, port: int, next_request: NextRequest, run: Run, ended: "asyncio.Future[None]"
+    ) -> None:
+        self._port = port
         self._next_request = next_request
         self._run = run
         self._ended = ended
         self._buffer = b""
         self._missing: int | None = None
+        self._told_to_leave = False
         self.stopping = False
+
+    async def connect(self) -> None:
+        """Connect, and begin."""
+        loop = asyncio.get_running_loop()
+        try:
+            await loop.create_connection(lambda: self, "127.0.0.1", self._port)
+        except OSError as error:
+            self._ended.set_exception(error)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -58,12 +73,13 @@ class _Connection(asyncio.Protocol):
             head = self._buffer[:end].lower()
             at = head.index(b"content-length:") + 15
             self._missing = end + 4 + int(head[at:].split(b"\r\n", 1)[0])
+            self._told_to_leave = b"\r\nconnection: close" in head
         if len(self._buffer) < self._missing:
             return
         self._run.latencies.append(time.perf_counter() - self._sent)
         self._run.statuses[int(self._buffer[9:12])] += 1
         self._buffer, self._missing = b"", None
-        if self.stopping:
+        if self.stopping or self._told_to_leave:
             self._transport.close()
         else:
             self._send()
@@ -72,6 +88,9 @@ class _Connection(asyncio.Protocol):
         if not self._ended.done():
             if self.stopping:
                 self._ended.set_result(None)
+            elif self._told_to_leave:
+                self._told_to_leave = False
+                self._reconnecting = asyncio.ensure_future(self.connect())
             else:
                 self._ended.set_exception(error or ConnectionError("the server hung up"))
 
@@ -83,18 +102,13 @@ async def run_load(
     loop = asyncio.get_running_loop()
     run = Run(seconds)
     ends = [loop.create_future() for _ in range(connections)]
-    protocols = []
+    clients = [_Connection(port, next_request, run, end) for end in ends]
     started = time.perf_counter()
-    for end in ends:
-        _, protocol = await loop.create_connection(
-            lambda end=end: _Connection(next_request, run, end),  # type: ignore[misc]
-            "127.0.0.1",
-            port,
-        )
-        protocols.append(protocol)
+    for client in clients:
+        await client.connect()
     await asyncio.sleep(seconds)
-    for protocol in protocols:
-        protocol.stopping = True
+    for client in clients:
+        client.stopping = True
     run.seconds = time.perf_counter() - started
     done = Run(run.seconds, list(run.latencies), Counter(run.statuses))
     await asyncio.wait_for(asyncio.gather(*ends), 60)

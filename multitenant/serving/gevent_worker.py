@@ -5,6 +5,10 @@ Each connection has a greenlet, so a slow client costs little, but there are onl
 an answer may take to be fetched. Here both are limited. So is the wait for the client to end its
 side of the connection after the answer: without one, input that nobody read would cut it off.
 
+A worker that ends closes its listening socket, and then serves the connections that it has
+accepted, those too that wait for their turn. gunicorn asks the socket for its address once more for
+each, which a closed one does not have, and hangs up on them; so the address is kept.
+
 When every place is taken, the connection that has waited longest for a request makes room for the
 next: clients that connect and send nothing do not keep out those that do.
 
@@ -15,6 +19,7 @@ has to. So a connection that did not wait for its next request waits for the oth
 import contextlib
 import os
 import socket
+from dataclasses import dataclass
 from typing import Any
 
 import gevent
@@ -33,12 +38,24 @@ ONE_TURN = 1e-9
 """Seconds for which to sleep until the event loop has looked once whom else it can serve."""
 
 
+@dataclass(frozen=True)
+class _Listener:
+    """What gunicorn wants to know of a listening socket, whether it is closed by now or not."""
+
+    address: Any
+
+    def getsockname(self) -> Any:
+        """The address on which it listened."""
+        return self.address
+
+
 class GeventWorker(GunicornGeventWorker):  # type: ignore[misc]  # gunicorn has no type hints
     """The worker class for `WORKER_CLASS=gevent`."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.sockets: list[Any]
+        self._listeners: dict[Any, _Listener] = {}
         self._count = 0
         """How many connections there are."""
         self._idle: dict[Any, int] = {}
@@ -63,6 +80,7 @@ class GeventWorker(GunicornGeventWorker):  # type: ignore[misc]  # gunicorn has 
             socket.socket(sock.FAMILY, socket.SOCK_STREAM, fileno=sock.sock.detach())
             for sock in self.sockets
         ]
+        self._listeners = {sock: _Listener(sock.getsockname()) for sock in self.sockets}
 
     def handle(self, listener: Any, client: Any, addr: Any) -> None:
         """Serve one connection, from its first request to its end."""
@@ -71,7 +89,7 @@ class GeventWorker(GunicornGeventWorker):  # type: ignore[misc]  # gunicorn has 
         if self._count >= self.worker_connections:
             self._make_room()
         try:
-            super().handle(listener, client, addr)
+            super().handle(self._listeners[listener], client, addr)
         finally:
             self._idle.pop(client, None)
             self._count -= 1

@@ -48,7 +48,7 @@ else:
     raise AssertionError("a Condition that nobody holds can wake nobody")
 """
 
-TWO_CLIENTS = """
+SERVING = """
 import socket
 from types import SimpleNamespace
 import gevent
@@ -63,9 +63,10 @@ def app(environ, start_response):
     return []
 
 config = Config()
-listener = SimpleNamespace(getsockname=lambda: ("127.0.0.1", 80))
-worker = GeventWorker(1, 1, [], SimpleNamespace(callable=app), 30, config, Logger(config))
+sockets = [SimpleNamespace(FAMILY=socket.AF_INET, sock=socket.create_server(("127.0.0.1", 0)))]
+worker = GeventWorker(1, 1, sockets, SimpleNamespace(callable=app), 30, config, Logger(config))
 worker.patch()
+[listener] = worker.sockets
 worker.wsgi, worker.alive, worker.worker_connections = app, True, 10
 
 def connect():
@@ -75,7 +76,9 @@ def connect():
 def ask(client, path, times):
     client.sendall(b"GET %s HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n" % path * times)
     client.shutdown(socket.SHUT_WR)
+"""
 
+TWO_CLIENTS = """
 one, serving_one = connect()
 gevent.sleep(0.05)  # so that it waits for its request
 many, serving_many = connect()
@@ -84,6 +87,15 @@ ask(one, b"/one", 1)
 gevent.joinall([serving_one, serving_many], raise_error=True)
 assert served.count("/many") == 200 and served.count("/one") == 1, len(served)
 assert served.index("/one") < 5, served.index("/one")
+"""
+
+CLOSED_LISTENER = """
+client, serving = connect()
+ask(client, b"/accepted", 1)
+listener.close()
+serving.join()
+assert client.recv(100).startswith(b"HTTP/1.1 204")
+assert served == ["/accepted"]
 """
 
 PRIORITY = """
@@ -117,7 +129,11 @@ def test_waking_somebody_lets_nobody_else_run_while_the_lock_is_held() -> None:
 
 
 def test_a_client_whose_requests_are_all_there_does_not_hold_up_another() -> None:
-    run(TWO_CLIENTS)
+    run(SERVING + TWO_CLIENTS)
+
+
+def test_a_connection_that_was_accepted_is_served_when_the_worker_listens_no_more() -> None:
+    run(SERVING + CLOSED_LISTENER)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="priorities of single threads are Linux's")
