@@ -103,6 +103,9 @@ class Bench:
         settings = load_settings(self.environment, env_file=None)
         print(f"Making {max(options.tenants)} tenants …", flush=True)
         self.operator, self.tenants = seed(settings, max(options.tenants))
+        # From here on as in production, where the files of tenants in use stay open.
+        files = "file_manager=(close_idle_time=60,close_scan_interval=10)"
+        self.client.admin.command("setParameter", 1, wiredTigerEngineRuntimeConfig=files)
         db = self.client[self.tenants[0].db_name]
         self.environment["FLOOR_DB_NAME"] = db.name
         self.environment["TENANT_INDEXES"] = json.dumps(tenant_indexes(db))
@@ -296,7 +299,7 @@ def main() -> None:
     options = parser.parse_args()
     _install_peers(options.sides)
     available = sides(options.worker_class, options.threads)
-    parameters = {  # mongod has thousands of files otherwise, and a limit to them
+    parameters = {  # or mongod would hold more files open while tenants are made than it may
         "wiredTigerFileHandleCloseIdleTime": "2",
         "wiredTigerFileHandleCloseScanInterval": "1",
         "wiredTigerFileHandleCloseMinimum": "100",

@@ -41,8 +41,10 @@ limit_request_line = 8190
 timeout = 60
 # gunicorn kills a worker after this time; the worker itself stops waiting a little earlier.
 graceful_timeout = _settings.graceful_timeout + 5
-max_requests = 100_000
-max_requests_jitter = 10_000
+# Against what might leak in the long run. Where there is one worker, nobody is served for the two
+# seconds in which another takes its place, so not often.
+max_requests = 1_000_000
+max_requests_jitter = 100_000
 preload_app = False
 http_parser = "python"
 # By default gunicorn lets a proxy on this machine set SCRIPT_NAME and PATH_INFO by header, and
