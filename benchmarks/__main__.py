@@ -104,7 +104,7 @@ class Bench:
         print(f"Making {max(options.tenants)} tenants …", flush=True)
         self.operator, self.tenants = seed(settings, max(options.tenants))
         # From here on as in production, where the files of tenants in use stay open.
-        files = "file_manager=(close_idle_time=60,close_scan_interval=10)"
+        files = "file_manager=(close_idle_time=20,close_scan_interval=10)"
         self.client.admin.command("setParameter", 1, wiredTigerEngineRuntimeConfig=files)
         db = self.client[self.tenants[0].db_name]
         self.environment["FLOOR_DB_NAME"] = db.name
@@ -198,7 +198,8 @@ class Bench:
         other = (_busy() - busy - sum(spent)) / (run.seconds * (os.cpu_count() or 1))
         wrong = {status: n for status, n in run.statuses.items() if status not in (200, 201)}
         if wrong:
-            raise RuntimeError(f"{running.side.label}, {name}: answered {wrong}")
+            log = (self.folder / f"{running.side.name}.log").read_text(errors="replace")
+            raise RuntimeError(f"{running.side.label}, {name}: answered {wrong}\n{log[-3000:]}")
         held = running.resources()
         return Figures(
             side=running.side.name,
