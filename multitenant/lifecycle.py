@@ -62,6 +62,7 @@ def shut_down_on_signals(app: Flask) -> None:
 
     Only where nobody handles them yet: gunicorn does, and its meanings win. The handler just
     leaves the server's accept loop; the rest happens at exit, where threads may be waited for.
+    Until then it may be needed again: what it raises is lost where a `__del__` runs.
     """
     if signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
         return
@@ -72,11 +73,11 @@ def shut_down_on_signals(app: Flask) -> None:
 
     def handle(number: int, frame: FrameType | None) -> None:
         if not ending.is_set():
-            ending.set()
             logger.info("%s: ending", signal.Signals(number).name)
             raise SystemExit(0)
 
     def end() -> None:
+        ending.set()
         if os.getpid() == process:  # a fork inherits this, and has its own way to end
             in_flight.wait(platform_of(app).settings.graceful_timeout)
             shut_down(app, timeout=0)

@@ -5,9 +5,9 @@ Clients are opened by the first request that needs them, so always after the for
 """
 
 import gc
+import os
 import resource
 import signal
-import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -71,9 +71,10 @@ def pre_fork(server: Any, worker: Any) -> None:
 
 def post_fork(server: Any, worker: Any) -> None:
     """End at once when told to before there is anything to end. Until a worker has handlers of
-    its own it has the master's, which would note the signal for a master, and lose it."""
+    its own it has the master's, which would note the signal for a master, and lose it. So would
+    SystemExit be lost, where it is raised in a `__del__`."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT):
-        signal.signal(number, lambda *_: sys.exit(0))
+        signal.signal(number, lambda *_: os._exit(0))
     _allow_enough_files(server)
 
 
