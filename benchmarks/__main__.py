@@ -2,10 +2,11 @@
 
     make bench            (or: python -m benchmarks --help)
 
-Starts a MongoDB of its own, makes the tenants, and runs each side in turns, one process each, with
-the same data, tokens and requests. Every run has a warm-up, until the rate is steady. A run that
-other load on the machine has disturbed is dropped, and counted. Writes results/latest.json,
-results/latest.md and, with Matplotlib, results/latest.svg.
+Starts a MongoDB of its own, makes the tenants, and starts all sides, one process each, which then
+take short turns with the same data, tokens and requests, after a warm-up that lasts until the rate
+is steady. A ratio is the median of those of all rounds, so that it hardly depends on how fast the
+machine is at the time. A run that other load has disturbed is dropped, and counted. Writes
+results/latest.json, results/latest.md and, with Matplotlib, results/latest.svg.
 """
 
 import argparse
@@ -22,14 +23,16 @@ import tempfile
 import time
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import psutil
 from pymongo import MongoClient
+from pymongo.uri_parser import parse_uri
 
-from benchmarks.load import Run, run_load
+from benchmarks.load import NextRequest, Run, run_load
 from benchmarks.report import write_report
 from benchmarks.sides import EXPRESS, RunningSide, Side, sides
 from benchmarks.workloads import PASSWORD, Tenant, request, seed, tenant_indexes, workloads
@@ -43,6 +46,9 @@ ADDING = tuple(name for name in CONNECTIONS if name != "login")
 STEADY = 0.05
 """Two seconds of warm-up whose rate differs less from the two before are steady."""
 MAX_WARM_UP = 20
+LEAD_SECONDS = 1.5
+"""Not measured, at the start of each turn: Node.js cleans up while it is idle, and answers slowly
+for most of a second then."""
 MAX_OTHER_LOAD = 0.1
 """Of all cores: a run with more load than this from elsewhere is dropped."""
 
@@ -52,6 +58,8 @@ class Figures:
     """One run of one side."""
 
     side: str
+    number: int
+    """Of the round."""
     tenants: int
     workload: str
     rate: float
@@ -100,6 +108,7 @@ class Bench:
         }
         self.mongod = psutil.Process(server.pid)
         self.client = MongoClient[dict[str, Any]](server.uri)
+        self.server_port: int = parse_uri(server.uri)["nodelist"][0][1]
         settings = load_settings(self.environment, env_file=None)
         print(f"Making {max(options.tenants)} tenants …", flush=True)
         self.operator, self.tenants = seed(settings, max(options.tenants))
@@ -110,45 +119,55 @@ class Bench:
         self.environment["FLOOR_DB_NAME"] = db.name
         self.environment["TENANT_INDEXES"] = json.dumps(tenant_indexes(db))
 
-    def connections(self) -> int:
-        """How many connections MongoDB has now."""
-        return int(self.client.admin.command("serverStatus")["connections"]["current"])
-
-    def _connections_at_rest(self) -> int:
-        """How many it has once those of the side before are gone."""
-        now = self.connections()
-        while True:
-            time.sleep(1)
-            last, now = now, self.connections()
-            if now >= last:
-                return now
-
-    def start(self, side: Side) -> RunningSide:
+    def start(self, side: Side, port: int = PORT) -> RunningSide:
         """Start a side."""
-        return RunningSide(side, PORT, self.environment, self.folder / f"{side.name}.log")
+        return RunningSide(side, port, self.environment, self.folder / f"{side.name}.log")
 
-    def run(self, side: Side, count: int) -> tuple[list[Figures], float]:
-        """Start the side, run every workload on so many tenants, and return what was measured,
-        and the seconds to its first answer."""
-        tenants = self.tenants[:1] if side.one_tenant else self.tenants[:count]
-        wanted = workloads(self.operator, tenants, skewed=self.options.skewed)
-        before = self._connections_at_rest()
+    def run(self, chosen: list[Side], count: int) -> tuple[list[Figures], dict[str, float]]:
+        """Start these sides, let them take turns in every workload on so many tenants, and return
+        what was measured, and the seconds to the first answer of each."""
+        many = workloads(self.operator, self.tenants[:count], skewed=self.options.skewed)
+        one = workloads(self.operator, self.tenants[:1], skewed=False)
         found = []
-        with self.start(side) as running:
-            self._load(running, wanted["me"], 64, MAX_WARM_UP, until_steady=True)
+        with ExitStack() as stack:
+            running = []
+            for port, side in enumerate(chosen, PORT):
+                requests = one if side.one_tenant else many
+                started = stack.enter_context(self.start(side, port))
+                self._load(started, requests["me"], 64, MAX_WARM_UP, until_steady=True)
+                running.append((started, requests))
             for name in self.options.workloads:
-                if name in CONNECTIONS and not side.writes_accounts:
-                    continue
-                connections = CONNECTIONS.get(name, self.options.connections)
-                there = set(self.client.list_database_names()) if name in ADDING else None
-                warm_up = 2 if name in ADDING else MAX_WARM_UP
-                self._load(running, wanted[name], connections, warm_up, until_steady=True)
-                figures = self._measure(running, count, name, wanted[name], connections, before)
-                print(_line(figures), flush=True)
-                found.append(figures)
+                print(f"{name}, {count} tenants", flush=True)
+                taking_part = [
+                    (each, requests[name])
+                    for each, requests in running
+                    if each.side.writes_accounts or name not in CONNECTIONS
+                ]
+                found += self._take_turns(taking_part, name, count)
+            return found, {each.side.name: each.start_seconds for each, _ in running}
+
+    def _take_turns(
+        self, taking_part: list[tuple[RunningSide, NextRequest]], name: str, count: int
+    ) -> list[Figures]:
+        """Measure each side once in each round, so that all have the same share of the machine's
+        good times and bad ones."""
+        connections = CONNECTIONS.get(name, self.options.connections)
+        there = set(self.client.list_database_names()) if name in ADDING else None
+        found = []
+        for number in range(self.options.rounds + 1):
+            for running, next_request in taking_part:
+                if number == 0:
+                    warm_up = 2 if name in ADDING else MAX_WARM_UP
+                    self._load(running, next_request, connections, warm_up, until_steady=True)
+                else:
+                    if name not in ADDING:
+                        self._load(running, next_request, connections, LEAD_SECONDS)
+                    figures = self._measure(running, number, count, name, next_request, connections)
+                    print(_line(figures), flush=True)
+                    found.append(figures)
                 if there is not None:
                     self._drop_all_but(there)
-            return found, running.start_seconds
+        return found
 
     def _drop_all_but(self, there: set[str]) -> None:
         """Drop the databases that were added since, so that all sides add to equally many. Those
@@ -162,7 +181,7 @@ class Bench:
     def _load(
         self,
         running: RunningSide,
-        next_request: Any,
+        next_request: NextRequest,
         connections: int,
         seconds: float,
         *,
@@ -185,11 +204,11 @@ class Bench:
     def _measure(
         self,
         running: RunningSide,
+        number: int,
         count: int,
         name: str,
-        next_request: Any,
+        next_request: NextRequest,
         connections: int,
-        before: int,
     ) -> Figures:
         ours = (running.cpu_seconds, lambda: sum(self.mongod.cpu_times()[:2]), _own_cpu)
         busy, mine = _busy(), [cpu() for cpu in ours]
@@ -197,19 +216,22 @@ class Bench:
         spent = [cpu() - at for cpu, at in zip(ours, mine, strict=True)]
         other = (_busy() - busy - sum(spent)) / (run.seconds * (os.cpu_count() or 1))
         wrong = {status: n for status, n in run.statuses.items() if status not in (200, 201)}
+        if not run.latencies:
+            raise RuntimeError(f"{running.side.label}, {name}: no answer in time; see --seconds")
         if wrong:
             log = (self.folder / f"{running.side.name}.log").read_text(errors="replace")
             raise RuntimeError(f"{running.side.label}, {name}: answered {wrong}\n{log[-3000:]}")
-        held = running.resources()
+        held = running.resources(self.server_port)
         return Figures(
             side=running.side.name,
+            number=number,
             tenants=count,
             workload=name,
             rate=run.rate,
             p50=run.percentile(50),
             p99=run.percentile(99),
             cpu_us=spent[0] / len(run.latencies) * 1e6,
-            server_connections=self.connections() - before,
+            server_connections=held.server_connections,
             memory_mib=held.memory_mib,
             threads=held.threads,
             other_load=other,
@@ -289,8 +311,8 @@ def main() -> None:
         choices=["me", "list", "create", "mix", *CONNECTIONS],
         default=["me", "list", "create", "mix", *CONNECTIONS],
     )
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=8, help="of each run")
+    parser.add_argument("--rounds", type=int, default=8, help="of turns, in each workload")
+    parser.add_argument("--seconds", type=float, default=3, help="of each turn")
     parser.add_argument("--connections", type=int, default=64, help="kept alive by the clients")
     parser.add_argument("--worker-class", choices=["gevent", "gthread"], default="gevent")
     parser.add_argument("--threads", type=int, default=4, help="of gthread")
@@ -315,14 +337,12 @@ def main() -> None:
         EmbeddedServer(Path(folder) / "mongodb", parameters=parameters) as server,
     ):
         bench = Bench(options, server, Path(folder))
-        for number in range(options.rounds):
-            for count in options.tenants:
-                print(f"Round {number + 1} of {options.rounds}, {count} tenants", flush=True)
-                for name in options.sides:
-                    found, seconds = bench.run(available[name], count)
-                    starts[name].append(seconds)
-                    for figures in found:
-                        (kept if figures.other_load < MAX_OTHER_LOAD else dropped).append(figures)
+        for count in options.tenants:
+            found, seconds = bench.run([available[name] for name in options.sides], count)
+            for name in options.sides:
+                starts[name].append(seconds[name])
+            for figures in found:
+                (kept if figures.other_load < MAX_OTHER_LOAD else dropped).append(figures)
         for name in options.sides:
             if not available[name].one_tenant:
                 firsts[name] = bench.first_requests(available[name])

@@ -29,7 +29,7 @@ def write_report(
     """Write latest.json, latest.md and latest.svg into the folder, and print the table."""
     folder.mkdir(parents=True, exist_ok=True)
     medians = _medians(kept)
-    table = _table(medians, starts, firsts, labels)
+    table = _table(medians, _ratios(kept), starts, firsts, labels)
     about = (
         f"`{command}`, {datetime.now(UTC):%Y-%m-%d}, Python {platform.python_version()},"
         f" {platform.machine()}. Medians; {dropped} runs that other load disturbed were dropped.\n"
@@ -62,8 +62,21 @@ def _medians(kept: Sequence[Any]) -> dict[tuple[str, int, str], dict[str, float]
     }
 
 
+def _ratios(kept: Sequence[Any]) -> dict[tuple[str, int, str], float]:
+    """How many times as many requests a second BASE answered: the median over the rounds of which
+    both runs were kept, by workload, number of tenants and side."""
+    rates = {(run.workload, run.tenants, run.side, run.number): run.rate for run in kept}
+    found = defaultdict(list)
+    for (workload, tenants, side, number), rate in rates.items():
+        base = rates.get((workload, tenants, BASE, number))
+        if base is not None and side != BASE:
+            found[workload, tenants, side].append(base / rate)
+    return {key: statistics.median(of_key) for key, of_key in found.items()}
+
+
 def _table(
     medians: Mapping[tuple[str, int, str], Mapping[str, float]],
+    ratios: Mapping[tuple[str, int, str], float],
     starts: Mapping[str, Sequence[float]],
     firsts: Mapping[str, Mapping[str, float]],
     labels: Mapping[str, str],
@@ -73,10 +86,10 @@ def _table(
         "|---" * 10 + "|",
     ]
     for (workload, tenants, side), row in medians.items():
-        ours = medians.get((workload, tenants, BASE))
-        ratio = f"{ours['rate'] / row['rate']:.2f} x" if ours and side != BASE else ""
+        ratio = ratios.get((workload, tenants, side))
+        compared = "" if ratio is None else f"{ratio:.2f} x"
         lines.append(
-            f"| {workload} | {tenants:,} | {labels[side]} | {row['rate']:,.0f} | {ratio}"
+            f"| {workload} | {tenants:,} | {labels[side]} | {row['rate']:,.0f} | {compared}"
             f" | {row['p50']:.1f} | {row['p99']:.1f} | {row['cpu_us']:,.0f}"
             f" | {row['server_connections']:.0f} | {row['memory_mib']:.0f} |"
         )

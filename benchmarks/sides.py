@@ -2,11 +2,13 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 import urllib.request
 from dataclasses import dataclass, field
+from operator import itemgetter
 from pathlib import Path
 from typing import Self
 
@@ -90,6 +92,8 @@ class Resources:
 
     memory_mib: float
     threads: int
+    server_connections: int
+    """To MongoDB."""
 
 
 class RunningSide:
@@ -98,6 +102,9 @@ class RunningSide:
     def __init__(self, side: Side, port: int, environment: dict[str, str], log: Path) -> None:
         self.side = side
         self.port = port
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                raise RuntimeError(f"Something else listens on port {port}")
         started = time.perf_counter()
         command = [*side.command]
         if "uvicorn" in command:
@@ -123,6 +130,7 @@ class RunningSide:
                     return
             except OSError:
                 if self._process.poll() is not None or time.monotonic() > deadline:
+                    self._process.kill()
                     raise RuntimeError(f"{self.side.label} does not start; see {log}") from None
                 time.sleep(0.01)
 
@@ -142,10 +150,15 @@ class RunningSide:
         """User and system time so far, of all its processes."""
         return sum(sum(process.cpu_times()[:2]) for process in self._tree())
 
-    def resources(self) -> Resources:
-        """Of the process that answers."""
-        worker = max(self._tree(), key=lambda process: process.num_threads())
-        return Resources(worker.memory_info().rss / 2**20, worker.num_threads())
+    def resources(self, server_port: int) -> Resources:
+        """Of the process that answers, which asks MongoDB on that port."""
+
+        def connections(process: psutil.Process) -> int:
+            peers = [connection.raddr for connection in process.net_connections("tcp")]
+            return sum(peer.port == server_port for peer in peers if peer)
+
+        held, worker = max(((connections(it), it) for it in self._tree()), key=itemgetter(0))
+        return Resources(worker.memory_info().rss / 2**20, worker.num_threads(), held)
 
     def workers(self) -> list[psutil.Process]:
         """Gunicorn's worker processes."""
