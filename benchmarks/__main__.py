@@ -2,11 +2,12 @@
 
     make bench            (or: python -m benchmarks --help)
 
-Starts a MongoDB of its own, makes the tenants, and starts all sides, one process each, which then
-take short turns with the same data, tokens and requests, after a warm-up that lasts until the rate
-is steady. A ratio is the median of those of all rounds, so that it hardly depends on how fast the
-machine is at the time. A run that other load has disturbed is dropped, and counted. Writes
-results/latest.json, results/latest.md and, with Matplotlib, results/latest.svg.
+Starts a MongoDB of its own, makes the tenants, and compares the first side with each of the others:
+the two run at once, one process each, and take short turns with the same data, tokens and requests,
+after a warm-up that lasts until the rate is steady. A ratio is the median of those of all rounds,
+so that it hardly depends on how fast the machine is at the time. A run that other load has
+disturbed is dropped, and counted. Writes results/latest.json, results/latest.md and, with
+Matplotlib, results/latest.svg.
 """
 
 import argparse
@@ -46,7 +47,7 @@ ADDING = tuple(name for name in CONNECTIONS if name != "login")
 STEADY = 0.05
 """Two seconds of warm-up whose rate differs less from the two before are steady."""
 MAX_WARM_UP = 20
-LEAD_SECONDS = 1.5
+LEAD_SECONDS = 2
 """Not measured, at the start of each turn: Node.js cleans up while it is idle, and answers slowly
 for most of a second then."""
 MAX_OTHER_LOAD = 0.1
@@ -58,8 +59,8 @@ class Figures:
     """One run of one side."""
 
     side: str
-    number: int
-    """Of the round."""
+    round: int
+    """Its number; runs of the same round followed each other."""
     tenants: int
     workload: str
     rate: float
@@ -108,6 +109,8 @@ class Bench:
         }
         self.mongod = psutil.Process(server.pid)
         self.client = MongoClient[dict[str, Any]](server.uri)
+        self.rounds = 0
+        """How many there were so far."""
         self.server_port: int = parse_uri(server.uri)["nodelist"][0][1]
         settings = load_settings(self.environment, env_file=None)
         print(f"Making {max(options.tenants)} tenants …", flush=True)
@@ -137,7 +140,6 @@ class Bench:
                 self._load(started, requests["me"], 64, MAX_WARM_UP, until_steady=True)
                 running.append((started, requests))
             for name in self.options.workloads:
-                print(f"{name}, {count} tenants", flush=True)
                 taking_part = [
                     (each, requests[name])
                     for each, requests in running
@@ -155,6 +157,7 @@ class Bench:
         there = set(self.client.list_database_names()) if name in ADDING else None
         found = []
         for number in range(self.options.rounds + 1):
+            self.rounds += 1
             for running, next_request in taking_part:
                 if number == 0:
                     warm_up = 2 if name in ADDING else MAX_WARM_UP
@@ -162,7 +165,7 @@ class Bench:
                 else:
                     if name not in ADDING:
                         self._load(running, next_request, connections, LEAD_SECONDS)
-                    figures = self._measure(running, number, count, name, next_request, connections)
+                    figures = self._measure(running, count, name, next_request, connections)
                     print(_line(figures), flush=True)
                     found.append(figures)
                 if there is not None:
@@ -204,7 +207,6 @@ class Bench:
     def _measure(
         self,
         running: RunningSide,
-        number: int,
         count: int,
         name: str,
         next_request: NextRequest,
@@ -224,7 +226,7 @@ class Bench:
         held = running.resources(self.server_port)
         return Figures(
             side=running.side.name,
-            number=number,
+            round=self.rounds,
             tenants=count,
             workload=name,
             rate=run.rate,
@@ -265,6 +267,11 @@ class Bench:
                 times[-1].append(time.perf_counter() - started)
         writer.close()
         return times
+
+
+def _pairs(chosen: list[Side]) -> list[list[Side]]:
+    """The first with each of the others."""
+    return [[chosen[0], other] for other in chosen[1:]] or [chosen]
 
 
 def _busy() -> float:
@@ -311,7 +318,7 @@ def main() -> None:
         choices=["me", "list", "create", "mix", *CONNECTIONS],
         default=["me", "list", "create", "mix", *CONNECTIONS],
     )
-    parser.add_argument("--rounds", type=int, default=8, help="of turns, in each workload")
+    parser.add_argument("--rounds", type=int, default=5, help="of turns, in each workload")
     parser.add_argument("--seconds", type=float, default=3, help="of each turn")
     parser.add_argument("--connections", type=int, default=64, help="kept alive by the clients")
     parser.add_argument("--worker-class", choices=["gevent", "gthread"], default="gevent")
@@ -338,11 +345,13 @@ def main() -> None:
     ):
         bench = Bench(options, server, Path(folder))
         for count in options.tenants:
-            found, seconds = bench.run([available[name] for name in options.sides], count)
-            for name in options.sides:
-                starts[name].append(seconds[name])
-            for figures in found:
-                (kept if figures.other_load < MAX_OTHER_LOAD else dropped).append(figures)
+            for compared in _pairs([available[name] for name in options.sides]):
+                print(f"{', '.join(side.label for side in compared)}:", flush=True)
+                found, seconds = bench.run(compared, count)
+                for name, of_start in seconds.items():
+                    starts[name].append(of_start)
+                for figures in found:
+                    (kept if figures.other_load < MAX_OTHER_LOAD else dropped).append(figures)
         for name in options.sides:
             if not available[name].one_tenant:
                 firsts[name] = bench.first_requests(available[name])

@@ -52,20 +52,22 @@ def write_report(
 
 
 def _medians(kept: Sequence[Any]) -> dict[tuple[str, int, str], dict[str, float]]:
-    """By workload, number of tenants and side."""
+    """By workload, number of tenants and side, each in the order in which they were first run."""
+    names = list(dict.fromkeys(run.workload for run in kept))
+    order = list(dict.fromkeys(run.side for run in kept))
     runs = defaultdict(list)
-    for figures in kept:
-        runs[figures.workload, figures.tenants, figures.side].append(figures)
+    for run in kept:
+        runs[run.workload, run.tenants, run.side].append(run)
     return {
-        key: {name: statistics.median(getattr(run, name) for run in of_key) for name in COLUMNS}
-        for key, of_key in runs.items()
+        key: {name: statistics.median(getattr(run, name) for run in runs[key]) for name in COLUMNS}
+        for key in sorted(runs, key=lambda it: (names.index(it[0]), it[1], order.index(it[2])))
     }
 
 
 def _ratios(kept: Sequence[Any]) -> dict[tuple[str, int, str], float]:
     """How many times as many requests a second BASE answered: the median over the rounds of which
     both runs were kept, by workload, number of tenants and side."""
-    rates = {(run.workload, run.tenants, run.side, run.number): run.rate for run in kept}
+    rates = {(run.workload, run.tenants, run.side, run.round): run.rate for run in kept}
     found = defaultdict(list)
     for (workload, tenants, side, number), rate in rates.items():
         base = rates.get((workload, tenants, BASE, number))
