@@ -33,7 +33,7 @@ format: $(VENV)/dev.stamp ## Format the code and mend what can be mended
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/bench.stamp ## Compare with the peers in benchmarks/ (takes an hour; needs Node.js, see ARGS='--help')
+bench: $(VENV)/bench.stamp ## Compare with the peers in benchmarks/ (takes two hours; needs Node.js, see ARGS='--help')
 	$(BIN)/python -m benchmarks $(ARGS)
 
 postman: $(VENV)/dev.stamp postman/node_modules ## Make the Postman collection anew from the OpenAPI document (needs Node.js)
