@@ -11,6 +11,12 @@ from pathlib import Path
 from typing import Any
 
 COLUMNS = ("rate", "p50", "p99", "cpu_us", "server_connections", "memory_mib", "threads")
+COMPARED = ("rate", "p99")
+HEADS = (
+    *("workload", "tenants", "side", "/s", "ours is", "p50 ms", "p99 ms", "ours is"),
+    *("CPU µs", "sockets", "MiB"),
+)
+"""Of the table; ours is so many times the figure before."""
 BASE = "ours"
 PANELS = 4
 """Of the plot, in a row."""
@@ -29,7 +35,8 @@ def write_report(
     """Write latest.json, latest.md and latest.svg into the folder, and print the table."""
     folder.mkdir(parents=True, exist_ok=True)
     medians = _medians(kept)
-    table = _table(medians, _ratios(kept), starts, firsts, labels)
+    ratios = {column: _ratios(kept, column) for column in COMPARED}
+    table = _table(medians, ratios, starts, firsts, labels)
     about = (
         f"`{command}`, {datetime.now(UTC):%Y-%m-%d}, Python {platform.python_version()},"
         f" {platform.machine()}. Medians; {dropped} runs that other load disturbed were dropped.\n"
@@ -64,36 +71,36 @@ def _medians(kept: Sequence[Any]) -> dict[tuple[str, int, str], dict[str, float]
     }
 
 
-def _ratios(kept: Sequence[Any]) -> dict[tuple[str, int, str], float]:
-    """How many times as many requests a second BASE answered: the median over the rounds of which
-    both runs were kept, by workload, number of tenants and side."""
-    rates = {(run.workload, run.tenants, run.side, run.round): run.rate for run in kept}
+def _ratios(kept: Sequence[Any], column: str) -> dict[tuple[str, int, str], float]:
+    """How many times a side's figure that of BASE is: the median over the rounds of which both runs
+    were kept, by workload, number of tenants and side."""
+    base = {run.round: getattr(run, column) for run in kept if run.side == BASE}
     found = defaultdict(list)
-    for (workload, tenants, side, number), rate in rates.items():
-        base = rates.get((workload, tenants, BASE, number))
-        if base is not None and side != BASE:
-            found[workload, tenants, side].append(base / rate)
+    for run in kept:
+        if run.side != BASE and run.round in base:
+            ratio = base[run.round] / getattr(run, column)
+            found[run.workload, run.tenants, run.side].append(ratio)
     return {key: statistics.median(of_key) for key, of_key in found.items()}
 
 
 def _table(
     medians: Mapping[tuple[str, int, str], Mapping[str, float]],
-    ratios: Mapping[tuple[str, int, str], float],
+    ratios: Mapping[str, Mapping[tuple[str, int, str], float]],
     starts: Mapping[str, Sequence[float]],
     firsts: Mapping[str, Mapping[str, float]],
     labels: Mapping[str, str],
 ) -> str:
     lines = [
-        "| workload | tenants | side | /s | ours is | p50 ms | p99 ms | CPU µs | sockets | MiB |",
-        "|---" * 10 + "|",
+        f"| {' | '.join(HEADS)} |",
+        "|---" * len(HEADS) + "|",
     ]
     for (workload, tenants, side), row in medians.items():
-        ratio = ratios.get((workload, tenants, side))
-        compared = "" if ratio is None else f"{ratio:.2f} x"
+        found = {column: ratios[column].get((workload, tenants, side)) for column in COMPARED}
+        ours = {column: f"{ratio:.2f} x" if ratio else "" for column, ratio in found.items()}
         lines.append(
-            f"| {workload} | {tenants:,} | {labels[side]} | {row['rate']:,.0f} | {compared}"
-            f" | {row['p50']:.1f} | {row['p99']:.1f} | {row['cpu_us']:,.0f}"
-            f" | {row['server_connections']:.0f} | {row['memory_mib']:.0f} |"
+            f"| {workload} | {tenants:,} | {labels[side]} | {row['rate']:,.0f}"
+            f" | {ours['rate']} | {row['p50']:.1f} | {row['p99']:.1f} | {ours['p99']}"
+            f" | {row['cpu_us']:,.0f} | {row['server_connections']:.0f} | {row['memory_mib']:.0f} |"
         )
     lines += [
         "",
