@@ -2,8 +2,8 @@
 
     make bench            (or: python -m benchmarks --help)
 
-Starts a MongoDB of its own, makes the tenants, and compares the first side with each of the others:
-the two run at once, one process each, and take short turns with the same data, tokens and requests,
+Starts a MongoDB of its own, makes the tenants, and compares this application with each peer: the
+two run at once, one process each, and take short turns with the same data, tokens and requests,
 after a warm-up that lasts until the rate is steady. A ratio is the median of those of all rounds,
 so that it hardly depends on how fast the machine is at the time. A run that other load has
 disturbed is dropped, and counted. Writes results/latest.json, results/latest.md and, with
@@ -156,25 +156,26 @@ class Bench:
         connections = CONNECTIONS.get(name, self.options.connections)
         there = set(self.client.list_database_names()) if name in ADDING else None
         found = []
-        for number in range(self.options.rounds + 1):
+        for running, next_request in taking_part:
+            warm_up = 2 if name in ADDING else MAX_WARM_UP
+            self._load(running, next_request, connections, warm_up, until_steady=True)
+            self._drop_all_but(there)
+        for _ in range(self.options.rounds):
             self.rounds += 1
             for running, next_request in taking_part:
-                if number == 0:
-                    warm_up = 2 if name in ADDING else MAX_WARM_UP
-                    self._load(running, next_request, connections, warm_up, until_steady=True)
-                else:
-                    if name not in ADDING:
-                        self._load(running, next_request, connections, LEAD_SECONDS)
-                    figures = self._measure(running, count, name, next_request, connections)
-                    print(_line(figures), flush=True)
-                    found.append(figures)
-                if there is not None:
-                    self._drop_all_but(there)
+                if name not in ADDING:
+                    self._load(running, next_request, connections, LEAD_SECONDS)
+                figures = self._measure(running, count, name, next_request, connections)
+                print(_line(figures), flush=True)
+                found.append(figures)
+                self._drop_all_but(there)
         return found
 
-    def _drop_all_but(self, there: set[str]) -> None:
+    def _drop_all_but(self, there: set[str] | None) -> None:
         """Drop the databases that were added since, so that all sides add to equally many. Those
-        that this application keeps ready stay: it counts on them."""
+        that this application keeps ready stay: it counts on them. None where nothing is added."""
+        if there is None:
+            return
         notes = self.client[self.environment["ADMIN_DB_NAME"]]["provisionings"].find()
         there |= {note["dbName"] for note in notes}
         with ThreadPoolExecutor(32) as pool:
@@ -217,9 +218,9 @@ class Bench:
         run = self._load(running, next_request, connections, self.options.seconds)
         spent = [cpu() - at for cpu, at in zip(ours, mine, strict=True)]
         other = (_busy() - busy - sum(spent)) / (run.seconds * (os.cpu_count() or 1))
-        wrong = {status: n for status, n in run.statuses.items() if status not in (200, 201)}
         if not run.latencies:
             raise RuntimeError(f"{running.side.label}, {name}: no answer in time; see --seconds")
+        wrong = {status: n for status, n in run.statuses.items() if status not in (200, 201)}
         if wrong:
             log = (self.folder / f"{running.side.name}.log").read_text(errors="replace")
             raise RuntimeError(f"{running.side.label}, {name}: answered {wrong}\n{log[-3000:]}")
@@ -329,6 +330,7 @@ def main() -> None:
     options = parser.parse_args()
     _install_peers(options.sides)
     available = sides(options.worker_class, options.threads)
+    chosen = [side for name, side in available.items() if name in options.sides]
     parameters = {  # or mongod would hold more files open while tenants are made than it may
         "wiredTigerFileHandleCloseIdleTime": "2",
         "wiredTigerFileHandleCloseScanInterval": "1",
@@ -345,23 +347,23 @@ def main() -> None:
     ):
         bench = Bench(options, server, Path(folder))
         for count in options.tenants:
-            for compared in _pairs([available[name] for name in options.sides]):
+            for compared in _pairs(chosen):
                 print(f"{', '.join(side.label for side in compared)}:", flush=True)
                 found, seconds = bench.run(compared, count)
                 for name, of_start in seconds.items():
                     starts[name].append(of_start)
                 for figures in found:
                     (kept if figures.other_load < MAX_OTHER_LOAD else dropped).append(figures)
-        for name in options.sides:
-            if not available[name].one_tenant:
-                firsts[name] = bench.first_requests(available[name])
+        for side in chosen:
+            if not side.one_tenant:
+                firsts[side.name] = bench.first_requests(side)
     write_report(
         options.output,
         kept=kept,
         dropped=len(dropped),
         starts=starts,
         firsts={name: asdict(of_side) for name, of_side in firsts.items()},
-        labels={name: available[name].label for name in options.sides},
+        labels={side.name: side.label for side in chosen},
         command=" ".join(["python -m benchmarks", *sys.argv[1:]]),
     )
 
