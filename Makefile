@@ -13,8 +13,11 @@ help: ## Show this list
 run: $(VENV)/run.stamp ## Serve the application on http://localhost:5000, with a MongoDB of its own
 	@exec $(BIN)/multitenant run
 
-test: $(VENV)/dev.stamp ## Run all tests on a real MongoDB
-	@$(BIN)/pytest -n $(JOBS) --dist loadfile $(ARGS)
+test: $(VENV)/dev.stamp ## Run what every change needs, on a real MongoDB (five minutes)
+	@$(BIN)/pytest -n $(JOBS) --dist loadfile -m 'not slow' $(ARGS)
+
+test-all: test ## Run `make test`, and then all that takes longer (20 minutes)
+	@$(BIN)/pytest -n $(JOBS) --dist loadfile -m slow $(ARGS)
 
 fuzz: $(VENV)/dev.stamp ## Send requests made up from the OpenAPI document, for FUZZ_SECONDS as each kind of user
 	@FUZZ_SECONDS=$${FUZZ_SECONDS:-300} FUZZ_EXAMPLES=$${FUZZ_EXAMPLES:-200} \

@@ -1,8 +1,6 @@
 """Fixtures: one real mongod for the session, and a second one (somebody else's, or a cluster of the
 platform's) where it is asked for; fresh databases for every test."""
 
-import itertools
-import os
 import shutil
 import subprocess
 import tempfile
@@ -24,6 +22,7 @@ from multitenant.tenancy.actor import Actor
 from multitenant.tenancy.deployments.isolation import IsolationListener, clear_scope
 from multitenant.tenancy.lifecycle.initialisation import initialise
 from multitenant.tenancy.routing.placement import Placement
+from tests.first_start import FirstStart, fresh_name
 from tests.secrets_watch import WATCH, watching
 from tests.support import (
     CREDENTIAL_KEY,
@@ -40,7 +39,6 @@ MEMORY_NEEDED = 6 * 2**30
 MAX_FILES = 8_000
 """Each tenant has some 40 files, which mongod keeps open, and it cannot have any number open: with
 more than these it makes room for a fresh one when a module begins."""
-_numbers = itertools.count(1)
 
 
 class MakeWorld(Protocol):
@@ -115,17 +113,35 @@ def mongo(mongod: EmbeddedServer) -> Iterator[Client]:
         yield client
 
 
-@contextmanager
-def own_environment(
-    mongod: EmbeddedServer,
-    mongo: Client,
-    directory: Path,
-) -> Iterator[dict[str, str]]:
-    """The environment variables of an application on databases of its own."""
-    name = f"t{os.getpid()}x{next(_numbers)}"
-    yield {
+class FirstStarts:
+    """Databases of platforms right after their first start, which one test after the other uses."""
+
+    def __init__(self) -> None:
+        self._server: int | None = None
+        self._free: FirstStart | None = None
+
+    @contextmanager
+    def borrow(self, mongod: EmbeddedServer, mongo: Client) -> Iterator[FirstStart]:
+        """Those of an earlier test, as they were before it; others, where there are none."""
+        free, self._free = self._free, None
+        if free is None or self._server != mongod.pid or not free.restore(mongo):
+            variables = variables_of(mongod.uri, fresh_name(), Path("unused"))
+            free = FirstStart(mongo, load_settings(variables, env_file=None))
+        yield free
+        self._server, self._free = mongod.pid, free
+
+
+@pytest.fixture(scope="session")
+def first_starts() -> FirstStarts:
+    """The databases that wait for the next test."""
+    return FirstStarts()
+
+
+def variables_of(uri: str, name: str, directory: Path) -> dict[str, str]:
+    """The environment variables of an application on the databases of that name."""
+    return {
         "MULTITENANT_ENV": "development",
-        "ADMIN_DB_URI": mongod.uri,
+        "ADMIN_DB_URI": uri,
         "ADMIN_DB_NAME": f"{name}_admin",
         "TENANT_DB_PREFIX": f"{name}_tenant_",
         "INSTANCE_PATH": str(directory / "instance"),
@@ -142,26 +158,57 @@ def own_environment(
         "PROVISIONING_POOL_SIZE": "0",
         "LOG_LEVEL": "WARNING",
     }
-    # Dropping a database takes mongod 0.1 s; these go with the server. But each must be somebody's:
-    admin_db = mongo[f"{name}_admin"]
+
+
+def check_databases(mongo: Client, variables: dict[str, str]) -> None:
+    """Fail where a tenant has no database, or a database no tenant. They are not dropped: that
+    takes mongod 0.1 s each, and they go with the server."""
+    admin_db = mongo[variables["ADMIN_DB_NAME"]]
+    prefix = variables["TENANT_DB_PREFIX"]
     WATCH.saw_database(admin_db)
     here = {"cluster": "default"}
     known = {tenant["dbName"] for tenant in admin_db["tenants"].find(here)}
     noted = [{"preparedVersion": {"$exists": True}}, {"kept": True}]
     known |= {note["dbName"] for note in admin_db["provisionings"].find({"$or": noted, **here})}
-    made = {db for db in mongo.list_database_names() if db.startswith(f"{name}_tenant_")}
-    assert made == known, "a database without a tenant, or a tenant without a database, was left"
+    names = mongo.list_database_names()
+    left = {name for name in names if name.startswith(prefix)} - known
+    assert not left, "a database without a tenant was left"
+    assert known <= set(names), "a tenant has lost its database"
+
+
+@contextmanager
+def own_environment(
+    mongod: EmbeddedServer, mongo: Client, directory: Path
+) -> Iterator[dict[str, str]]:
+    """The environment variables of an application on databases that nobody has used yet."""
+    variables = variables_of(mongod.uri, fresh_name(), directory)
+    yield variables
+    check_databases(mongo, variables)
+
+
+@pytest.fixture
+def unused_environment(
+    mongod: EmbeddedServer, mongo: Client, tmp_path: Path
+) -> Iterator[dict[str, str]]:
+    """The environment variables of an application that has never been started."""
+    with own_environment(mongod, mongo, tmp_path) as variables:
+        yield variables
 
 
 @pytest.fixture
 def environment(
     mongod: EmbeddedServer,
     mongo: Client,
+    first_starts: FirstStarts,
     tmp_path: Path,
 ) -> Iterator[dict[str, str]]:
-    """The same, for one test."""
-    with own_environment(mongod, mongo, tmp_path) as variables:
+    """The environment variables of an application that has been started before: there is the
+    operators' tenant, and no other."""
+    with first_starts.borrow(mongod, mongo) as start:
+        variables = variables_of(mongod.uri, fresh_name(), tmp_path)
+        variables["ADMIN_DB_NAME"] = start.admin_db_name
         yield variables
+        check_databases(mongo, variables)
 
 
 @pytest.fixture

@@ -5,10 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from multitenant.embedded import EmbeddedServer
+from tests.conftest import Client, own_environment
 from tests.e2e.server import MULTITENANT_RUN, Server
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def worker_class() -> str:
     """The gunicorn worker's."""
     return "gevent"
@@ -20,9 +22,26 @@ def environment(environment: dict[str, str], worker_class: str) -> dict[str, str
     return environment | {"WORKER_CLASS": worker_class}
 
 
+THREE_WORKERS = {"WORKERS": "3", "THREADS": "8"}
+
+
 @pytest.fixture
 def served(environment: dict[str, str], tmp_path: Path) -> Iterator[Server]:
-    """Three workers."""
-    changed = environment | {"WORKERS": "3", "THREADS": "8"}
-    with Server(MULTITENANT_RUN, changed, tmp_path) as server:
+    """Three workers, for one test, which may end them."""
+    with Server(MULTITENANT_RUN, environment | THREE_WORKERS, tmp_path) as server:
         yield server.wait_until_ready()
+
+
+@pytest.fixture(scope="module")
+def shared_server(
+    mongod: EmbeddedServer,
+    mongo: Client,
+    worker_class: str,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Server]:
+    """Three workers, for tests that leave them as they are."""
+    directory = tmp_path_factory.mktemp("shared-server")
+    with own_environment(mongod, mongo, directory) as environment:
+        changed = environment | THREE_WORKERS | {"WORKER_CLASS": worker_class}
+        with Server(MULTITENANT_RUN, changed, directory) as server:
+            yield server.wait_until_ready()

@@ -12,6 +12,7 @@ from typing import Any, Self
 
 import httpx
 
+from tests import plain_http
 from tests.secrets_watch import WATCH
 from tests.support import OPERATOR_EMAIL, OPERATOR_PASSWORD, PASSWORD
 
@@ -69,8 +70,7 @@ class Server:
 
     def wait_until_ready(self) -> Self:
         deadline = time.monotonic() + START_SECONDS
-        # Reading the certificates, which nobody here needs, takes longer than asking.
-        with httpx.Client(verify=False, timeout=5) as client:
+        with plain_http.open_client(timeout=5) as client:
             while True:
                 assert self.process.poll() is None, self.log
                 assert time.monotonic() < deadline, self.log
@@ -101,10 +101,10 @@ class Server:
     def login(self, email: str = OPERATOR_EMAIL, password: str = OPERATOR_PASSWORD) -> httpx.Client:
         """A client that sends the user's token."""
         body = {"email": email, "password": password}
-        response = httpx.post(f"{self.url}/api/login", json=body, timeout=30)
+        response = plain_http.post(f"{self.url}/api/login", json=body, timeout=30)
         assert response.status_code == 200, response.text
         token = response.json()["responseObject"]["accessToken"]
-        return httpx.Client(
+        return plain_http.open_client(
             base_url=self.url, headers={"Authorization": f"Bearer {token}"}, timeout=30
         )
 

@@ -11,6 +11,7 @@ import httpx
 import pytest
 from pymongo import MongoClient
 
+from tests import plain_http
 from tests.e2e.server import MULTITENANT_RUN, Server
 from tests.support import PASSWORD
 
@@ -30,8 +31,9 @@ def log_out(_: httpx.Client, owner: httpx.Client, __: str) -> httpx.Response:
 
 
 def change_the_password(_: httpx.Client, owner: httpx.Client, __: str) -> httpx.Response:
-    with httpx.Client(base_url=owner.base_url) as client:
-        body = {"email": "owner@acme.example", "password": PASSWORD}
+    with plain_http.open_client(base_url=owner.base_url) as client:
+        email = owner.get("/api/users/me").json()["responseObject"]["email"]
+        body = {"email": email, "password": PASSWORD}
         token = client.post("/api/login", json=body).json()["responseObject"]["accessToken"]
         change = {"currentPassword": PASSWORD, "newPassword": "another one"}
         return client.put("/api/users/me/password", json=change, headers={"jwt": token})
@@ -41,7 +43,7 @@ def statuses(server: Server, token: str) -> set[int]:
     """What the workers answer: a new connection each time reaches all of the three."""
     with ThreadPoolExecutor(6) as pool:
         asked = [
-            pool.submit(httpx.get, f"{server.url}/api/users/me", headers={"jwt": token})
+            pool.submit(plain_http.get, f"{server.url}/api/users/me", headers={"jwt": token})
             for _ in range(60)
         ]
     return {request.result().status_code for request in asked}
@@ -49,7 +51,7 @@ def statuses(server: Server, token: str) -> set[int]:
 
 def tenant_id_of(operator: httpx.Client, name: str) -> str:
     found = operator.get(f"/api/tenants?q={name}").json()["responseObject"]["items"]
-    return str(found[0]["id"])
+    return next(str(tenant["id"]) for tenant in found if tenant["name"] == name)
 
 
 def token_of(user: httpx.Client) -> str:
@@ -67,31 +69,33 @@ def token_of(user: httpx.Client) -> str:
     ],
 )
 def test_within_a_second_of_the_answer_every_worker_refuses(
-    served: Server, act: Act, status: int
+    shared_server: Server, act: Act, status: int
 ) -> None:
-    email = served.add_tenant("Acme")
-    with served.login(email, PASSWORD) as owner, served.login() as operator:
+    name = f"To-{act.__name__.replace('_', '-')}"
+    email = shared_server.add_tenant(name)
+    with shared_server.login(email, PASSWORD) as owner, shared_server.login() as operator:
         token = token_of(owner)
-        assert statuses(served, token) == {200}
-        response = act(operator, owner, tenant_id_of(operator, "Acme"))
+        assert statuses(shared_server, token) == {200}
+        response = act(operator, owner, tenant_id_of(operator, name))
         assert response.status_code == 200, response.text
         time.sleep(1)
-        assert statuses(served, token) == {status}
+        assert statuses(shared_server, token) == {status}
 
 
-def test_a_suspension_that_is_lifted_is_lifted_everywhere(served: Server) -> None:
-    email = served.add_tenant("Acme")
-    with served.login(email, PASSWORD) as owner, served.login() as operator:
-        token, tenant_id = token_of(owner), tenant_id_of(operator, "Acme")
+def test_a_suspension_that_is_lifted_is_lifted_everywhere(shared_server: Server) -> None:
+    email = shared_server.add_tenant("To-suspend-and-activate")
+    with shared_server.login(email, PASSWORD) as owner, shared_server.login() as operator:
+        token, tenant_id = token_of(owner), tenant_id_of(operator, "To-suspend-and-activate")
         for _ in range(2):
             assert suspend(operator, owner, tenant_id).status_code == 200
             time.sleep(1)
-            assert statuses(served, token) == {403}
+            assert statuses(shared_server, token) == {403}
             assert operator.post(f"/api/tenants/{tenant_id}/activate").status_code == 200
             time.sleep(1)
-            assert statuses(served, token) == {200}
+            assert statuses(shared_server, token) == {200}
 
 
+@pytest.mark.slow
 def test_switching_and_rotating_under_load_fails_no_request_of_any_worker(
     environment: dict[str, str], tmp_path: Path, mongo: MongoClient[dict[str, Any]]
 ) -> None:
@@ -110,9 +114,9 @@ def _switch_and_rotate(served: Server, mongo: MongoClient[dict[str, Any]]) -> No
 
         def work(kept: bool) -> list[int]:
             answered = []
-            with httpx.Client(base_url=served.url, headers=headers) as client:
+            with plain_http.open_client(base_url=served.url, headers=headers) as client:
                 while not stop.is_set():
-                    sender: Any = client if kept else httpx
+                    sender: Any = client if kept else plain_http
                     where = "" if kept else served.url
                     response = sender.get(f"{where}/api/to-do-list", headers=headers)
                     answered.append(response.status_code)
@@ -173,7 +177,9 @@ def test_a_tenant_with_slow_queries_does_not_take_the_threads_of_the_others(
                 with ThreadPoolExecutor(8) as pool:
                     started = time.monotonic()
                     asked = [
-                        pool.submit(httpx.get, f"{server.url}/api/to-do-list", headers=slow.headers)
+                        pool.submit(
+                            plain_http.get, f"{server.url}/api/to-do-list", headers=slow.headers
+                        )
                         for _ in range(8)
                     ]
                     time.sleep(0.5)
@@ -196,7 +202,8 @@ def test_logins_are_counted_across_workers(environment: dict[str, str], tmp_path
         body = {"email": "nobody@acme.example", "password": "wrong password"}
         with ThreadPoolExecutor(6) as pool:
             asked = [
-                pool.submit(httpx.post, f"{server.url}/api/login", json=body) for _ in range(30)
+                pool.submit(plain_http.post, f"{server.url}/api/login", json=body)
+                for _ in range(30)
             ]
         answered = [request.result().status_code for request in asked]
         assert sorted(answered) == [401] * 8 + [429] * 22

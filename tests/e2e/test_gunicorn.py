@@ -9,25 +9,25 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 from pymongo import MongoClient
 
+from tests import plain_http
 from tests.e2e.server import GUNICORN, MULTITENANT_RUN, Server
 from tests.support import PASSWORD
 
 
-@pytest.fixture(params=["gevent", "gthread"])
+@pytest.fixture(scope="module", params=["gevent", pytest.param("gthread", marks=pytest.mark.slow)])
 def worker_class(request: pytest.FixtureRequest) -> str:
     """Each; what is promised here holds for both."""
     name: str = request.param
     return name
 
 
-def test_several_workers_serve_several_tenants_and_mix_nothing_up(served: Server) -> None:
+def test_several_workers_serve_several_tenants_and_mix_nothing_up(shared_server: Server) -> None:
     owners = {}
     for name in ("Acme", "Globex", "Initech"):
-        owners[name] = served.login(served.add_tenant(name), PASSWORD)
+        owners[name] = shared_server.login(shared_server.add_tenant(name), PASSWORD)
 
     def work(name: str) -> set[int]:
         statuses = set()
@@ -44,21 +44,21 @@ def test_several_workers_serve_several_tenants_and_mix_nothing_up(served: Server
         assert len(items) == 40
         assert all(item["title"].startswith(name) for item in items)
         owner.close()
-    assert "before the fork" not in served.log
-    assert '"level":"ERROR"' not in served.log
+    assert "before the fork" not in shared_server.log
+    assert '"level":"ERROR"' not in shared_server.log
 
 
-def test_a_log_line_names_request_and_tenant_and_no_secret(served: Server) -> None:
-    email = served.add_tenant("Acme")
-    with served.login(email, PASSWORD) as owner:
+def test_a_log_line_names_request_and_tenant_and_no_secret(shared_server: Server) -> None:
+    email = shared_server.add_tenant("Logged")
+    with shared_server.login(email, PASSWORD) as owner:
         owner.get("/api/users/me", headers={"X-Request-ID": "find-me"})
         token = owner.headers["Authorization"].removeprefix("Bearer ")
-    line = next(line for line in served.log.splitlines() if '"requestId":"find-me"' in line)
+    line = next(line for line in shared_server.log.splitlines() if '"requestId":"find-me"' in line)
     for part in ('"path":"/api/users/me"', '"status":200', '"tenantId":"', '"userId":"'):
         assert part in line
-    assert PASSWORD not in served.log
-    assert token not in served.log
-    assert "$2b$" not in served.log
+    assert PASSWORD not in shared_server.log
+    assert token not in shared_server.log
+    assert "$2b$" not in shared_server.log
 
 
 def slow_finds(mongo: MongoClient[dict[str, Any]], times: int, seconds: float) -> None:
@@ -81,7 +81,7 @@ def test_sigterm_lets_a_request_in_flight_end_closes_every_client_and_exits_0(
 ) -> None:
     with served.login(served.add_tenant("Acme"), PASSWORD) as owner:
         for _ in range(20):  # so that every worker has opened its client
-            httpx.get(f"{served.url}/readyz")
+            plain_http.get(f"{served.url}/readyz")
         owner.get("/api/users/me")
         slow_finds(mongo, 1, 1.5)
         with ThreadPoolExecutor(1) as pool:
@@ -98,7 +98,7 @@ def test_gunicorns_quick_signals_close_every_client_and_exit_0(
     served: Server, wanted: signal.Signals
 ) -> None:
     for _ in range(20):
-        httpx.get(f"{served.url}/readyz")
+        plain_http.get(f"{served.url}/readyz")
     served.process.send_signal(wanted)
     time.sleep(0.05)
     served.process.send_signal(wanted)  # impatient: changes nothing
@@ -143,7 +143,7 @@ def test_a_client_that_holds_its_connection_after_the_answer_delays_nobody(
                 held.append(connection)
                 assert connection.recv(65536).startswith(b"HTTP/1.1 200")
             started = time.monotonic()
-            assert httpx.get(f"{server.url}/healthz").status_code == 200
+            assert plain_http.get(f"{server.url}/healthz").status_code == 200
             assert time.monotonic() - started < 1.5, "ten held connections would cost 20 s"
             # a client that goes on sending does not keep its connection for that
             time.sleep(2.5)
@@ -153,7 +153,7 @@ def test_a_client_that_holds_its_connection_after_the_answer_delays_nobody(
             for connection in held:
                 connection.close()
         # kept-alive connections are still kept
-        with httpx.Client() as client:
+        with plain_http.open_client() as client:
             for _ in range(3):
                 assert client.get(f"{server.url}/healthz").headers["Connection"] == "keep-alive"
 
@@ -222,6 +222,7 @@ def _raw(server: Server, request: bytes) -> bytes:
 HEAD = b"POST /api/login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
 
 
+@pytest.mark.slow
 def test_clients_that_stop_in_the_middle_of_a_body_hold_a_thread_for_a_bounded_time(
     environment: dict[str, str], tmp_path: Path
 ) -> None:
@@ -232,7 +233,7 @@ def test_clients_that_stop_in_the_middle_of_a_body_hold_a_thread_for_a_bounded_t
         for connection in stalled[:4]:
             connection.sendall(HEAD + b"Content-Length: 1000\r\n\r\n{")
         time.sleep(0.2)
-        assert httpx.get(f"{server.url}/healthz", timeout=20).status_code == 200
+        assert plain_http.get(f"{server.url}/healthz", timeout=20).status_code == 200
         assert stalled[0].recv(100).startswith(b"HTTP/1.1 400 ")
         for connection in stalled:
             connection.close()
@@ -247,22 +248,24 @@ def test_clients_that_stop_in_the_middle_of_a_body_hold_a_thread_for_a_bounded_t
         (b"2\r\n{}\r\n0\r\n\r\n", b"422"),
     ],
 )
-def test_a_chunked_body_is_read_or_refused(served: Server, chunks: bytes, status: bytes) -> None:
-    first = _raw(served, HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + chunks)
+def test_a_chunked_body_is_read_or_refused(
+    shared_server: Server, chunks: bytes, status: bytes
+) -> None:
+    first = _raw(shared_server, HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + chunks)
     assert first.split()[1] == status
-    assert '"level":"ERROR"' not in served.log
+    assert '"level":"ERROR"' not in shared_server.log
 
 
-def test_a_chunked_body_beyond_the_limit_is_refused_and_not_cut(served: Server) -> None:
+def test_a_chunked_body_beyond_the_limit_is_refused_and_not_cut(shared_server: Server) -> None:
     login = b'{"email": "operator@example.com", "password": "operator\'s own password"}'
     body = login.ljust(1024 * 1024) + b"garbage"
     chunked = b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body)
     head = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
-    assert _raw(served, head + chunked).split()[1] == b"413"
+    assert _raw(shared_server, head + chunked).split()[1] == b"413"
 
 
 @pytest.mark.parametrize("header", [b"SCRIPT_NAME: /x", b"PATH_INFO: /healthz"])
-def test_no_header_moves_the_request_elsewhere(served: Server, header: bytes) -> None:
+def test_no_header_moves_the_request_elsewhere(shared_server: Server, header: bytes) -> None:
     request = b"GET /readyz HTTP/1.1\r\nHost: x\r\n" + header + b"\r\n\r\n"
-    assert _raw(served, request).split()[1] in (b"200", b"400")
-    assert '"path":"/healthz"' not in served.log
+    assert _raw(shared_server, request).split()[1] in (b"200", b"400")
+    assert '"path":"/healthz"' not in shared_server.log

@@ -13,6 +13,7 @@ import pytest
 from pymongo import MongoClient
 
 from multitenant.embedded import EmbeddedServer
+from tests import plain_http
 from tests.conftest import own_environment
 from tests.e2e.server import MULTITENANT_RUN, Server
 from tests.support import PASSWORD
@@ -120,7 +121,7 @@ def test_what_could_be_read_in_two_ways_is_refused_and_nothing_behind_it_is_read
 ) -> None:
     for what, request in SMUGGLING.items():
         assert 400 <= status(send(gunicorn, request)) <= 505, what
-    httpx.get(f"{gunicorn.url}/healthz")  # which is logged behind them
+    plain_http.get(f"{gunicorn.url}/healthz")  # which is logged behind them
     assert paths(gunicorn)[-1] == "/healthz"
     assert "/smuggled" not in paths(gunicorn)
 
@@ -225,14 +226,14 @@ def test_nobody_writes_a_line_into_the_log(
         quoted = "".join(f"%{byte:02x}" for byte in text.encode())
         owner.get(f"/api/to-do-list/{quoted}?q={quoted}")
         body = {"email": f"x{text}@acme.example", "password": "not this one"}
-        assert httpx.post(f"{gunicorn.url}/api/login", json=body).status_code in (401, 422)
+        assert plain_http.post(f"{gunicorn.url}/api/login", json=body).status_code in (401, 422)
         for name in ("X-Request-ID", "User-Agent", "Referer", "X-Forwarded-For", "Authorization"):
             raw = f"GET /healthz HTTP/1.1\r\nHost: x\r\n{name}: {text}\r\n\r\n".encode()
             send(gunicorn, raw)
         send(gunicorn, f"GET /{text} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
         send(gunicorn, f"G{text} / HTTP/1.1\r\nHost: x\r\n\r\n".encode())
     send(gunicorn, b"GET /" + b"x" * 7000 + b" HTTP/1.1\r\nHost: x\r\n\r\n")
-    httpx.get(f"{gunicorn.url}/healthz")
+    plain_http.get(f"{gunicorn.url}/healthz")
 
     lines = gunicorn.log.split("\n")
     assert len(lines) > 50

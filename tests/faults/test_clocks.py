@@ -16,6 +16,7 @@ from multitenant.clock import CLOCK, Clock
 from multitenant.repositories.admin.locks import acquire_lock
 from multitenant.repositories.model import utc_now
 from multitenant.tenancy.routing.presence import NEVER
+from tests import plain_http
 from tests.conftest import MakeWorld
 from tests.e2e.server import GUNICORN, ROOT, Server
 from tests.integration.test_limits import try_login
@@ -83,7 +84,7 @@ def with_expiry(token: str, seconds: int) -> str:
 
 def me(server: Server, token: str) -> httpx.Response:
     headers = {"Authorization": f"Bearer {token}"}
-    return httpx.get(f"{server.url}/api/users/me", headers=headers, timeout=30)
+    return plain_http.get(f"{server.url}/api/users/me", headers=headers, timeout=30)
 
 
 def code(response: httpx.Response) -> str:
@@ -103,7 +104,7 @@ def test_servers_whose_clocks_are_two_hours_apart_agree(
         for server in servers:
             # What one gives is good at all, from now on and for as long as it says.
             body = {"email": "owner@acme.example", "password": PASSWORD}
-            session = httpx.post(f"{server.url}/api/login", json=body, timeout=30).json()
+            session = plain_http.post(f"{server.url}/api/login", json=body, timeout=30).json()
             tokens = session["responseObject"]
             claims = claims_of(tokens["accessToken"])
             assert abs(claims["iat"] - time.time()) < MARGIN
@@ -127,7 +128,7 @@ def test_servers_whose_clocks_are_two_hours_apart_agree(
         url = "/api/login"
         wrong = {"email": "somebody@acme.example", "password": "wrong password"}
         answers = [
-            httpx.post(f"{servers[number % 2].url}{url}", json=wrong, timeout=30)
+            plain_http.post(f"{servers[number % 2].url}{url}", json=wrong, timeout=30)
             for number in range(8)
         ]
         refused = [response for response in answers if response.status_code == 429]

@@ -27,7 +27,7 @@ BUDGET = POOL + 2 + 2 * 5
 PATIENCE = 120
 ORDER = {"items": [{"name": "Anvil", "quantity": 1, "price": "1.50"}]}
 
-pytestmark = [needs_proc, pytest.mark.xdist_group("crowds")]  # one server for all
+pytestmark = [needs_proc, pytest.mark.slow]
 
 
 class Crowd:

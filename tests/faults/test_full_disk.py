@@ -24,6 +24,8 @@ from tests.integration.test_garbage import find as find_garbage
 from tests.integration.test_provisioning import failing
 from tests.support import PASSWORD, User, World, refusal
 
+pytestmark = pytest.mark.slow
+
 Client = MongoClient[dict[str, Any]]
 PATIENCE = 60
 KINDS = ["small file system", "limited files"] if LONG else ["whichever"]

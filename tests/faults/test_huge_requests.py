@@ -9,10 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
-import httpx
 import pytest
 
 from multitenant.embedded import EmbeddedServer
+from tests import plain_http
 from tests.conftest import leakless_worlds, own_environment
 from tests.e2e.server import Server
 from tests.faults.budget import LONG
@@ -25,7 +25,7 @@ ROUNDS = 20 if LONG else 1
 MAY_GROW_MIB = 128
 """What 16 bodies of a MiB at once may take, parsed, and what Python keeps of that afterwards."""
 
-pytestmark = [needs_proc, pytest.mark.xdist_group("huge requests")]  # one server for all
+pytestmark = [needs_proc, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +81,7 @@ def bounded(server: Server, user: User) -> Iterator[None]:
 
 def items(server: Server, user: User) -> Any:
     headers = {"Authorization": f"Bearer {user.access}"}
-    answered = httpx.get(f"{server.url}/api/to-do-list", headers=headers, timeout=60)
+    answered = plain_http.get(f"{server.url}/api/to-do-list", headers=headers, timeout=60)
     return answered.json()["responseObject"]["items"]
 
 

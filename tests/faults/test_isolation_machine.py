@@ -25,6 +25,8 @@ from tests.faults.isolation.machine import Machine
 from tests.faults.isolation.platform import RunningPlatform
 from tests.support import World
 
+pytestmark = pytest.mark.slow
+
 WORKERS = 2
 EXAMPLES, STEPS = (5, 60) if LONG else (3, 30)
 """Of one run of Hypothesis'; there are as many as there is time for."""

@@ -15,6 +15,8 @@ from tests.faults.killing import Do, Victim
 from tests.faults.stories import Operation, Story, send
 from tests.support import CREDENTIAL_KEY, World
 
+pytestmark = pytest.mark.slow
+
 NEWER_KEY = "a-newer-key-for-tests-" + "0123456789abcdef" * 4
 
 

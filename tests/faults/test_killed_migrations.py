@@ -20,6 +20,8 @@ from tests.faults.killing import Victim
 from tests.faults.stories import Operation, Story, perform
 from tests.support import OPERATOR_EMAIL, OPERATOR_PASSWORD
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize(
     "in_maintenance",

@@ -12,6 +12,8 @@ from tests.faults.killing import Do, Victim
 from tests.faults.stories import Operation, Story, perform
 from tests.support import World
 
+pytestmark = pytest.mark.slow
+
 ACTOR = Actor.on_command_line()
 
 

@@ -17,6 +17,8 @@ from tests.faults.stories import Operation, Story, send
 from tests.integration.test_watcher import eventually
 from tests.support import PASSWORD, World
 
+pytestmark = pytest.mark.slow
+
 ACME = {"name": "Acme", "email": "owner@acme.example", "subdomain": "acme"}
 
 

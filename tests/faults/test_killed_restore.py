@@ -16,6 +16,8 @@ from tests.faults.stories import Operation, Story, perform
 from tests.integration.backups import back_up
 from tests.support import PASSWORD, World
 
+pytestmark = pytest.mark.slow
+
 ACTOR = Actor.on_command_line()
 
 

@@ -3,12 +3,15 @@
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 from flask_openapi3 import OpenAPI
 
 from tests.faults.deployment import OTHER_PASSWORD, Deployment
 from tests.faults.killing import Do, Victim
 from tests.faults.stories import Operation, Story, send
 from tests.support import PASSWORD, User, answer
+
+pytestmark = pytest.mark.slow
 
 OWNER = ("Acme", "owner@acme.example")
 BEN = ("Acme", "ben@acme.example")

@@ -35,6 +35,8 @@ from tests.faults.interference import (
 from tests.faults.valid_requests import Operation, Request, ValidRequests, operations
 from tests.support import World, refusal
 
+pytestmark = pytest.mark.slow
+
 HASTY_MS = 500
 TRANSACTION_SECONDS = 60
 """How long MongoDB keeps a transaction that nobody goes on with, unless told otherwise."""

@@ -15,6 +15,7 @@ import pytest
 from bson import ObjectId
 from pymongo.read_concern import ReadConcern
 
+from tests import plain_http
 from tests.conftest import data_directory
 from tests.e2e.server import MULTITENANT_RUN, Server
 from tests.faults.budget import seconds
@@ -27,6 +28,8 @@ from tests.support import (
     OPERATOR_PASSWORD,
     PASSWORD,
 )
+
+pytestmark = pytest.mark.slow
 
 TENANTS = ("Acme", "Globex", "Initech")
 OPERATION_MS = 2500
@@ -148,7 +151,7 @@ def _look(client: httpx.Client, name: str, mark: str) -> httpx.Response:
 def _login_to(server: Server) -> Callable[[httpx.Client, str, str], httpx.Response]:
     def login(client: httpx.Client, name: str, mark: str) -> httpx.Response:
         body = {"email": f"owner@{name.lower()}.example", "password": PASSWORD}
-        response = httpx.post(f"{server.url}/api/login", json=body, timeout=30)
+        response = plain_http.post(f"{server.url}/api/login", json=body, timeout=30)
         if response.status_code < 300:
             assert response.json()["responseObject"]["role"] == "owner"
         return response
@@ -200,7 +203,9 @@ def _await_status(server: Server, client: httpx.Client, status: int) -> None:
     deadline = time.monotonic() + SUSPENSION_SECONDS
     while True:
         answered = {
-            httpx.get(f"{server.url}/api/users/me", headers=client.headers, timeout=30).status_code
+            plain_http.get(
+                f"{server.url}/api/users/me", headers=client.headers, timeout=30
+            ).status_code
             for _ in range(12)
         }
         if answered == {status}:

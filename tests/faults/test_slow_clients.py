@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-import httpx
 import pytest
 
+from tests import plain_http
 from tests.conftest import MakeWorld
 from tests.e2e.server import Server
 from tests.faults.budget import LONG
@@ -25,7 +25,7 @@ PLACES = 1000 if LONG else 100
 PATIENCE = 60
 """Seconds after which something takes too long, on any machine."""
 
-pytestmark = needs_proc
+pytestmark = [needs_proc, pytest.mark.slow]
 
 
 @pytest.fixture(params=["gevent", "gthread"])
@@ -81,7 +81,7 @@ def is_served(server: Server, user: User) -> bool:
     """Whether somebody who comes now gets an answer from their tenant's database."""
     headers = {"Authorization": f"Bearer {user.access}"}
     url = f"{server.url}/api/users/me"
-    return httpx.get(url, headers=headers, timeout=PATIENCE / 2).status_code == 200
+    return plain_http.get(url, headers=headers, timeout=PATIENCE / 2).status_code == 200
 
 
 def eventually(true: Callable[[], bool]) -> None:

@@ -49,6 +49,7 @@ def test_data_and_address_survive_a_stop_and_a_crash(tmp_path: Path) -> None:
         assert count(server.uri) == 3
 
 
+@pytest.mark.slow
 def test_it_moves_to_another_port_when_its_own_is_taken(tmp_path: Path) -> None:
     with EmbeddedServer(tmp_path) as server:
         count(server.uri)
@@ -99,6 +100,7 @@ def test_a_directory_belongs_to_one_server_of_a_process(tmp_path: Path) -> None:
         assert count(server.uri) == 1
 
 
+@pytest.mark.slow
 def test_a_lost_password_is_reported_and_deletes_nothing(tmp_path: Path) -> None:
     with EmbeddedServer(tmp_path) as server:
         count(server.uri)
@@ -111,6 +113,7 @@ def test_a_lost_password_is_reported_and_deletes_nothing(tmp_path: Path) -> None
         assert count(server.uri) == 2
 
 
+@pytest.mark.slow
 def test_lost_data_is_a_new_beginning(tmp_path: Path) -> None:
     with EmbeddedServer(tmp_path) as server:
         count(server.uri)
@@ -130,6 +133,7 @@ def test_a_forked_child_does_not_stop_the_server(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("delay", [0.05, 0.3, 0.5, 0.6])
+@pytest.mark.slow
 def test_an_application_killed_during_its_first_start_leaves_a_directory_that_starts(
     tmp_path: Path, delay: float
 ) -> None:
@@ -145,6 +149,7 @@ def test_an_application_killed_during_its_first_start_leaves_a_directory_that_st
         assert count(server.uri) == 1
 
 
+@pytest.mark.slow
 def test_the_next_start_takes_over_from_a_killed_application(tmp_path: Path) -> None:
     read, write = os.pipe()
     child = os.fork()
@@ -167,6 +172,7 @@ def test_the_next_start_takes_over_from_a_killed_application(tmp_path: Path) -> 
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="needs root to become somebody else")
+@pytest.mark.slow
 def test_it_runs_as_an_ordinary_user(tmp_path: Path) -> None:
     for directory in (tmp_path, *tmp_path.parents[:3]):
         directory.chmod(0o755)

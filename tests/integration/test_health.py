@@ -8,7 +8,7 @@ from pydantic import SecretStr
 from pymongo import MongoClient
 
 from multitenant import create_app
-from multitenant.config import Settings
+from multitenant.config import Settings, load_settings
 from multitenant.extensions import platform_of
 from tests.conftest import MakeWorld
 from tests.support import World, answer, refusal
@@ -19,8 +19,10 @@ def test_a_running_platform_is_healthy_and_ready(world: World) -> None:
     assert answer(world.client.get("/readyz")) == {"status": "ready"}
 
 
-def test_without_migrations_it_is_not_ready_and_says_what_to_do(settings: Settings) -> None:
-    app = create_app(settings)
+def test_without_migrations_it_is_not_ready_and_says_what_to_do(
+    unused_environment: dict[str, str],
+) -> None:
+    app = create_app(load_settings(unused_environment, env_file=None))
     response = app.test_client().get("/readyz")
     refusal(response, 503, "database_unavailable")
     assert "multitenant init" in response.get_json()["message"]
