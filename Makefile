@@ -2,8 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# How many processes the tests run in.
-JOBS ?= 2
+# How many processes the tests run in: two for each core of a small machine, since tests wait a lot.
+JOBS ?= 4
 
 .PHONY: help run test fuzz faults lint format bench postman lock clean
 

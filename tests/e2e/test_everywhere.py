@@ -195,6 +195,7 @@ def test_a_tenant_with_slow_queries_does_not_take_the_threads_of_the_others(
             assert busy.headers["Retry-After"]
 
 
+@pytest.mark.slow
 def test_logins_are_counted_across_workers(environment: dict[str, str], tmp_path: Path) -> None:
     changed = environment | {"WORKERS": "3", "LOGIN_RATE_LIMIT": "8 per minute"}
     with Server(MULTITENANT_RUN, changed, tmp_path) as server:

@@ -106,6 +106,7 @@ def test_gunicorns_quick_signals_close_every_client_and_exit_0(
     assert served.log.count("Every client is closed") == 3
 
 
+@pytest.mark.slow
 def test_a_request_that_outlives_the_grace_is_cut_off_and_said_so(
     environment: dict[str, str],
     worker_class: str,
@@ -128,6 +129,7 @@ def test_a_request_that_outlives_the_grace_is_cut_off_and_said_so(
         assert server.log.count("Every client is closed") == 1
 
 
+@pytest.mark.slow
 def test_a_client_that_holds_its_connection_after_the_answer_delays_nobody(
     environment: dict[str, str], tmp_path: Path
 ) -> None:
@@ -164,6 +166,7 @@ def _send_for_a_while(connection: socket.socket) -> None:
         time.sleep(0.02)
 
 
+@pytest.mark.slow
 def test_an_answer_is_not_cut_off_by_a_body_that_nobody_read(
     environment: dict[str, str], tmp_path: Path
 ) -> None:
@@ -182,6 +185,7 @@ def test_an_answer_is_not_cut_off_by_a_body_that_nobody_read(
                 assert connection.recv(65536).startswith(b"HTTP/1.1 413 ")
 
 
+@pytest.mark.slow
 def test_preloading_the_application_opens_nothing_before_the_fork(
     environment: dict[str, str], tmp_path: Path
 ) -> None:

@@ -91,6 +91,7 @@ def code(response: httpx.Response) -> str:
     return str(response.json()["responseObject"]["code"])
 
 
+@pytest.mark.slow
 def test_servers_whose_clocks_are_two_hours_apart_agree(
     make_world: MakeWorld, environment: dict[str, str], tmp_path: Path
 ) -> None:

@@ -303,6 +303,7 @@ def test_two_backups_into_one_directory_do_not_mix(world: World, tmp_path: Path)
     assert directory.is_dir()
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_data(world: World, tmp_path: Path) -> None:
     """Twice as much of it takes no more: some batches of MongoDB's, of 16 MB each."""
     owner = world.tenant("Acme")

@@ -164,6 +164,7 @@ class Writer:
 
 
 class TestUnderWrites:
+    @pytest.mark.slow
     def test_no_acknowledged_write_is_lost_between_two_clusters_back_and_forth(
         self, world: World, make_world: MakeWorld, blue: Client
     ) -> None:
