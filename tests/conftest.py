@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import pytest
 from pydantic import SecretStr
 from pymongo import MongoClient
+from werkzeug.routing import Rule
 
 from multitenant import create_app
 from multitenant.config import Settings, load_settings
@@ -321,6 +322,24 @@ def their_uri(theirs: Client, elsewhere: EmbeddedServer) -> Iterator[str]:
     yield f"mongodb://theirs:their-password@127.0.0.1:{elsewhere._port}/acme?authSource=acme"
     theirs["acme"].command("dropUser", "theirs")
     theirs.drop_database("acme")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _routes_are_compiled_once() -> Iterator[None]:
+    """Werkzeug compiles two functions for each route of each application that is made: the same
+    ones for every test, and more work than all else that making an application takes."""
+    compile_builder = Rule._compile_builder
+    compiled: dict[tuple[str, str, bool], Any] = {}
+
+    def compile_once(self: Rule, append_unknown: bool = True) -> Any:
+        key = (self.rule, str(self.defaults), append_unknown)
+        if key not in compiled:
+            compiled[key] = compile_builder(self, append_unknown)
+        return compiled[key]
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Rule, "_compile_builder", compile_once)
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -73,6 +73,7 @@ def test_a_hundred_first_requests_of_a_tenant_read_its_record_once(
     assert world.recorder.count("find", "tenants") == 1
 
 
+@pytest.mark.slow
 def test_eviction_never_breaks_a_request(
     make_world: MakeWorld, mongod: EmbeddedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

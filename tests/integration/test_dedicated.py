@@ -144,6 +144,7 @@ def test_what_spans_both_databases_works_for_a_dedicated_tenant(world: World) ->
 
 
 @pytest.mark.parametrize("isolation", ["shared", "dedicated"])
+@pytest.mark.slow
 def test_switching_back_and_forth_under_load_fails_no_request(world: World, isolation: str) -> None:
     owner, other = world.tenant("Acme", isolation=isolation), world.tenant("Globex")
     db = world.db_of(owner.tenant_id)
@@ -160,6 +161,7 @@ def test_switching_back_and_forth_under_load_fails_no_request(world: World, isol
     assert "credentials" not in world.record(owner.tenant_id)
 
 
+@pytest.mark.slow
 def test_rotating_under_load_fails_no_request_and_the_old_user_goes(world: World) -> None:
     owner = world.tenant("Acme", isolation="dedicated")
     db = world.db_of(owner.tenant_id)
