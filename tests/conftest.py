@@ -37,6 +37,8 @@ from tests.support import (
 Client = MongoClient[dict[str, Any]]
 PYMONGO_THREADS = "pymongo_"
 MEMORY_NEEDED = 6 * 2**30
+TRANSACTION_SECONDS = "30"
+"""MongoDB gives a transaction up after this time, also one that a busy machine is slow with."""
 MAX_FILES = 8_000
 """Each tenant has some 40 files, which mongod keeps open, and it cannot have any number open: with
 more than these it makes room for a fresh one when a module begins."""
@@ -80,7 +82,7 @@ class Servers:
             parameters = {
                 "enableTestCommands": "1",
                 # A killed process leaves its transaction, and its locks, open for this long.
-                "transactionLifetimeLimitSeconds": "2",
+                "transactionLifetimeLimitSeconds": TRANSACTION_SECONDS,
             }
             directory = self._opened.enter_context(data_directory(self._tmp_path_factory))
             server = EmbeddedServer(directory, parameters=parameters)
@@ -281,7 +283,10 @@ def world(make_world: MakeWorld) -> World:
 @pytest.fixture(scope="session")
 def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]:
     """Somebody else's MongoDB."""
-    parameters = {"enableTestCommands": "1", "transactionLifetimeLimitSeconds": "2"}
+    parameters = {
+        "enableTestCommands": "1",
+        "transactionLifetimeLimitSeconds": TRANSACTION_SECONDS,
+    }
     with (
         data_directory(tmp_path_factory) as directory,
         EmbeddedServer(directory, parameters=parameters) as server,

@@ -1,6 +1,7 @@
 """What tests speak: a platform with a client, tenants, and users who are logged in."""
 
 import subprocess
+import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -209,6 +210,18 @@ def refusal(response: TestResponse, status: int, code: str) -> Any:
     assert (response.status_code, details["code"]) == (status, code), response.text
     assert details["requestId"] == response.headers["X-Request-ID"]
     return details
+
+
+PATIENCE_SECONDS = 60
+"""How long a test waits for what must happen: a busy machine is slow, and no test is about that."""
+
+
+def eventually(true: Callable[[], bool], seconds: float = PATIENCE_SECONDS) -> None:
+    """Wait until it is true."""
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, "it never became true"
+        time.sleep(0.01)
 
 
 def in_thread(function: Callable[[], Any]) -> Any:

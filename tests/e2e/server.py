@@ -1,6 +1,8 @@
 """The application in processes of its own, spoken to over HTTP."""
 
+import contextlib
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -81,6 +83,20 @@ class Server:
                     pass
                 time.sleep(0.05)
 
+    @property
+    def workers(self) -> list[int]:
+        """The process ids of gunicorn's workers, those that have ended as well."""
+        return [int(pid) for pid in re.findall(r"Booting worker with pid: (\d+)", self.log)]
+
+    def wait_until_connected(self, workers: int, port: int) -> None:
+        """Send requests until that many workers have a connection to MongoDB on this port."""
+        deadline = time.monotonic() + START_SECONDS
+        while len(self.workers) < workers or not all(
+            _is_connected(pid, port) for pid in self.workers
+        ):
+            assert time.monotonic() < deadline, self.log
+            plain_http.get(f"{self.url}/readyz", timeout=30)
+
     def stop(self, wanted: signal.Signals = signal.SIGTERM) -> int:
         """Send the signal, wait, and return the exit code."""
         if self.process.poll() is None:
@@ -116,3 +132,15 @@ class Server:
             response = operator.post("/api/add", json=body)
         assert response.status_code == 201, response.text
         return email
+
+
+def _is_connected(pid: int, port: int) -> bool:
+    """Whether the process has a TCP connection to that port of this machine."""
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        descriptors = Path(f"/proc/{pid}/fd").iterdir()
+        sockets = {str(it.readlink()) for it in descriptors if it.is_symlink()}
+        for line in Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]:
+            fields = line.split()
+            if int(fields[2].split(":")[1], 16) == port and f"socket:[{fields[9]}]" in sockets:
+                return True
+    return False

@@ -13,7 +13,7 @@ from multitenant.cli.platform import set_up
 from multitenant.config import Settings
 from tests.e2e.server import FLASK_RUN, Server
 from tests.e2e.test_gunicorn import slow_finds
-from tests.support import PASSWORD
+from tests.support import PASSWORD, PATIENCE_SECONDS
 
 
 @pytest.mark.parametrize("wanted", ["SIGINT", "SIGTERM", "SIGQUIT", "SIGUSR2"])
@@ -39,6 +39,6 @@ def test_a_signal_lets_the_request_in_flight_end_and_exits_0(
                 assert server.process.poll() is None, "it must wait for the request"
                 server.process.send_signal(signal.Signals[wanted])  # impatient: changes nothing
                 assert slow.result().status_code == 200
-        assert server.process.wait(timeout=10) == 0
+        assert server.process.wait(timeout=PATIENCE_SECONDS) == 0
         assert server.log.count("Every client is closed") == 1
         assert server.log.count(f"{wanted}: ending") == 1

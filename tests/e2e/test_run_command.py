@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.server import MULTITENANT, MULTITENANT_RUN, Server, free_port
-from tests.support import OPERATOR_EMAIL, PASSWORD, is_running
+from tests.support import OPERATOR_EMAIL, PASSWORD, PATIENCE_SECONDS, is_running
 
 ENVIRONMENT = {
     "MULTITENANT_ENV": "development",
@@ -37,7 +37,7 @@ def test_a_taken_port_is_named_before_anything_is_started(tmp_path: Path) -> Non
         taken.listen()
         port = str(taken.getsockname()[1])
         with Server(MULTITENANT_RUN, ENVIRONMENT | {"PORT": port}, tmp_path) as server:
-            assert server.process.wait(timeout=20) == 1
+            assert server.process.wait(timeout=PATIENCE_SECONDS) == 1
             assert f"Error: PORT: 127.0.0.1:{port} address already in use" in server.log
     assert not (tmp_path / "instance" / "mongodb").exists()
 
@@ -64,7 +64,7 @@ def test_from_nothing_to_a_tenant_and_back_again(tmp_path: Path) -> None:
         assert is_running(mongod)
 
         with start(tmp_path) as second:
-            assert second.process.wait(timeout=20) == 1
+            assert second.process.wait(timeout=PATIENCE_SECONDS) == 1
             assert "is in use by another running application" in second.log
             assert f"process {first.process.pid}" in second.log
             assert "Traceback" not in second.log
@@ -73,7 +73,7 @@ def test_from_nothing_to_a_tenant_and_back_again(tmp_path: Path) -> None:
 
         gc = (*MULTITENANT, "tenants", "gc", "--dry-run")
         with Server(gc, ENVIRONMENT, tmp_path) as beside:
-            assert beside.process.wait(timeout=20) == 0
+            assert beside.process.wait(timeout=PATIENCE_SECONDS) == 0
             assert "0 things to remove" in beside.log, "it joins the running MongoDB"
 
         assert first.stop(signal.SIGTERM) == 0
@@ -121,7 +121,7 @@ def test_a_signal_during_a_command_leaves_no_mongod(
 def test_wrong_settings_stop_the_start_with_one_message(tmp_path: Path) -> None:
     environment = {"PORT": "99999", "MULTITENANT_ENV": "production", "BCRYPT_ROUNDS": "4"}
     with Server(MULTITENANT_RUN, environment | {"PORT": "99999"}, tmp_path) as server:
-        assert server.process.wait(timeout=20) == 1
+        assert server.process.wait(timeout=PATIENCE_SECONDS) == 1
         for name in ("PORT", "ADMIN_DB_URI", "JWT_SECRET_KEYS", "BCRYPT_ROUNDS", "OPERATOR_EMAIL"):
             assert f"  {name}: " in server.log
         assert "Traceback" not in server.log

@@ -14,8 +14,7 @@ from tests.faults.budget import alike
 from tests.faults.deployment import Deployment
 from tests.faults.killing import Step, Victim
 from tests.faults.stories import Operation, Story, send
-from tests.integration.test_watcher import eventually
-from tests.support import PASSWORD, World
+from tests.support import PASSWORD, World, eventually
 
 pytestmark = pytest.mark.slow
 

@@ -5,8 +5,7 @@ import contextlib
 import resource
 import selectors
 import socket
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from tests.conftest import MakeWorld
 from tests.e2e.server import Server
 from tests.faults.budget import LONG
 from tests.faults.workers import gunicorn, held_by, needs_proc, workers_of
-from tests.support import User, answer
+from tests.support import User, answer, eventually
 
 SILENT = 10_000 if LONG else 500
 PLACES = 1000 if LONG else 100
@@ -82,13 +81,6 @@ def is_served(server: Server, user: User) -> bool:
     headers = {"Authorization": f"Bearer {user.access}"}
     url = f"{server.url}/api/users/me"
     return plain_http.get(url, headers=headers, timeout=PATIENCE / 2).status_code == 200
-
-
-def eventually(true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not true():
-        assert time.monotonic() < deadline, "it never became true"
-        time.sleep(0.05)
 
 
 def ended(connections: list[socket.socket]) -> int:

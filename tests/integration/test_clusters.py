@@ -20,7 +20,7 @@ from multitenant.tenancy.lifecycle.cluster_capacity import declared_per_tenant
 from tests.conftest import MakeWorld
 from tests.integration.test_keys import NEW_KEY, dump
 from tests.integration.test_prepared_databases import wait_until_full
-from tests.support import CREDENTIAL_KEY, World, answer, refusal
+from tests.support import CREDENTIAL_KEY, World, answer, eventually, refusal
 
 Client = MongoClient[dict[str, Any]]
 Run = Callable[[list[Callable[[], Any]]], list[Any]]
@@ -188,9 +188,8 @@ class TestPrepared:
         self.until(world, {"default": 2})
 
     def until(self, world: World, wanted: dict[str, int]) -> None:
-        from tests.integration.test_watcher import eventually
 
-        eventually(lambda: self.waiting(world) == wanted, seconds=20)
+        eventually(lambda: self.waiting(world) == wanted)
 
 
 class TestAdding:
@@ -360,8 +359,6 @@ class TestDraining:
 
         clusters.close("blue", ACTOR)
 
-        from tests.integration.test_watcher import eventually
-
         connections = world.platform.connections
         eventually(lambda: [name for name, _ in connections.cluster_clients()] == ["default"])
         refusal(add(world, "Globex", cluster="blue"), 422, "validation_failed")
@@ -510,7 +507,7 @@ class TestCommandLine:
             "mongodb://u:p@127.0.0.1:1/?replicaSet=x", record_id="blue", field="uri"
         )
         world.admin_db["clusters"].update_one({"_id": "blue"}, {"$set": {"uri": uri}})
-        result = run("list", "--json", OPERATION_TIMEOUT_MS="500")
+        result = run("list", "--json", OPERATION_TIMEOUT_MS="2000")
         assert result.exit_code == 1
         told = {one["name"]: one for one in json.loads(result.stdout)["clusters"]}
         assert told["default"]["error"] is None

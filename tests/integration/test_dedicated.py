@@ -18,7 +18,7 @@ from multitenant.repositories.model import MongoDatabase
 from multitenant.tenancy.deployments.database_users import DatabaseUser, connected_users, list_users
 from tests.conftest import MakeWorld
 from tests.integration.test_provisioning import failing
-from tests.support import PASSWORD, User, World, answer, refusal
+from tests.support import PASSWORD, User, World, answer, eventually, refusal
 
 Client = MongoClient[dict[str, Any]]
 
@@ -44,13 +44,6 @@ def users_of(db: MongoDatabase) -> set[str]:
     users = list_users(db)
     assert users is not None
     return users
-
-
-def eventually(condition: Callable[[], bool], seconds: float = 8) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.02)
 
 
 @contextmanager

@@ -258,11 +258,11 @@ def test_taking_tenants_back(world: World, colours: Colours, multitenant: Multit
 def test_a_migration_may_take_longer_than_a_request(
     world: World, colours: Colours, multitenant: Multitenant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("OPERATION_TIMEOUT_MS", "300")
+    monkeypatch.setenv("OPERATION_TIMEOUT_MS", "1500")
 
     def slowly(db: MongoDatabase) -> None:
         db["colours"].insert_one({})
-        assert db["colours"].find_one({"$where": "sleep(700); return true"})
+        assert db["colours"].find_one({"$where": "sleep(2000); return true"})
 
     monkeypatch.setattr(colours, "up", slowly)
     done = multitenant("run")

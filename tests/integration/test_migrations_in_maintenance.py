@@ -18,10 +18,9 @@ from multitenant.cli import cli
 from multitenant.repositories.model import MongoDatabase
 from multitenant.tenancy.migrations import TENANT_MIGRATIONS, Migration
 from multitenant.tenancy.operations.fleet import Fleet
-from tests.integration.test_dedicated import eventually
 from tests.integration.test_doctor import told
 from tests.integration.test_fleet_migrations import NEW, OLD, set_newest, versions
-from tests.support import User, World, answer, in_thread, refusal
+from tests.support import User, World, answer, eventually, in_thread, refusal
 
 STALE_SECONDS = 0.2
 OPERATION_SECONDS = 1.0

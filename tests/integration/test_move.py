@@ -30,8 +30,7 @@ from tests.integration.backups import (
     users,
 )
 from tests.integration.test_dedicated import users_of
-from tests.integration.test_watcher import eventually
-from tests.support import PASSWORD, User, World, answer, in_thread, refusal
+from tests.support import PASSWORD, User, World, answer, eventually, in_thread, refusal
 
 Client = MongoClient[dict[str, Any]]
 MOVING: Any = import_module("multitenant.tenancy.operations.moving")
@@ -98,6 +97,12 @@ def at_work(*work: Callable[[], None]) -> Iterator[None]:
             thread.join()
     if failures:
         raise failures[0]
+
+
+def wait_for_writes(writers: list["Writer"], number: int) -> None:
+    """Wait until each of them has done all its steps that many times more."""
+    wanted = [(writer, len(writer.orders) + number) for writer in writers]
+    eventually(lambda: all(len(writer.orders) >= orders for writer, orders in wanted))
 
 
 class Writer:
@@ -188,12 +193,12 @@ class TestUnderWrites:
         moved = []
         with at_work(*writers, look_at_others):
             for to in ("blue", "default", "blue"):
-                time.sleep(0.3)
+                wait_for_writes(writers, 5)
                 moved.append(move(world, owner, to))
+            wait_for_writes(writers, 5)
         db = database(world, owner, blue)
         assert world.record(owner.tenant_id)["cluster"] == "blue"
         assert [one.to_cluster for one in moved] == ["blue", "default", "blue"]
-        assert sum(len(writer.todos) for writer in writers) > 60
         assert sum(writer.refused for writer in writers) > 0, "there was a pause"
         for writer in writers:
             writer.check(db)
@@ -204,7 +209,7 @@ class TestUnderWrites:
         assert db["posts"].count_documents({}) == 300
         assert memberships(world, owner.tenant_id) == users(db)
         assert all(one.late == 0 and one.verified for one in moved)
-        assert all(0 < one.pause_seconds < 3 for one in moved)
+        assert all(0 < one.pause_seconds < one.seconds for one in moved)
         assert sum(one.followed for one in moved) > 0
 
     def test_unique_values_that_change_hands_arrive(self, world: World, blue: Client) -> None:
@@ -389,8 +394,7 @@ class TestThePause:
         world.admin_db["processes"].insert_one(seen)
         world.platform.connections.presence._note()
         moved = move(world, owner)
-        assert moved.pause_seconds < 0.5
-        assert moved.seconds > 0.9
+        assert moved.seconds - moved.pause_seconds > 0.9, "the waiting is no part of the pause"
 
     def test_what_a_process_writes_that_had_hung_is_told(
         self, world: World, blue: Client, monkeypatch: pytest.MonkeyPatch
@@ -567,7 +571,7 @@ class TestRefused:
             assert titles(owner) == ["x", "y"]
         finally:
             elsewhere.start()
-            eventually(lambda: bool(blue.admin.command("ping")), seconds=20)
+            eventually(lambda: bool(blue.admin.command("ping")))
         moved = move(world, owner)
         assert world.admin_db["provisionings"].count_documents({"kept": None}) == 0
         assert (moved.documents, titles(owner)) == (moved.documents, ["x", "y"])

@@ -310,12 +310,18 @@ def test_an_unknown_commit_result_is_settled_by_committing_again(
     assert world.admin_db["tenants"].count_documents({"system": False}) == 2
 
 
+def hasty(world: World) -> World:
+    """Let the transaction that adds a tenant, and nothing else, be given up after some seconds."""
+    world.platform.provisioner._transaction_seconds = 4
+    return world
+
+
 def test_when_the_commit_stays_unknown_nothing_is_dropped(
     make_world: MakeWorld, mongo: Client
 ) -> None:
     """The commit took effect, but no answer to it ever arrived: the tenant must not lose its
     database to a clean-up."""
-    world = make_world(operation_timeout_ms=1500)
+    world = hasty(make_world())
     world.operator  # noqa: B018
     error = {"code": 64, "errmsg": "waiting for replication timed out"}
     with failing(mongo, "alwaysOn", "commitTransaction", writeConcernError=error):
@@ -328,7 +334,7 @@ def test_when_the_commit_stays_unknown_nothing_is_dropped(
 def test_when_the_commit_never_arrives_the_database_is_left_for_gc(
     make_world: MakeWorld, mongo: Client
 ) -> None:
-    world = make_world(operation_timeout_ms=1500)
+    world = hasty(make_world())
     world.operator  # noqa: B018
     with failing(mongo, "alwaysOn", "commitTransaction", closeConnection=True):
         response = world.add(**ACME)

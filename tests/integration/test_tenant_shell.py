@@ -17,10 +17,10 @@ from pymongo import MongoClient
 from multitenant.repositories.model import utc_now
 from multitenant.tenancy.deployments.database_users import MADE_AT
 from tests.integration.conftest import Command
-from tests.integration.test_dedicated import eventually, user_of, users_of
+from tests.integration.test_dedicated import user_of, users_of
 from tests.integration.test_garbage import find
 from tests.integration.test_tenants_command import audited, failed
-from tests.support import World, answer
+from tests.support import World, answer, eventually
 
 ROOT = Path(__file__).parents[2]
 

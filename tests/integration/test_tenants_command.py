@@ -8,8 +8,7 @@ from bson import ObjectId
 from click.testing import Result
 
 from tests.integration.conftest import Command
-from tests.integration.test_dedicated import eventually
-from tests.support import PASSWORD, User, World, answer, refusal
+from tests.support import PASSWORD, User, World, answer, eventually, refusal
 
 
 def told(result: Result) -> Any:
@@ -26,7 +25,7 @@ def failed(result: Result) -> str:
 
 def becomes(owner: User, status: int) -> None:
     """Fail unless the tenant's requests are soon answered so, where a process only hears of it."""
-    eventually(lambda: owner.get("/api/users/me").status_code == status, seconds=5)
+    eventually(lambda: owner.get("/api/users/me").status_code == status)
 
 
 def audited(world: World, action: str) -> dict[str, Any]:

@@ -25,8 +25,7 @@ from tests.conftest import MakeWorld
 from tests.integration.test_dedicated import users_of
 from tests.integration.test_garbage import find
 from tests.integration.test_provisioning import failing
-from tests.integration.test_watcher import eventually
-from tests.support import PASSWORD, User, World, answer, refusal
+from tests.support import PASSWORD, User, World, answer, eventually, refusal
 
 Client = MongoClient[dict[str, Any]]
 Run = Callable[[list[Callable[[], Any]]], list[Any]]
@@ -385,9 +384,15 @@ def test_a_tenant_whose_cluster_is_not_there_is_unavailable(world: World, blue: 
 class TestDown:
     """A cluster does not answer."""
 
+    TIMEOUT = 2.5
+    """What waits for it waits for so many seconds; whoever took less was answered at once, on
+    however busy a machine."""
+
     @pytest.fixture
     def world(self, make_world: MakeWorld) -> World:
-        return make_world(operation_timeout_ms=600, threads=8, tenant_max_concurrency=8)
+        return make_world(
+            operation_timeout_ms=int(self.TIMEOUT * 1000), threads=8, tenant_max_concurrency=8
+        )
 
     @pytest.fixture(params=["stopped", "hanging"])
     def down(self, request: Any, elsewhere: EmbeddedServer, theirs: Client) -> Any:
@@ -408,7 +413,7 @@ class TestDown:
                     os.kill(elsewhere.pid, signal.SIGCONT)
                 else:
                     elsewhere.start()
-                eventually(lambda: bool(theirs.admin.command("ping")), seconds=20)
+                eventually(lambda: bool(theirs.admin.command("ping")))
 
         return down
 
@@ -420,7 +425,7 @@ class TestDown:
         run_together: Run,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        monkeypatch.setattr("multitenant.tenancy.operations.usage.TENANT_SECONDS", 0.6)
+        monkeypatch.setattr("multitenant.tenancy.operations.usage.TENANT_SECONDS", self.TIMEOUT)
         there = [world.tenant(name, cluster="blue") for name in ("Acme", "Globex", "Initech")]
         here = world.tenant("Umbrella", email="owner@acme.example", cluster="default")
         for owner in (*there, here):
@@ -428,16 +433,14 @@ class TestDown:
         with down():
             first = run_together([partial(_timed, owner) for owner in there])
             assert {status for status, _ in first} == {503}
-            assert all(seconds < 3 for _, seconds in first)
-
             several = run_together([partial(_timed, there[n % 3]) for n in range(12)])
             assert {status for status, _ in several} == {503}
-            at_once = [seconds for _, seconds in several if seconds < 0.5]
+            at_once = [seconds for _, seconds in several if seconds < self.TIMEOUT]
             assert len(at_once) >= 10, "but two of eight threads wait for it"
             calls: list[Callable[[], Any]] = [partial(_timed, owner) for owner in there * 4]
             calls += [partial(_timed, here)] * 4
             mixed = run_together(calls)
-            assert all(status == 200 and seconds < 0.5 for status, seconds in mixed[-4:])
+            assert all(status == 200 and seconds < self.TIMEOUT for status, seconds in mixed[-4:])
             assert world.client.get("/readyz").status_code == 200
 
             usage = answer(world.operator.get("/api/usage"))
@@ -446,7 +449,7 @@ class TestDown:
             assert world.login("owner@acme.example").tenant_id == here.tenant_id, "in both"
             added = world.add(name="Hooli", email="x@hooli.example")
             assert world.record(answer(added)["tenantId"])["cluster"] == "default"
-        eventually(lambda: _all_work(there), seconds=20)
+        eventually(lambda: _all_work(there))
         _collect_garbage(world)
 
 

@@ -16,8 +16,7 @@ from multitenant.repositories.tenant import users
 from tests.conftest import MakeWorld
 from tests.integration.test_bad_input import contents
 from tests.integration.test_provisioning import WRITES, failing
-from tests.integration.test_watcher import eventually
-from tests.support import PASSWORD, User, World, answer, refusal
+from tests.support import PASSWORD, User, World, answer, eventually, refusal
 
 Client = MongoClient[dict[str, Any]]
 Run = Callable[[list[Callable[[], Any]]], list[Any]]
@@ -352,7 +351,7 @@ class TestChange:
         refusal(ben.get("/api/users/me"), 401, "token_revoked")
 
     @ended_by
-    def test_another_process_refuses_the_token_within_a_second(
+    def test_another_process_hears_of_it_and_refuses_the_token(
         self, make_world: MakeWorld, method: str, body: Any
     ) -> None:
         here, there = make_world(), make_world(tenant_stale_seconds=30)
@@ -364,7 +363,7 @@ class TestChange:
 
         assert owner.send(method, path_of(ben), body).status_code == 200
 
-        eventually(lambda: ben_there.get("/api/users/me").status_code == 401, seconds=1)
+        eventually(lambda: ben_there.get("/api/users/me").status_code == 401)
         refusal(ben_there.get("/api/users/me"), 401, "token_revoked")
 
     def test_a_login_that_races_with_the_removal_gets_a_token_that_is_void(

@@ -4,7 +4,7 @@ Another process is played by writing to the admin database behind the applicatio
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,19 +13,10 @@ from bson import ObjectId
 from pymongo import MongoClient
 
 from tests.conftest import MakeWorld
-from tests.support import PASSWORD, User, World
+from tests.support import PASSWORD, User, World, eventually
 
 Client = MongoClient[dict[str, Any]]
 LONG = 30  # seconds that an entry would be good for; the tests are over before
-
-
-def eventually(true: Callable[[], bool], seconds: float = 10) -> float:
-    """Wait until it is true; return how long that took."""
-    started = time.monotonic()
-    while not true():
-        assert time.monotonic() - started < seconds, "it never became true"
-        time.sleep(0.01)
-    return time.monotonic() - started
 
 
 @pytest.fixture

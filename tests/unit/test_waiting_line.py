@@ -2,19 +2,12 @@
 
 import threading
 import time
-from collections.abc import Callable
 
 import pytest
 
 from multitenant.errors import DatabaseUnavailable
 from multitenant.tenancy.deployments.waiting_line import WaitingLine
-
-
-def wait_until(happened: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
-    while not happened():
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
+from tests.support import eventually
 
 
 def test_whoever_came_first_is_first_also_before_those_who_come_at_the_right_moment() -> None:
@@ -30,14 +23,14 @@ def test_whoever_came_first_is_first_also_before_those_who_come_at_the_right_mom
     for number in range(5):
         threads.append(threading.Thread(target=come, args=(number,)))
         threads[-1].start()
-        wait_until(lambda: len(line._waiting) == len(threads))
+        eventually(lambda: len(line._waiting) == len(threads))
 
     for number in range(5):
         line.leave()
         late = threading.Thread(target=come, args=(5 + number,))
         late.start()
         threads.append(late)
-        wait_until(lambda: len(order) == number + 1)  # noqa: B023  # at once
+        eventually(lambda: len(order) == number + 1)  # noqa: B023  # at once
     for _ in range(5):
         line.leave()
     for thread in threads:
