@@ -2,10 +2,12 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# How many processes the tests run in: two for each core of a small machine, since tests wait a lot.
-JOBS ?= 4
+# How many processes the tests run in: two for each core of a small machine, since tests wait a lot;
+# none of their own, which would start more slowly, for the few that `-k` chooses.
+JOBS ?= $(if $(findstring -k,$(ARGS)),0,4)
+PYTEST = $(BIN)/pytest -n $(JOBS) --dist loadfile
 
-.PHONY: help run test fuzz faults lint format bench postman lock clean
+.PHONY: help run test test-slow test-all fuzz faults lint format bench postman lock clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -13,18 +15,22 @@ help: ## Show this list
 run: $(VENV)/run.stamp ## Serve the application on http://localhost:5000, with a MongoDB of its own
 	@exec $(BIN)/multitenant run
 
-test: $(VENV)/dev.stamp ## Run what every change needs, on a real MongoDB (five minutes)
-	@$(BIN)/pytest -n $(JOBS) --dist loadfile -m 'not slow' $(ARGS)
+test: $(VENV)/dev.stamp ## Run the tests that every change needs, on a real MongoDB (five minutes)
+	@$(PYTEST) -m 'not slow' $(ARGS)
 
-test-all: test ## Run `make test`, and then all that takes longer (20 minutes)
-	@$(BIN)/pytest -n $(JOBS) --dist loadfile -m slow $(ARGS)
+test-slow: $(VENV)/dev.stamp ## Run the others: fuzzing, Newman, a browser, processes that are killed (ten minutes)
+	@$(PYTEST) -m slow $(ARGS)
+
+test-all: ## Run all tests
+	@$(MAKE) --no-print-directory test
+	@$(MAKE) --no-print-directory test-slow
 
 fuzz: $(VENV)/dev.stamp ## Send requests made up from the OpenAPI document, for FUZZ_SECONDS as each kind of user
 	@FUZZ_SECONDS=$${FUZZ_SECONDS:-300} FUZZ_EXAMPLES=$${FUZZ_EXAMPLES:-200} \
-		$(BIN)/pytest -n $(JOBS) -v tests/e2e/test_fuzz.py $(ARGS)
+		$(BIN)/pytest -n 2 -v tests/e2e/test_fuzz.py $(ARGS)
 
-faults: $(VENV)/dev.stamp ## Break things for longer than `make test` does, FAULTS_SECONDS for each test
-	@FAULTS_SECONDS=$${FAULTS_SECONDS:-300} $(BIN)/pytest -n $(JOBS) --dist loadfile -v tests/faults $(ARGS)
+faults: $(VENV)/dev.stamp ## Break things for longer than `make test-slow` does, FAULTS_SECONDS for each test
+	@FAULTS_SECONDS=$${FAULTS_SECONDS:-300} $(PYTEST) -v tests/faults $(ARGS)
 
 lint: $(VENV)/dev.stamp ## Check style, types, and the dependencies between layers
 	$(BIN)/ruff check .
