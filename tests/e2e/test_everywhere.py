@@ -13,7 +13,7 @@ from pymongo import MongoClient
 
 from tests import plain_http
 from tests.e2e.server import MULTITENANT_RUN, Server
-from tests.support import PASSWORD
+from tests.support import PASSWORD, eventually
 
 Act = Callable[[httpx.Client, httpx.Client, str], httpx.Response]
 
@@ -181,8 +181,8 @@ def test_a_tenant_with_slow_queries_does_not_take_the_threads_of_the_others(
                         )
                         for _ in range(8)
                     ]
-                    time.sleep(0.5)
-                    for _ in range(20):
+                    eventually(lambda: sum(request.done() for request in asked) == 6)
+                    for _ in range(5):
                         assert quick.get("/api/to-do-list").status_code == 200
                     slow_ones = sum(not request.done() for request in asked)
                     assert slow_ones == 2, "the others waited for them"
