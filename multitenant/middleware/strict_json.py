@@ -6,6 +6,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import cached_property
 from itertools import islice
 from typing import Any
@@ -23,6 +24,13 @@ INT64 = range(-(2**63), 2**63)
 
 class StrictRequest(Request):
     """A request whose `get_json()` answers an object, or raises."""
+
+    def receive(self) -> None:
+        """Wait until the body has arrived. What is wrong with it concerns whoever reads it."""
+        with suppress(HTTPException, MalformedJson):
+            self._body()
+
+    _broken: MalformedJson | None = None
 
     def get_json(self, force: bool = False, silent: bool = False, cache: bool = True) -> Any:
         """Return the body's object, whatever the arguments.
@@ -42,12 +50,15 @@ class StrictRequest(Request):
         return parse_object(body)
 
     def _body(self) -> bytes:
+        if self._broken:
+            raise self._broken
         try:
             body = self.get_data()
         except HTTPException:
             raise
         except Exception as error:  # each WSGI server has its own for broken chunks
-            raise MalformedJson("The body could not be read to its end") from error
+            self._broken = MalformedJson("The body could not be read to its end")
+            raise self._broken from error
         limit = self.max_content_length
         if self.content_length is None and limit is not None and len(body) >= limit:
             # A chunked body tells no length; Werkzeug stops reading at the limit, silently.

@@ -102,8 +102,11 @@ class Tokens:
 
     @property
     def longest_life(self) -> timedelta:
-        """After this time no token that exists now is valid."""
-        return timedelta(seconds=max(self._access_seconds, self.refresh_seconds))
+        """After this time no token of a session that was issued until now is valid, unless it was
+        under other settings."""
+        return timedelta(
+            seconds=max(self._access_seconds, self.refresh_seconds, self.impersonation_seconds)
+        )
 
     def init_app(self, app: Flask, *, secure_cookies: bool) -> None:
         """Configure Flask-JWT-Extended for this application."""

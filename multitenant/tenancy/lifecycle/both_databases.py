@@ -34,11 +34,13 @@ def write_both(
     nothing, and a user whose tokens are void in their own database gets no new ones.
 
     Raises TenantMaintenance when the tenant has moved to another database meanwhile, or is about
-    to.
+    to, and what Tenant.ensure_usable() raises when it may not work any more, unless its own side is
+    committed already.
     """
+    tenant_first = tenant.cluster != DEFAULT_CLUSTER and not admin_first
 
     def in_admin_there() -> None:
-        _ensure_lives_there(connections.admin_db, tenant)
+        _ensure_lives_there(connections.admin_db, tenant, may_be_closed=tenant_first)
         in_admin()
 
     if tenant.cluster == DEFAULT_CLUSTER:
@@ -59,9 +61,10 @@ def write_both(
     return result
 
 
-def _ensure_lives_there(admin_db: MongoDatabase, tenant: Tenant) -> None:
-    """Return if the tenant's database is still the one that this request was given. Whoever
-    changes that takes this turn, too, so it holds until the transaction commits."""
+def _ensure_lives_there(admin_db: MongoDatabase, tenant: Tenant, *, may_be_closed: bool) -> None:
+    """Return if the tenant's database is still the one that this request was given, and the tenant
+    may work (or `may_be_closed`, suspended or deleted). Whoever changes that takes this turn, too,
+    so it holds until the transaction commits."""
     take_turn(admin_db, tenant.id)
     record = tenants.find_tenant(admin_db, tenant.id)
     if record is None:
@@ -69,5 +72,5 @@ def _ensure_lives_there(admin_db: MongoDatabase, tenant: Tenant) -> None:
     current = Tenant.of(record)
     if (current.db_name, current.cluster) != (tenant.db_name, tenant.cluster):
         raise TenantMaintenance("This tenant has just moved; try again", retry_after=1)
-    if current.status == "maintenance":
+    if current.status == "maintenance" or not may_be_closed:
         current.ensure_usable()
