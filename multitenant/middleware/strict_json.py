@@ -30,7 +30,7 @@ class StrictRequest(Request):
         with suppress(HTTPException, MalformedJson):
             self._body()
 
-    _broken: MalformedJson | None = None
+    _failure: HTTPException | MalformedJson | None = None
 
     def get_json(self, force: bool = False, silent: bool = False, cache: bool = True) -> Any:
         """Return the body's object, whatever the arguments.
@@ -50,15 +50,22 @@ class StrictRequest(Request):
         return parse_object(body)
 
     def _body(self) -> bytes:
-        if self._broken:
-            raise self._broken
+        """The whole body. What was wrong with it the first time is wrong with it for good."""
+        if self._failure:
+            raise self._failure
+        try:
+            return self._read_body()
+        except (HTTPException, MalformedJson) as error:
+            self._failure = error
+            raise
+
+    def _read_body(self) -> bytes:
         try:
             body = self.get_data()
         except HTTPException:
             raise
         except Exception as error:  # each WSGI server has its own for broken chunks
-            self._broken = MalformedJson("The body could not be read to its end")
-            raise self._broken from error
+            raise MalformedJson("The body could not be read to its end") from error
         limit = self.max_content_length
         if self.content_length is None and limit is not None and len(body) >= limit:
             # A chunked body tells no length; Werkzeug stops reading at the limit, silently.

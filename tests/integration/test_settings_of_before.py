@@ -94,7 +94,7 @@ def test_lives_are_on_record_for_as_long_as_their_tokens_are_in_force(
     make_world: MakeWorld,
 ) -> None:
     for settings in (LONG, SHORT):
-        make_world(**settings).tenant(f"Tenant {settings['refresh_token_seconds']}")
+        make_world(**settings).tenant(f"Tenant{settings['refresh_token_seconds']}")
     lives = make_world(**SHORT).admin_db["revocations"].find({"_id": {"$regex": "^life/"}})
     left = {life["_id"]: (life["expiresAt"] - utc_now()).total_seconds() for life in lives}
     margin = MARGIN.total_seconds()

@@ -28,12 +28,12 @@ class SlowBody(io.BytesIO):
         super().__init__(body)
         self._meanwhile: Act | None = meanwhile
 
-    def read(self, size: int | None = -1) -> bytes:
-        """Return what has arrived by then."""
+    def readinto(self, buffer: Any) -> int:
+        """Read what has arrived by then."""
         if meanwhile := self._meanwhile:
             self._meanwhile = None
             in_thread(meanwhile)
-        return super().read(size)
+        return super().readinto(buffer)
 
 
 def send_slowly(
