@@ -28,7 +28,11 @@ from multitenant.middleware.request_context import CurrentUser
 from multitenant.middleware.strict_json import StrictRequest
 from multitenant.security.tokens import Claims, TokenType
 from multitenant.tenancy.deployments.isolation import clear_scope, set_scope
-from multitenant.tenancy.deployments.write_permission import WritePermission, set_write_permission
+from multitenant.tenancy.deployments.write_permission import (
+    WritePermission,
+    ensure_write_permitted,
+    set_write_permission,
+)
 from multitenant.tenancy.routing.leases import Lease
 from multitenant.tenancy.routing.tenant import Tenant
 
@@ -130,13 +134,14 @@ def _resolve(access: Access, roles: frozenset[str] | None, module: str | None) -
         add_log_context(impersonatorId=str(claims.impersonator.user_id))
     asked.ensure_permitted(tenant, built.revocations.ensure_valid)
     _ensure_role(claims, access, roles)
-    if access is Access.TENANT and asked.for_reading:
-        # Not for operators, who ask many databases.
-        lease.wait_in_line()
-    set_scope(built.settings.admin_db_name, tenant.db_name)
     set_write_permission(
         WritePermission(tenant.db_name, partial(asked.ensure_still_permitted, built, tenant))
     )
+    if access is Access.TENANT and asked.for_reading:
+        # Not for operators, who ask many databases.
+        lease.wait_in_line()
+        ensure_write_permitted()  # or to read, after a wait
+    set_scope(built.settings.admin_db_name, tenant.db_name)
     g.claims = claims
     g.tenant = tenant
     g.user = CurrentUser(id=claims.user_id, role=claims.role)

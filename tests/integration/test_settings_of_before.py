@@ -1,5 +1,6 @@
 """Settings that were others when a token was issued or a password was hashed."""
 
+from dataclasses import replace
 from typing import Any
 
 import bcrypt
@@ -140,3 +141,14 @@ def test_whoever_has_a_hash_of_a_higher_cost_logs_in_and_changes_their_password(
     user = world.login("owner@acme.example")
     body = {"currentPassword": PASSWORD, "newPassword": "another one"}
     assert user.put("/api/users/me/password", body).status_code == 200
+
+
+def test_a_retry_answers_the_invitation_that_the_first_request_has_made(
+    make_world: MakeWorld,
+) -> None:
+    before, now = make_world(invitation_seconds=86_400), make_world(invitation_seconds=60)
+    body = {"name": "Acme", "email": "owner@acme.example"}
+    headers = {"Idempotency-Key": "once"}
+    first = answer(before.operator.post("/api/add", body, headers=headers))
+    operator = replace(before.operator, client=now.client)
+    assert answer(operator.post("/api/add", body, headers=headers)) == first

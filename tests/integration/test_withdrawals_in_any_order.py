@@ -132,6 +132,19 @@ def test_what_one_change_has_spared_is_not_spared_by_a_later_half_made_one(
     refusal(refresh(world, ben.refresh), 401, "token_revoked")
 
 
+def test_a_removal_that_arrives_late_leaves_whoever_has_the_email_by_then(
+    world: World, blue: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner = world.tenant("Acme", cluster="blue")
+    body = {"email": "ben@acme.example", "password": PASSWORD}
+    ben = answer(owner.post("/api/users", body))["id"]
+    added: list[Any] = []
+    interrupt(monkeypatch, world, lambda: added.append(owner.post("/api/users", body)))
+    assert owner.delete(f"/api/users/{ben}").status_code == 200
+    assert [response.status_code for response in added] == [201]
+    assert world.login("ben@acme.example").user_id == answer(added[0])["id"]
+
+
 WITHDRAWALS: list[tuple[int, str | None]] = [(1, "a"), (2, None), (2, "b"), (3, "c")]
 
 

@@ -12,6 +12,7 @@ from werkzeug.test import TestResponse
 
 from multitenant.repositories.model import Model
 from multitenant.tenancy.deployments import write_permission
+from multitenant.tenancy.routing.leases import Lease
 from tests.conftest import MakeWorld
 from tests.support import PASSWORD, User, World, answer, in_thread, refusal
 
@@ -354,3 +355,21 @@ def test_a_request_that_is_quick_is_checked_once(
     monkeypatch.setattr(shared.platform.connections, "read_tenant", read.append)
     succeeded(people[1].post("/api/to-do-list", {"title": "Buy milk"}))
     assert not read
+
+
+def test_what_was_withdrawn_while_a_read_waited_for_a_connection_refuses_it(
+    shared: World, people: tuple[User, User], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner, admin = people
+    monkeypatch.setattr(write_permission, "RECHECK_SECONDS", -1.0)
+    wait_in_line = Lease.wait_in_line
+    acted: list[None] = []
+
+    def wait_long(lease: Lease) -> None:
+        if not acted:
+            acted.append(None)
+            in_thread(lambda: end_tenant(shared, owner, "suspend"))
+        wait_in_line(lease)
+
+    monkeypatch.setattr(Lease, "wait_in_line", wait_long)
+    refusal(admin.get("/api/to-do-list"), 403, "tenant_suspended")

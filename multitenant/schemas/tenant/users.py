@@ -45,7 +45,7 @@ class UserDocument(Document):  # type: ignore[misc]  # MongoEngine has no type h
     role = StringField(required=True, choices=ROLES)
     status = StringField(required=True, choices=STATUSES)
     token_version = IntField(db_field="tokenVersion", required=True, min_value=0)
-    except_family = StringField(db_field="exceptFamily")
+    except_family = StringField(db_field="exceptFamily", max_length=64)
     invitation_id = StringField(db_field="invitationId")
     created_at = DateTimeField(db_field="createdAt", required=True)
     updated_at = DateTimeField(db_field="updatedAt", required=True)

@@ -261,6 +261,7 @@ class Provisioner:
                 tenant_id=plan.tenant_id,
                 user_id=plan.user_id,
                 invitation_id=plan.invitation_id,
+                invitation_seconds=self._tokens.invitation_seconds,
                 made_at=plan.made_at,
                 expires_at=plan.made_at + timedelta(hours=IDEMPOTENCY_HOURS),
             )
@@ -304,7 +305,11 @@ class Provisioner:
                 "Idempotency-Key", message, called="This Idempotency-Key"
             )
         return self._result(
-            kept["tenantId"], kept["userId"], kept.get("invitationId"), kept["madeAt"]
+            kept["tenantId"],
+            kept["userId"],
+            kept.get("invitationId"),
+            kept["madeAt"],
+            kept.get("invitationSeconds"),
         )
 
     def _result(
@@ -313,6 +318,7 @@ class Provisioner:
         user_id: ObjectId,
         invitation_id: str | None,
         made_at: datetime,
+        invitation_seconds: int | None = None,
     ) -> ProvisionedTenant:
         token = None
         if invitation_id:
@@ -322,6 +328,7 @@ class Provisioner:
                 role="owner",
                 invitation_id=invitation_id,
                 invited_at=made_at,
+                seconds=invitation_seconds,
             )
         return ProvisionedTenant(tenant_id, user_id, token)
 

@@ -71,7 +71,7 @@ class Membership:
         """
         if claims.impersonator:
             raise RoleRequired("Only the user may do this, not an operator who acts as them")
-        user = users.find_user(db, claims.user_id)
+        user = users.find_sound_user(db, claims.user_id)
         if user is None:
             raise TokenRevoked("The user of this token no longer exists")
         self._revoked.ensure_valid_now(claims, user)

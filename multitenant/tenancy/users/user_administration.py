@@ -95,7 +95,7 @@ class UserAdministration:
         user_id, now = ObjectId(), utc_now()
         hashed = self._hasher.hash(new.password.get_secret_value()) if new.password else None
         invitation_id = None if hashed else uuid4().hex
-        left_over = self._is_left_over(by, new.email)
+        left_over = self._find_left_over(by, new.email)
 
         def insert_user(db: MongoDatabase) -> MongoDocument:
             return users.insert_user(
@@ -109,7 +109,7 @@ class UserAdministration:
 
         def insert_membership(admin_db: MongoDatabase) -> None:
             if left_over:
-                tenant_users.delete_tenant_user(admin_db, by.tenant.id, new.email)
+                tenant_users.delete_tenant_user(admin_db, by.tenant.id, left_over)
             _ensure_room(admin_db, by.tenant.id)
             tenant_users.insert_tenant_user(
                 admin_db, user_id, email=new.email, tenant_id=by.tenant.id
@@ -165,7 +165,7 @@ class UserAdministration:
             return _unless_gone(users.delete_user(db, user))
 
         def delete_membership(admin_db: MongoDatabase) -> None:
-            tenant_users.delete_tenant_user(admin_db, by.tenant.id, user["email"])
+            tenant_users.delete_tenant_user(admin_db, by.tenant.id, user_id)
             self._withdrawals.end_sessions(by.tenant.id, user_id, user["tokenVersion"] + 1)
             about = {"email": user["email"], "role": user["role"]}
             _record(by, admin_db, "user.remove", user_id, **about)
@@ -230,7 +230,9 @@ class UserAdministration:
 
     def _finish_change(self, by: Manager, user: MongoDocument) -> None:
         """Withdraw the tokens of before a change, if that was all that was missing: see ADR 10."""
-        if by.tenant.cluster == DEFAULT_CLUSTER or user["tokenVersion"] == 0:
+        if by.tenant.cluster == DEFAULT_CLUSTER or not users.is_sound(by.db, user):
+            return
+        if user["tokenVersion"] == 0:
             return
         self._withdrawals.end_sessions(
             by.tenant.id,
@@ -251,7 +253,7 @@ class UserAdministration:
             return
 
         def delete_membership(admin_db: MongoDatabase) -> None:
-            tenant_users.delete_tenant_user(admin_db, by.tenant.id, email)
+            tenant_users.delete_tenant_user(admin_db, by.tenant.id, user_id)
             newest = revocations.newest_revoked_version(admin_db, by.tenant.id)
             self._withdrawals.end_sessions(by.tenant.id, user_id, newest + ANY_VERSION)
             _record(by, admin_db, "user.remove", user_id, email=email)
@@ -259,13 +261,13 @@ class UserAdministration:
         self._write(by, lambda db: None, delete_membership)
         self._revoked.forget(revocations.user_key(by.tenant.id, user_id))
 
-    def _is_left_over(self, by: Manager, email: str) -> bool:
-        """Whether there is a membership without its user: what is left where no transaction spans
-        both databases and the process ended between the two (see ADR 10)."""
+    def _find_left_over(self, by: Manager, email: str) -> ObjectId | None:
+        """Return whose membership there is without their user: what is left where no transaction
+        spans both databases and the process ended between the two (see ADR 10)."""
         if by.tenant.cluster == DEFAULT_CLUSTER:
-            return False
+            return None
         user_id = tenant_users.find_user_id(self._connections.admin_db, by.tenant.id, email)
-        return user_id is not None and users.find_user_by_email(by.db, email) is None
+        return None if users.find_user_by_email(by.db, email) else user_id
 
     def _invitation(self, tenant: Tenant, user: MongoDocument, now: datetime) -> str | None:
         if "invitationId" not in user:
