@@ -34,6 +34,7 @@ from multitenant.tenancy.routing.watcher import Watcher
 from multitenant.tenancy.users.authentication import Authenticator
 from multitenant.tenancy.users.login_limits import LoginLimits
 from multitenant.tenancy.users.membership import Membership
+from multitenant.tenancy.users.refresh_uses import RefreshUses
 from multitenant.tenancy.users.user_administration import UserAdministration
 from multitenant.tenancy.users.withdrawals import Withdrawals
 
@@ -170,7 +171,7 @@ def build_platform(
             revocations,
             withdrawals,
             concurrency,
-            grace_seconds=settings.refresh_grace_seconds,
+            RefreshUses(lambda: connections.admin_db, grace_seconds=settings.refresh_grace_seconds),
             transaction_seconds=transaction_seconds,
         ),
         membership=Membership(

@@ -1,10 +1,8 @@
 """Logging in: from an email and a password to a user of one tenant, and on by refresh."""
 
-import logging
 from dataclasses import dataclass
 from datetime import timedelta
 
-import pymongo
 from bson import ObjectId
 from pymongo.errors import PyMongoError
 
@@ -18,12 +16,12 @@ from multitenant.errors import (
     TenantRequired,
     TokenRevoked,
 )
-from multitenant.repositories.admin import revocations, tenant_users, tenants
-from multitenant.repositories.model import MongoDatabase, MongoDocument, utc_now
+from multitenant.repositories.admin import tenant_users, tenants
+from multitenant.repositories.model import MongoDatabase, MongoDocument
 from multitenant.repositories.tenant import users
 from multitenant.repositories.transactions import run_transaction
 from multitenant.security.passwords import PasswordHasher
-from multitenant.security.tokens import Claims, TokenPair, Tokens, expiry
+from multitenant.security.tokens import Claims, TokenPair, Tokens
 from multitenant.tenancy.actor import Actor, Outcome
 from multitenant.tenancy.deployments.isolation import widened_scope
 from multitenant.tenancy.routing.connection_manager import ConnectionManager
@@ -31,15 +29,12 @@ from multitenant.tenancy.routing.host_names import NOBODY, NamedTenant
 from multitenant.tenancy.routing.revocations import Revocations
 from multitenant.tenancy.routing.tenant import Tenant
 from multitenant.tenancy.routing.tenant_concurrency import TenantConcurrency
+from multitenant.tenancy.users.refresh_uses import RefreshUses
 from multitenant.tenancy.users.withdrawals import Withdrawals
-
-logger = logging.getLogger(__name__)
 
 # An email in more tenants than this must name one: each costs a hash.
 MAX_CANDIDATES = 5
 REFUSED_LOGINS_KEPT = timedelta(days=90)
-FINISH_SECONDS = 2.0
-"""For recording that a refresh is answered, at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,17 +92,16 @@ class Authenticator:
         revoked: Revocations,
         withdrawals: Withdrawals,
         concurrency: TenantConcurrency,
+        refresh_uses: RefreshUses,
         *,
-        grace_seconds: float,
         transaction_seconds: float,
     ) -> None:
-        """For `grace_seconds` after a refresh token was exchanged, it may be once more."""
         self._connections = connections
         self._hasher = hasher
         self._tokens = tokens
         self._revoked = revoked
         self._withdrawals = withdrawals
-        self._grace = timedelta(seconds=grace_seconds)
+        self._refresh_uses = refresh_uses
         self._concurrency = concurrency
         self._transaction_seconds = transaction_seconds
 
@@ -160,9 +154,8 @@ class Authenticator:
     def refresh(self, claims: Claims, tenant: Tenant, db: MongoDatabase, actor: Actor) -> Session:
         """Exchange a (verified) refresh token for a new pair; `db` is the tenant's database.
 
-        A second use of the same token, later than the grace allows after the first was answered,
-        means that somebody else has it: the whole family is withdrawn. A use that could not be
-        answered is held against nobody (see docs/adr/0034). Raises TokenRevoked.
+        A second use of the same token, later than the grace allows, means that somebody else has
+        it: the whole family is withdrawn. Raises TokenRevoked.
         """
         user = users.find_sound_user(db, claims.user_id)
         if user is None or user["status"] != "active":
@@ -171,8 +164,7 @@ class Authenticator:
         # makes the version that the new pair will carry too old.
         self._revoked.ensure_valid_now(claims, user)
         self._withdrawals.record_token_life()
-        earlier = revocations.begin_use(self._connections.admin_db, claims.id, expiry(claims))
-        if self._is_too_late(earlier) or self._is_too_late(self._finish_use(claims)):
+        if not self._refresh_uses.allow(claims):
             self._end_session(claims, actor, "auth.refresh_reused", "failure")
             raise TokenRevoked()
         return self._session(tenant, user, family=claims.family)
@@ -221,30 +213,6 @@ class Authenticator:
             role=tenant.role_of(user),
             version=user["tokenVersion"],
         )
-
-    def _finish_use(self, claims: Claims) -> MongoDocument | None:
-        """Record that a refresh token's use is about to be answered; return the record of another
-        use that was before.
-
-        Where that fails, the client is answered all the same. It is not certain what is recorded
-        then, so refusing them could make a thief of them when they come again.
-        """
-        try:
-            with pymongo.timeout(FINISH_SECONDS):
-                return revocations.finish_use(
-                    self._connections.admin_db, claims.id, expiry(claims), utc_now()
-                )
-        except PyMongoError as error:
-            logger.warning("The use of a refresh token stays open: %s", type(error).__name__)
-            return None
-
-    def _is_too_late(self, earlier: MongoDocument | None) -> bool:
-        """Whether a refresh token is used again after the grace. (Records of the release before
-        have no time.)"""
-        if earlier is None or earlier.get("unanswered"):
-            return False
-        answered_at = earlier.get("answeredAt")
-        return answered_at is None or max(utc_now() - answered_at, timedelta(0)) >= self._grace
 
     def _end_session(self, claims: Claims, actor: Actor, action: str, outcome: Outcome) -> None:
         admin_db = self._connections.admin_db
