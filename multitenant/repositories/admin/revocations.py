@@ -1,6 +1,6 @@
 """Withdrawn tokens."""
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from bson import ObjectId
@@ -10,8 +10,6 @@ from multitenant.repositories.model import Model, MongoDatabase, MongoDocument
 from multitenant.schemas.admin.revocations import RevocationDocument
 
 COLLECTION: str = RevocationDocument._meta["collection"]  # noqa: SLF001  # as in tenants.py
-LIFE = "life/"
-"""Begins the `_id` of the record of a token life; the seconds follow."""
 
 
 def begin_use(db: MongoDatabase, token_id: str, expires_at: datetime) -> MongoDocument | None:
@@ -120,22 +118,6 @@ def newest_revoked_version(db: MongoDatabase, tenant_id: ObjectId) -> int:
     void."""
     found = Model(db, RevocationDocument).collection.find(_of_tenant(tenant_id), {"version": 1})
     return max((record.get("version", 0) for record in found), default=0)
-
-
-def upsert_token_life(db: MongoDatabase, life: timedelta, expires_at: datetime) -> None:
-    """Record that tokens of that life are issued, the last of which expires at `expires_at`."""
-    Model(db, RevocationDocument).collection.update_one(
-        {"_id": f"{LIFE}{int(life.total_seconds())}"},
-        {"$max": {"expiresAt": expires_at}},
-        upsert=True,
-    )
-
-
-def longest_token_life(db: MongoDatabase) -> timedelta:
-    """Return the longest life of any token that was recorded and may be in force."""
-    found = Model(db, RevocationDocument).collection.find({"_id": {"$regex": f"^{LIFE}"}})
-    seconds = (int(record["_id"].removeprefix(LIFE)) for record in found)
-    return timedelta(seconds=max(seconds, default=0))
 
 
 def find_revocations(db: MongoDatabase, ids: list[str]) -> list[MongoDocument]:

@@ -11,9 +11,6 @@ class RevocationDocument(Document):  # type: ignore[misc]  # MongoEngine has no 
     whose `ver` claim is lower, but those of `exceptFamily`; for all users of a tenant, those that
     were issued until `issuedUntil`: users who come later begin at 0. MongoDB removes the record
     when the last such token has expired.
-
-    `life/<seconds>` withdraws nothing: it says that tokens are in force that were issued for so
-    long, so withdrawals must be kept as long (see tenancy/users/withdrawals.py).
     """
 
     meta = {

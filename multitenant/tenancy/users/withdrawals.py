@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 
 from bson import ObjectId
 
-from multitenant.repositories.admin import revocations
+from multitenant.repositories.admin import revocations, token_lives
 from multitenant.repositories.model import MongoDatabase, utc_now
 
 MARGIN = timedelta(hours=1)
@@ -37,13 +37,14 @@ class Withdrawals:
         now = time.monotonic()
         if now - self._recorded_at > RECORD_AGAIN.total_seconds():
             expires_at = utc_now() + self._longest_life + RECORD_AGAIN + MARGIN
-            revocations.upsert_token_life(self._admin_db(), self._longest_life, expires_at)
+            token_lives.upsert_token_life(self._admin_db(), self._longest_life, expires_at)
             self._recorded_at = now
 
     def expiry(self) -> datetime:
         """Until when a withdrawal of this moment must be kept."""
-        recorded = revocations.longest_token_life(self._admin_db())
-        return utc_now() + max(recorded, self._longest_life) + MARGIN
+        now = utc_now()
+        recorded = token_lives.longest_token_life(self._admin_db(), now)
+        return now + max(recorded, self._longest_life) + MARGIN
 
     def end_session(self, family: str) -> None:
         """Withdraw all tokens of one login."""
