@@ -316,6 +316,7 @@ class TestWaiting:
                 response = admin.send(method, path, body)
             assert acted
             refusal(response, status, code)
+            assert world.admin_db["tenantusers"].count_documents({"email": "x@example.com"}) == 0
 
     def test_it_refuses_an_invitation_that_is_accepted_and_a_tenant_that_is_added(
         self, world: World, monkeypatch: pytest.MonkeyPatch

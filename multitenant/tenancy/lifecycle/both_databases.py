@@ -9,6 +9,7 @@ from multitenant.repositories.model import MongoDatabase
 from multitenant.repositories.transactions import run_transaction
 from multitenant.repositories.turns import take_turn
 from multitenant.tenancy.deployments.clusters import DEFAULT_CLUSTER
+from multitenant.tenancy.deployments.write_permission import ensure_write_permitted
 from multitenant.tenancy.routing.connection_manager import ConnectionManager
 from multitenant.tenancy.routing.tenant import Tenant
 
@@ -34,9 +35,10 @@ def write_both(
     nothing, and a user whose tokens are void in their own database gets no new ones.
 
     Raises TenantMaintenance when the tenant has moved to another database meanwhile, or is about
-    to, and what Tenant.ensure_usable() raises when it may not work any more, unless its own side is
-    committed already.
+    to, what Tenant.ensure_usable() raises when it may not work any more, unless its own side is
+    committed already, and what ensure_write_permitted() raises, before anything is done.
     """
+    ensure_write_permitted()
     tenant_first = tenant.cluster != DEFAULT_CLUSTER and not admin_first
 
     def in_admin_there() -> None:
