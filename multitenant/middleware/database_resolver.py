@@ -5,6 +5,7 @@ put `g.claims`, `g.tenant`, `g.user` and `g.db` in place, or refused.
 """
 
 import hmac
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -127,6 +128,7 @@ def _resolve(access: Access, roles: frozenset[str] | None, module: str | None) -
     if not asked.for_reading:
         cast(StrictRequest, request).receive()
         built.tokens.verify(token, token_type)  # it may have expired meanwhile
+    checked_at = time.monotonic()
     lease = g.lease = built.connections.lease(claims.tenant_id)
     tenant = lease.tenant
     add_log_context(tenantId=str(tenant.id), userId=str(claims.user_id))
@@ -134,9 +136,8 @@ def _resolve(access: Access, roles: frozenset[str] | None, module: str | None) -
         add_log_context(impersonatorId=str(claims.impersonator.user_id))
     asked.ensure_permitted(tenant, built.revocations.ensure_valid)
     _ensure_role(claims, access, roles)
-    set_write_permission(
-        WritePermission(tenant.db_name, partial(asked.ensure_still_permitted, built, tenant))
-    )
+    still_permitted = partial(asked.ensure_still_permitted, built, tenant)
+    set_write_permission(WritePermission(tenant.db_name, still_permitted, checked_at))
     if access is Access.TENANT and asked.for_reading:
         # Not for operators, who ask many databases.
         lease.wait_in_line()

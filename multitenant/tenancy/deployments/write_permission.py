@@ -16,13 +16,13 @@ RECHECK_SECONDS = 0.2
 class WritePermission:
     """What a request may write to, and whether it still may."""
 
-    def __init__(self, db_name: str, check: Callable[[], None]) -> None:
-        """To be made when the request has just been checked; `check` raises when it may not go on.
-        It is called in a context of its own, since a transaction would show it what was so when
-        that began."""
+    def __init__(self, db_name: str, check: Callable[[], None], checked_at: float) -> None:
+        """`checked_at` is when the first check began, by time.monotonic(); `check` raises when the
+        request may not go on. It is called in a context of its own, since a transaction would show
+        it what was so when that began."""
         self._db_name = db_name
         self._check = check
-        self._checked_at = time.monotonic()
+        self._checked_at = checked_at
 
     def ensure(self, db_name: str | None) -> None:
         """Return if the request may write to that database; raise what the check raises."""
