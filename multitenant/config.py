@@ -33,6 +33,7 @@ DEVELOPMENT_BASE_DOMAIN = "localhost"
 RESERVED_DATABASES = ("admin", "local", "config")
 MONITORING_SOCKETS_PER_CLIENT = 2
 MIN_SECRET_BYTES = 32
+MAX_BCRYPT_ROUNDS = 16
 HOW_TO_MAKE_A_KEY = "make one with `python -c 'import secrets; print(secrets.token_hex(32))'`"
 # Secrets that are made on the first start in development: setting, and the same as file name.
 GENERATED_SECRETS = ("jwt_secret_keys", "credential_keys")
@@ -143,9 +144,10 @@ class Settings(BaseModel):
     jwt_secret_keys: Annotated[tuple[SecretStr, ...], BeforeValidator(_split)] = ()
     access_token_seconds: int = Field(900, ge=10, le=86_400)
     refresh_token_seconds: int = Field(30 * 86_400, ge=60, le=365 * 86_400)
+    refresh_grace_seconds: float = Field(10, ge=0, le=300)
     invitation_seconds: int = Field(7 * 86_400, ge=60, le=90 * 86_400)
     impersonation_seconds: int = Field(300, ge=10, le=3600)
-    bcrypt_rounds: int = Field(12, ge=4, le=16)
+    bcrypt_rounds: int = Field(12, ge=4, le=MAX_BCRYPT_ROUNDS)
     password_hash_concurrency: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1, le=64)
 
     base_domain: str = Field("", pattern=r"^([a-z0-9-]+(\.[a-z0-9-]+)*)?$")

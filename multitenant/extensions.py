@@ -34,7 +34,9 @@ from multitenant.tenancy.routing.watcher import Watcher
 from multitenant.tenancy.users.authentication import Authenticator
 from multitenant.tenancy.users.login_limits import LoginLimits
 from multitenant.tenancy.users.membership import Membership
-from multitenant.tenancy.users.user_administration import MARGIN, UserAdministration
+from multitenant.tenancy.users.refresh_uses import RefreshUses
+from multitenant.tenancy.users.user_administration import UserAdministration
+from multitenant.tenancy.users.withdrawals import Withdrawals
 
 NAME = "multitenant"
 LOGIN_COUNT_SECONDS = 2.0
@@ -129,6 +131,7 @@ def build_platform(
         lambda: connections.admin_db,
         RecentAnswers(CACHED_CHECKS, stale_seconds=stale_seconds, vouches=vouches),
     )
+    withdrawals = Withdrawals(lambda: connections.admin_db, tokens.longest_life)
     host_names = HostNames(
         lambda: connections.admin_db,
         RecentAnswers(CACHED_HOSTS, stale_seconds=stale_seconds, vouches=vouches),
@@ -166,7 +169,9 @@ def build_platform(
             hasher,
             tokens,
             revocations,
+            withdrawals,
             concurrency,
+            RefreshUses(lambda: connections.admin_db, grace_seconds=settings.refresh_grace_seconds),
             transaction_seconds=transaction_seconds,
         ),
         membership=Membership(
@@ -174,11 +179,17 @@ def build_platform(
             hasher,
             tokens,
             revocations,
+            withdrawals,
             concurrency,
             transaction_seconds=transaction_seconds,
         ),
         user_administration=UserAdministration(
-            connections, hasher, tokens, revocations, transaction_seconds=transaction_seconds
+            connections,
+            hasher,
+            tokens,
+            revocations,
+            withdrawals,
+            transaction_seconds=transaction_seconds,
         ),
         lifecycle=TenantLifecycle(
             connections,
@@ -215,7 +226,7 @@ def build_platform(
             connections,
             cipher,
             fresh,
-            tokens_live=tokens.longest_life + MARGIN,
+            withdrawals,
             settle_seconds=stale_seconds,
             transaction_seconds=transaction_seconds,
         ),

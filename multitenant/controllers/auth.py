@@ -7,7 +7,7 @@ from flask import Response, request
 from flask_jwt_extended import set_access_cookies, set_refresh_cookies, unset_jwt_cookies
 from flask_openapi3 import APIBlueprint, Tag
 
-from multitenant.errors import TokenInvalid, TokenMissing
+from multitenant.errors import TokenExpired, TokenInvalid, TokenMissing
 from multitenant.extensions import platform
 from multitenant.middleware.access import public, with_refresh_token
 from multitenant.middleware.database_resolver import read_token
@@ -108,13 +108,20 @@ def accept_invitation(header: TenantHeader, body: InvitationAcceptance) -> Respo
 def forget_dead_cookies(response: Response) -> Response:
     """Remove the cookies of a session that has ended, when its browser wants to log out or go on:
     it cannot do so itself. A request without them removes nothing; else any page could log out
-    whoever looks at it."""
-    if response.status_code == 401 and request.endpoint in ENDING:
+    whoever looks at it. Nor does a refresh that came too late for its token: its cookie has expired
+    as well, and the one that is there now is of a refresh that came in time."""
+    if response.status_code == 401 and request.endpoint in ENDING and not _is_too_late(response):
         with suppress(TokenInvalid, TokenMissing):
             _, from_cookie = read_token(request, ENDING[request.endpoint])
             if from_cookie:
                 unset_jwt_cookies(response)
     return response
+
+
+def _is_too_late(response: Response) -> bool:
+    """Whether it refuses a refresh token that has expired."""
+    expired: bool = response.get_json()["responseObject"]["code"] == TokenExpired.code
+    return expired and request.endpoint == "auth.refresh"
 
 
 def _hints(header: TenantHeader, text: str | None = None) -> TenantHints:

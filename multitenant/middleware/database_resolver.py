@@ -5,20 +5,37 @@ put `g.claims`, `g.tenant`, `g.user` and `g.db` in place, or refused.
 """
 
 import hmac
+import time
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, cast
 
 from bson import ObjectId
 from flask import Flask, Request, g, request
 
-from multitenant.errors import CsrfFailed, RoleRequired, TenantMismatch, TokenInvalid, TokenMissing
-from multitenant.extensions import platform
+from multitenant.errors import (
+    CsrfFailed,
+    RoleRequired,
+    TenantMaintenance,
+    TenantMismatch,
+    TokenInvalid,
+    TokenMissing,
+)
+from multitenant.extensions import Platform, platform
 from multitenant.logs import add_log_context
 from multitenant.middleware.access import Access, access_of, module_of, roles_of
 from multitenant.middleware.request_context import CurrentUser
+from multitenant.middleware.strict_json import StrictRequest
 from multitenant.security.tokens import Claims, TokenType
 from multitenant.tenancy.deployments.isolation import clear_scope, set_scope
+from multitenant.tenancy.deployments.write_permission import (
+    WritePermission,
+    ensure_write_permitted,
+    set_write_permission,
+)
 from multitenant.tenancy.routing.leases import Lease
+from multitenant.tenancy.routing.tenant import Tenant
 
 View = Callable[..., Any]
 
@@ -49,6 +66,7 @@ def init_app(app: Flask) -> None:
         counted: ObjectId | None = g.pop("counted_tenant", None)
         if counted is not None:
             platform().concurrency.leave(counted)
+        set_write_permission(None)
         clear_scope()
 
 
@@ -63,40 +81,79 @@ def _view(app: Flask) -> View | None:
     return app.view_functions[request.endpoint]
 
 
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What a request asks for: by whose token, of which module, and whether to read or write."""
+
+    token: str
+    token_type: TokenType
+    claims: Claims
+    module: str | None
+    for_reading: bool
+
+    def ensure_permitted(self, tenant: Tenant, ensure_valid: Callable[[Claims], None]) -> None:
+        """Check tenant status, user and module, in this order."""
+        tenant.ensure_usable(for_reading=self.for_reading)
+        ensure_valid(self.claims)
+        if (self.claims.role == "operator") != tenant.system:
+            raise TokenInvalid()
+        if self.module is not None:
+            tenant.ensure_has_module(self.module)
+
+    def ensure_still_permitted(self, built: Platform, tenant: Tenant) -> None:
+        """Check them as they are at this moment, and that the tenant has not moved."""
+        built.tokens.verify(self.token, self.token_type)
+        now = built.connections.read_tenant(tenant.id)
+        if (now.db_name, now.cluster) != (tenant.db_name, tenant.cluster):
+            raise TenantMaintenance("This tenant has just moved; try again", retry_after=1)
+        self.ensure_permitted(now, built.revocations.ensure_valid_now)
+
+
 def _resolve(access: Access, roles: frozenset[str] | None, module: str | None) -> None:
-    """Check, in this order: token, tenant hints, load, lease, tenant status, user, module, role."""
+    """Check, in this order: token, tenant hints, load, lease, tenant status, user, module, role.
+
+    Between the hints and the rest the body arrives, which may take seconds. What was withdrawn in
+    that time refuses the request, and what is withdrawn later its writes.
+    """
     built = platform()
     token_type: TokenType = "refresh" if access is Access.REFRESH else "access"
     token, from_cookie = read_token(request, token_type)
     claims = built.tokens.verify(token, token_type)
-    if from_cookie and request.method not in SAFE_METHODS:
+    asked = _Asked(token, token_type, claims, module, request.method in SAFE_METHODS)
+    if from_cookie and not asked.for_reading:
         _ensure_csrf_header(claims)
     _ensure_hints_agree(claims)
     built.concurrency.enter(claims.tenant_id)
     g.counted_tenant = claims.tenant_id
+    if not asked.for_reading:
+        cast(StrictRequest, request).receive()
+        built.tokens.verify(token, token_type)  # it may have expired meanwhile
+    checked_at = time.monotonic()
     lease = g.lease = built.connections.lease(claims.tenant_id)
     tenant = lease.tenant
     add_log_context(tenantId=str(tenant.id), userId=str(claims.user_id))
     if claims.impersonator:
         add_log_context(impersonatorId=str(claims.impersonator.user_id))
-    tenant.ensure_usable(for_reading=request.method in SAFE_METHODS)
-    built.revocations.ensure_valid(claims)
-    if (claims.role == "operator") != tenant.system:
-        raise TokenInvalid()
-    if module is not None:
-        tenant.ensure_has_module(module)
-    if access is Access.OPERATOR and claims.role != "operator":
-        raise RoleRequired("Only operators may do this")
-    if roles is not None and claims.role != "operator" and claims.role not in roles:
-        raise RoleRequired(f"Only these roles may do this: {', '.join(sorted(roles))}")
-    if access is Access.TENANT and request.method in SAFE_METHODS:
-        # Not with a body, which may be slow to come, nor for operators, who ask many databases.
+    asked.ensure_permitted(tenant, built.revocations.ensure_valid)
+    _ensure_role(claims, access, roles)
+    still_permitted = partial(asked.ensure_still_permitted, built, tenant)
+    set_write_permission(WritePermission(tenant.db_name, still_permitted, checked_at))
+    if access is Access.TENANT and asked.for_reading:
+        # Not for operators, who ask many databases.
         lease.wait_in_line()
+        ensure_write_permitted()  # or to read, after a wait
     set_scope(built.settings.admin_db_name, tenant.db_name)
     g.claims = claims
     g.tenant = tenant
     g.user = CurrentUser(id=claims.user_id, role=claims.role)
     g.db = lease.database
+
+
+def _ensure_role(claims: Claims, access: Access, roles: frozenset[str] | None) -> None:
+    if access is Access.OPERATOR and claims.role != "operator":
+        raise RoleRequired("Only operators may do this")
+    if roles is not None and claims.role != "operator" and claims.role not in roles:
+        raise RoleRequired(f"Only these roles may do this: {', '.join(sorted(roles))}")
 
 
 def read_token(request: Request, token_type: TokenType) -> tuple[str, bool]:

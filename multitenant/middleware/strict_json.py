@@ -6,6 +6,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import cached_property
 from itertools import islice
 from typing import Any
@@ -23,6 +24,13 @@ INT64 = range(-(2**63), 2**63)
 
 class StrictRequest(Request):
     """A request whose `get_json()` answers an object, or raises."""
+
+    def receive(self) -> None:
+        """Wait until the body has arrived. What is wrong with it concerns whoever reads it."""
+        with suppress(HTTPException, MalformedJson):
+            self._body()
+
+    _failure: HTTPException | MalformedJson | None = None
 
     def get_json(self, force: bool = False, silent: bool = False, cache: bool = True) -> Any:
         """Return the body's object, whatever the arguments.
@@ -42,6 +50,16 @@ class StrictRequest(Request):
         return parse_object(body)
 
     def _body(self) -> bytes:
+        """The whole body. What was wrong with it the first time is wrong with it for good."""
+        if self._failure:
+            raise self._failure
+        try:
+            return self._read_body()
+        except (HTTPException, MalformedJson) as error:
+            self._failure = error
+            raise
+
+    def _read_body(self) -> bytes:
         try:
             body = self.get_data()
         except HTTPException:

@@ -5,6 +5,8 @@ from bson import ObjectId
 from multitenant.repositories.model import Model, MongoDatabase
 from multitenant.schemas.turns import TurnDocument
 
+COLLECTION: str = TurnDocument._meta["collection"]  # noqa: SLF001  # as in tenants.py
+
 
 def take_turn(db: MongoDatabase, key: str | ObjectId) -> None:
     """Make this transaction and any other that takes a turn under the same key happen one after

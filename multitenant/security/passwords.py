@@ -9,10 +9,10 @@ from typing import Any
 
 import bcrypt
 
+from multitenant.config import MAX_BCRYPT_ROUNDS
 from multitenant.errors import RateLimited
 
 RETRY_SECONDS = 2
-MAX_ROUNDS = 14
 BCRYPT_HASH = re.compile(r"\$2[aby]\$(\d\d)\$[./A-Za-z0-9]{53}")
 
 
@@ -71,10 +71,10 @@ class PasswordHasher:
         return fits
 
     def _is_usable(self, hashed: str) -> bool:
-        """Whether it is a hash that takes no longer than ours: whoever owns a tenant's database
-        may have written one that takes days."""
+        """Whether it is a hash of a cost that BCRYPT_ROUNDS may have been: whoever owns a tenant's
+        database may have written one that takes days."""
         match = BCRYPT_HASH.fullmatch(hashed)
-        return match is not None and int(match[1]) <= max(self._rounds, MAX_ROUNDS)
+        return match is not None and int(match[1]) <= MAX_BCRYPT_ROUNDS
 
     def _salt(self) -> bytes:
         return bcrypt.gensalt(self._rounds)

@@ -95,15 +95,18 @@ class Tokens:
         self._audience = settings.admin_db_name
         self._access_seconds = settings.access_token_seconds
         self.refresh_seconds = settings.refresh_token_seconds
-        self._invitation_seconds = settings.invitation_seconds
+        self.invitation_seconds = settings.invitation_seconds
         self.impersonation_seconds = settings.impersonation_seconds
         self._verified: LRU[str, Claims] = LRU(CACHED_TOKENS)  # no callback: see lru-dict's lock
         self._lock = threading.Lock()
 
     @property
     def longest_life(self) -> timedelta:
-        """After this time no token that exists now is valid."""
-        return timedelta(seconds=max(self._access_seconds, self.refresh_seconds))
+        """After this time no token of a session that was issued until now is valid, unless it was
+        under other settings."""
+        return timedelta(
+            seconds=max(self._access_seconds, self.refresh_seconds, self.impersonation_seconds)
+        )
 
     def init_app(self, app: Flask, *, secure_cookies: bool) -> None:
         """Configure Flask-JWT-Extended for this application."""
@@ -182,8 +185,10 @@ class Tokens:
         role: str,
         invitation_id: str,
         invited_at: datetime,
+        seconds: int | None = None,
     ) -> str:
-        """Issue the token with which an invited user sets their first password.
+        """Issue the token with which an invited user sets their first password; it lives for so
+        many seconds, or as long as the settings say.
 
         The same arguments give the same token, so it need not be stored to be told again.
         """
@@ -199,7 +204,7 @@ class Tokens:
                 "jti": invitation_id,
                 "iat": start,
                 "nbf": start,
-                "exp": start + self._invitation_seconds,
+                "exp": start + (seconds or self.invitation_seconds),
                 "csrf": "",
             },
             additional_headers={"kid": self._signing_key_id},

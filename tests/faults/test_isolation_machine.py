@@ -44,6 +44,7 @@ def server(environment: dict[str, str], tmp_path: Path) -> Iterator[Server]:
         "CONNECTION_BUDGET": "66",
         "ACCESS_TOKEN_SECONDS": "86400",
         "IMPERSONATION_SECONDS": "3600",
+        "REFRESH_GRACE_SECONDS": "0",
     }
     with Server(MULTITENANT_RUN, changed, tmp_path / "server") as server:
         yield server.wait_until_ready()

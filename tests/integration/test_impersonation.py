@@ -161,7 +161,10 @@ class TestAuditOfAuthentication:
         entry = self.entries(world, "outcome=failure")[0]
         assert entry["details"]["code"] == "tenant_suspended"
 
-    def test_leaving_a_new_password_a_stolen_token_and_an_invitation(self, world: World) -> None:
+    def test_leaving_a_new_password_a_stolen_token_and_an_invitation(
+        self, make_world: MakeWorld
+    ) -> None:
+        world = make_world(refresh_grace_seconds=0)
         owner = world.tenant("Acme")
         body = {"currentPassword": PASSWORD, "newPassword": "another one"}
         owner.put("/api/users/me/password", body)

@@ -5,15 +5,38 @@ from typing import Any
 
 from bson import ObjectId
 
+from multitenant.errors import AlreadyExists
 from multitenant.repositories.model import Model, MongoDatabase, MongoDocument
 from multitenant.schemas.admin.revocations import RevocationDocument
 
 COLLECTION: str = RevocationDocument._meta["collection"]  # noqa: SLF001  # as in tenants.py
 
 
-def insert_used_token(db: MongoDatabase, token_id: str, expires_at: datetime) -> None:
-    """Note that a refresh token was used; raises AlreadyExists when it was used before."""
-    Model(db, RevocationDocument).insert(id=token_id, used=True, expires_at=expires_at)
+def begin_use(db: MongoDatabase, token_id: str, expires_at: datetime) -> MongoDocument | None:
+    """Record that a refresh token is being used, which is not answered yet. Return the record of
+    an earlier use, if there was one."""
+    model = Model(db, RevocationDocument)
+    try:
+        model.insert(id=token_id, used=True, unanswered=True, expires_at=expires_at)
+    except AlreadyExists:
+        return model.collection.find_one({"_id": token_id})
+    return None
+
+
+def finish_use(
+    db: MongoDatabase, token_id: str, expires_at: datetime, answered_at: datetime
+) -> MongoDocument | None:
+    """Record that the use of a refresh token is about to be answered. Return the record of another
+    use that was answered before, if there was one.
+
+    The record is replaced, rather than updated: only so does the change stream tell that it is one
+    of a used token, and leave it out.
+    """
+    collection = Model(db, RevocationDocument).collection
+    answered = {"used": True, "answeredAt": answered_at, "expiresAt": expires_at}
+    if collection.find_one_and_replace({"_id": token_id, "unanswered": True}, answered):
+        return None
+    return collection.find_one({"_id": token_id})
 
 
 def upsert_family_revocation(db: MongoDatabase, family: str, expires_at: datetime) -> None:
@@ -42,17 +65,33 @@ def upsert_user_revocation(
     version: int,
     expires_at: datetime,
     except_family: str | None = None,
-) -> None:
-    """Withdraw the user's tokens of versions below `version`, but those of `except_family`. What
-    an earlier withdrawal has spared is spared no more."""
-    exception = {"$set": {"exceptFamily": except_family}}
-    if except_family is None:
-        exception = {"$unset": {"exceptFamily": ""}}
-    Model(db, RevocationDocument).collection.update_one(
-        {"_id": user_key(tenant_id, user_id)},
-        {"$max": {"version": version, "expiresAt": expires_at}, **exception},
-        upsert=True,
+) -> bool:
+    """Withdraw the user's tokens of versions below `version`, but those of `except_family`; return
+    whether they were not withdrawn before.
+
+    Withdrawals may arrive in any order. The one of the highest version decides which family is
+    excepted: an older one changes nothing, and of two of the same version both must except it.
+    """
+    family: Any = "$$REMOVE" if except_family is None else {"$literal": except_family}
+    agreed = {"$cond": [{"$eq": ["$exceptFamily", family]}, "$exceptFamily", "$$REMOVE"]}
+    newest = {
+        "$switch": {
+            "branches": [
+                {"case": {"$gt": [version, "$version"]}, "then": family},
+                {"case": {"$lt": [version, "$version"]}, "then": "$exceptFamily"},
+            ],
+            "default": agreed,
+        }
+    }
+    merged = {
+        "version": {"$max": ["$version", version]},
+        "exceptFamily": newest,
+        "expiresAt": {"$max": ["$expiresAt", expires_at]},
+    }
+    before = Model(db, RevocationDocument).collection.find_one_and_update(
+        {"_id": user_key(tenant_id, user_id)}, [{"$set": merged}], upsert=True
     )
+    return before is None or before["version"] < version
 
 
 def upsert_tenant_revocation(

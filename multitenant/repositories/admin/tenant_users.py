@@ -53,9 +53,9 @@ def count_tenant_users(db: MongoDatabase, tenant_id: ObjectId, *, at_most: int) 
     return Model(db, TenantUserDocument).collection.count_documents(query, limit=at_most)
 
 
-def delete_tenant_user(db: MongoDatabase, tenant_id: ObjectId, email: str) -> None:
-    """Remove the membership of that (normalised) email."""
-    query = {"email": email, "tenantId": tenant_id}
+def delete_tenant_user(db: MongoDatabase, tenant_id: ObjectId, user_id: ObjectId) -> None:
+    """Remove the membership of that user; another one of the same email may have one by now."""
+    query = {"_id": user_id, "tenantId": tenant_id}
     Model(db, TenantUserDocument).collection.delete_one(query)
 
 

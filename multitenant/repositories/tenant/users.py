@@ -76,8 +76,9 @@ def is_sound(db: MongoDatabase, user: MongoDocument) -> bool:
 
 
 def set_token_version(db: MongoDatabase, version: int) -> None:
-    """Give all users the same token version."""
-    _users(db).collection.update_many({}, {"$set": {"tokenVersion": version}})
+    """Give all users the same token version, and except no session of theirs."""
+    changes = {"$set": {"tokenVersion": version}, "$unset": {"exceptFamily": ""}}
+    _users(db).collection.update_many({}, changes)
 
 
 def void_invitations(db: MongoDatabase, user_ids: list[ObjectId]) -> None:
@@ -104,11 +105,16 @@ def delete_user(db: MongoDatabase, user: MongoDocument) -> MongoDocument | None:
 
 
 def replace_password(
-    db: MongoDatabase, user_id: ObjectId, *, current: str, new: str, token_version: int
+    db: MongoDatabase, user: MongoDocument, password: str, *, except_family: str
 ) -> MongoDocument | None:
-    """Replace the hash `current` with `new`; None when the user has another one by now."""
-    query = {"_id": user_id, "status": "active", "password": current}
-    return _users(db).update(query, password=new, token_version=token_version)
+    """Give an active user another password hash, if they are as `user` says, and end all of their
+    sessions but one; return the new record, None otherwise."""
+    return _users(db).update(
+        {**_as_known(user), "status": "active", "password": user["password"]},
+        password=password,
+        token_version=user["tokenVersion"] + 1,
+        except_family=except_family,
+    )
 
 
 def accept_invitation(

@@ -1,6 +1,6 @@
 """What an `Idempotency-Key` has already brought about."""
 
-from mongoengine import DateTimeField, Document, ObjectIdField, StringField
+from mongoengine import DateTimeField, Document, IntField, ObjectIdField, StringField
 
 
 class IdempotencyKeyDocument(Document):  # type: ignore[misc]  # MongoEngine has no type hints
@@ -17,5 +17,6 @@ class IdempotencyKeyDocument(Document):  # type: ignore[misc]  # MongoEngine has
     tenant_id = ObjectIdField(db_field="tenantId", required=True)
     user_id = ObjectIdField(db_field="userId", required=True)
     invitation_id = StringField(db_field="invitationId")
+    invitation_seconds = IntField(db_field="invitationSeconds")
     made_at = DateTimeField(db_field="madeAt", required=True)
     expires_at = DateTimeField(db_field="expiresAt", required=True)

@@ -24,7 +24,8 @@ STATUSES = ("active", "invited", "disabled")
 class UserDocument(Document):  # type: ignore[misc]  # MongoEngine has no type hints
     """A user as the tenant's database keeps them.
 
-    `tokenVersion` grows whenever every token of the user must die; tokens carry it.
+    `tokenVersion` grows whenever every token of the user must die; tokens carry it. Those of
+    `exceptFamily` live on: the session that has changed the password.
     `invitationId` is the id of the one invitation token that may set the first password.
     """
 
@@ -44,6 +45,7 @@ class UserDocument(Document):  # type: ignore[misc]  # MongoEngine has no type h
     role = StringField(required=True, choices=ROLES)
     status = StringField(required=True, choices=STATUSES)
     token_version = IntField(db_field="tokenVersion", required=True, min_value=0)
+    except_family = StringField(db_field="exceptFamily", max_length=64)
     invitation_id = StringField(db_field="invitationId")
     created_at = DateTimeField(db_field="createdAt", required=True)
     updated_at = DateTimeField(db_field="updatedAt", required=True)

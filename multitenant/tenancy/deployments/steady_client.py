@@ -1,5 +1,5 @@
-"""A MongoClient that keeps what the platform promises, whatever its URI says and while a primary
-steps down."""
+"""A MongoClient that keeps what the platform promises, whatever its URI says, while a primary
+steps down, and whatever was withdrawn since a request was checked."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -14,6 +14,8 @@ from pymongo.write_concern import WriteConcern
 from multitenant.repositories.connections import drop_connections
 from multitenant.repositories.error_codes import NOT_WRITABLE_PRIMARY
 from multitenant.repositories.model import MongoDocument
+from multitenant.repositories.turns import COLLECTION as TURNS
+from multitenant.tenancy.deployments.write_permission import ensure_write_permitted
 
 T = TypeVar("T")
 
@@ -51,7 +53,8 @@ class SteadyDatabase(Database[MongoDocument]):
 
 
 class SteadyCollection(Collection[MongoDocument]):
-    """Does a write once more that a server has refused for no longer being the primary.
+    """Checks before a write that the request may still do it (see write_permission.py), and does
+    a write once more that a server has refused for no longer being the primary.
 
     Mostly PyMongo does that, but not on a connection that was made in the middle of an election
     (see repositories/connections.py).
@@ -77,7 +80,41 @@ class SteadyCollection(Collection[MongoDocument]):
         """See Collection."""
         return self._steadily(super().find_one_and_delete, *args, **kwargs)
 
+    def insert_many(self, *args: Any, **kwargs: Any) -> Any:
+        """See Collection."""
+        self._ensure_permitted()
+        return super().insert_many(*args, **kwargs)
+
+    def update_many(self, *args: Any, **kwargs: Any) -> Any:
+        """See Collection."""
+        self._ensure_permitted()
+        return super().update_many(*args, **kwargs)
+
+    def delete_many(self, *args: Any, **kwargs: Any) -> Any:
+        """See Collection."""
+        self._ensure_permitted()
+        return super().delete_many(*args, **kwargs)
+
+    def replace_one(self, *args: Any, **kwargs: Any) -> Any:
+        """See Collection."""
+        return self._steadily(super().replace_one, *args, **kwargs)
+
+    def find_one_and_replace(self, *args: Any, **kwargs: Any) -> Any:
+        """See Collection."""
+        return self._steadily(super().find_one_and_replace, *args, **kwargs)
+
+    def bulk_write(self, *args: Any, **kwargs: Any) -> Any:
+        """See Collection."""
+        self._ensure_permitted()
+        return super().bulk_write(*args, **kwargs)
+
+    def _ensure_permitted(self) -> None:
+        """Taking a turn is left out: it is a lock, and what follows decides what is answered."""
+        if self.name != TURNS:
+            ensure_write_permitted(self.database.name)
+
     def _steadily(self, write: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+        self._ensure_permitted()
         try:
             return write(*args, **kwargs)
         except NotPrimaryError as error:

@@ -9,6 +9,7 @@ from multitenant.repositories.model import MongoDatabase
 from multitenant.repositories.transactions import run_transaction
 from multitenant.repositories.turns import take_turn
 from multitenant.tenancy.deployments.clusters import DEFAULT_CLUSTER
+from multitenant.tenancy.deployments.write_permission import ensure_write_permitted
 from multitenant.tenancy.routing.connection_manager import ConnectionManager
 from multitenant.tenancy.routing.tenant import Tenant
 
@@ -34,11 +35,14 @@ def write_both(
     nothing, and a user whose tokens are void in their own database gets no new ones.
 
     Raises TenantMaintenance when the tenant has moved to another database meanwhile, or is about
-    to.
+    to, what Tenant.ensure_usable() raises when it may not work any more, unless its own side is
+    committed already, and what ensure_write_permitted() raises, before anything is done.
     """
+    ensure_write_permitted()
+    tenant_first = tenant.cluster != DEFAULT_CLUSTER and not admin_first
 
     def in_admin_there() -> None:
-        _ensure_lives_there(connections.admin_db, tenant)
+        _ensure_lives_there(connections.admin_db, tenant, may_be_closed=tenant_first)
         in_admin()
 
     if tenant.cluster == DEFAULT_CLUSTER:
@@ -59,9 +63,10 @@ def write_both(
     return result
 
 
-def _ensure_lives_there(admin_db: MongoDatabase, tenant: Tenant) -> None:
-    """Return if the tenant's database is still the one that this request was given. Whoever
-    changes that takes this turn, too, so it holds until the transaction commits."""
+def _ensure_lives_there(admin_db: MongoDatabase, tenant: Tenant, *, may_be_closed: bool) -> None:
+    """Return if the tenant's database is still the one that this request was given, and the tenant
+    may work (or `may_be_closed`, suspended or deleted). Whoever changes that takes this turn, too,
+    so it holds until the transaction commits."""
     take_turn(admin_db, tenant.id)
     record = tenants.find_tenant(admin_db, tenant.id)
     if record is None:
@@ -69,5 +74,5 @@ def _ensure_lives_there(admin_db: MongoDatabase, tenant: Tenant) -> None:
     current = Tenant.of(record)
     if (current.db_name, current.cluster) != (tenant.db_name, tenant.cluster):
         raise TenantMaintenance("This tenant has just moved; try again", retry_after=1)
-    if current.status == "maintenance":
+    if current.status == "maintenance" or not may_be_closed:
         current.ensure_usable()

@@ -34,6 +34,7 @@ from multitenant.tenancy.deployments.clusters import DEFAULT_CLUSTER, EXTERNAL_C
 from multitenant.tenancy.deployments.database_users import create_user
 from multitenant.tenancy.deployments.external import check_uri, claim, encrypt_uri, ensure_usable
 from multitenant.tenancy.deployments.isolation import widened_scope
+from multitenant.tenancy.deployments.write_permission import ensure_write_permitted
 from multitenant.tenancy.lifecycle.cluster_placement import ClusterPlacement, full
 from multitenant.tenancy.lifecycle.orphans import drop_failed_attempt
 from multitenant.tenancy.lifecycle.prepared_databases import PreparedDatabases
@@ -150,6 +151,7 @@ class Provisioner:
         db_name = check_uri(db_uri, self._allowed_hosts) if db_uri else None
         password = new.password.get_secret_value() if new.password else None
         hashed = self._hasher.hash(password) if password else None
+        ensure_write_permitted()
         note = None if db_uri or system else self._place(new)
         tenant_id = note["_id"] if note else ObjectId()
         return _Plan(
@@ -259,6 +261,7 @@ class Provisioner:
                 tenant_id=plan.tenant_id,
                 user_id=plan.user_id,
                 invitation_id=plan.invitation_id,
+                invitation_seconds=self._tokens.invitation_seconds,
                 made_at=plan.made_at,
                 expires_at=plan.made_at + timedelta(hours=IDEMPOTENCY_HOURS),
             )
@@ -302,7 +305,11 @@ class Provisioner:
                 "Idempotency-Key", message, called="This Idempotency-Key"
             )
         return self._result(
-            kept["tenantId"], kept["userId"], kept.get("invitationId"), kept["madeAt"]
+            kept["tenantId"],
+            kept["userId"],
+            kept.get("invitationId"),
+            kept["madeAt"],
+            kept.get("invitationSeconds"),
         )
 
     def _result(
@@ -311,6 +318,7 @@ class Provisioner:
         user_id: ObjectId,
         invitation_id: str | None,
         made_at: datetime,
+        invitation_seconds: int | None = None,
     ) -> ProvisionedTenant:
         token = None
         if invitation_id:
@@ -320,6 +328,7 @@ class Provisioner:
                 role="owner",
                 invitation_id=invitation_id,
                 invited_at=made_at,
+                seconds=invitation_seconds,
             )
         return ProvisionedTenant(tenant_id, user_id, token)
 

@@ -9,7 +9,6 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any
 
 import pymongo
@@ -38,6 +37,7 @@ from multitenant.tenancy.operations.stored_backup import StoredBackup
 from multitenant.tenancy.operations.tenant_copies import SWITCH_SECONDS
 from multitenant.tenancy.routing.connection_manager import ConnectionManager
 from multitenant.tenancy.users.returning_users import ReturningUsers, prepare_users
+from multitenant.tenancy.users.withdrawals import Withdrawals
 
 logger = logging.getLogger(__name__)
 
@@ -62,17 +62,16 @@ class Restoration:
         connections: ConnectionManager,
         cipher: FieldCipher,
         fresh: FreshDatabases,
+        withdrawals: Withdrawals,
         *,
-        tokens_live: timedelta,
         settle_seconds: float,
         transaction_seconds: float,
     ) -> None:
-        """`tokens_live` is how long a token may be valid; `settle_seconds` after a change of a
-        tenant's record every process knows it."""
+        """`settle_seconds` after a change of a tenant's record every process knows it."""
         self._connections = connections
         self._cipher = cipher
         self._fresh = fresh
-        self._tokens_live = tokens_live
+        self._withdrawals = withdrawals
         self._settle_seconds = settle_seconds
         self._transaction_seconds = transaction_seconds
 
@@ -206,7 +205,7 @@ class Restoration:
 
         def write() -> None:
             switch_database(admin_db, self._cipher, record, home, schema_version=version)
-            users.write(admin_db, tenant_id, tokens_live=self._tokens_live)
+            users.write(admin_db, tenant_id, expires_at=self._withdrawals.expiry())
             actor.record(
                 admin_db,
                 action,

@@ -8,7 +8,7 @@ from bson import ObjectId
 
 from multitenant.clock import CLOCK
 from multitenant.config import Settings
-from multitenant.errors import DecryptionFailed
+from multitenant.errors import DecryptionFailed, TokenRevoked
 from multitenant.repositories.admin.clusters import find_cluster
 from multitenant.repositories.admin.tenants import find_tenant
 from multitenant.repositories.model import MongoDatabase, MongoDocument
@@ -140,6 +140,14 @@ class ConnectionManager:
             lease.release()
             raise
         return lease
+
+    def read_tenant(self, tenant_id: ObjectId) -> Tenant:
+        """Read the tenant's record, as it is at this moment. Raises TokenRevoked when there is
+        none (only tokens lead here)."""
+        tenant = self._load(tenant_id)
+        if tenant is None:
+            raise TokenRevoked("The tenant of this token no longer exists")
+        return tenant
 
     def note_failure(self, cluster: str) -> None:
         """Take note that a tenant's cluster has not answered: few will wait for it for a while."""

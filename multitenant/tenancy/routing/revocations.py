@@ -33,16 +33,17 @@ class Revocations:
         """
         _ensure_none_withdraws(self._recent.get_all(_keys(claims), self._read), claims)
 
-    def ensure_valid_now(self, claims: Claims, token_version: int = 0) -> None:
-        """The same, read at this moment. `token_version` is what the user's own record says: a
-        token below it needs a revocation that excepts its family, since the process that was to
-        write one may have ended before it did."""
+    def ensure_valid_now(self, claims: Claims, user: MongoDocument | None = None) -> None:
+        """The same, read at this moment. `user` is the user's own record: it may have ended a token
+        of which no revocation tells, since the process that was to write one may have ended before
+        it did. What it excepts, it excepts from the newest version."""
         found = self._read(_keys(claims))
         _ensure_none_withdraws(found, claims)
-        excepted = any(
-            record and record.get("exceptFamily") == claims.family for record in found.values()
-        )
-        if claims.version < token_version and not excepted:
+        if user is None or claims.version >= user["tokenVersion"]:
+            return
+        known = found[user_key(claims.tenant_id, claims.user_id)] or {}
+        told = known.get("version", 0) >= user["tokenVersion"]
+        if claims.family not in (user.get("exceptFamily"), told and known.get("exceptFamily")):
             raise TokenRevoked()
 
     def forget(self, key: str | None = None) -> None:

@@ -7,7 +7,6 @@ from bson import ObjectId
 from pymongo.errors import PyMongoError
 
 from multitenant.errors import (
-    AlreadyExists,
     Conflict,
     CredentialsInvalid,
     DatabaseUnavailable,
@@ -17,12 +16,12 @@ from multitenant.errors import (
     TenantRequired,
     TokenRevoked,
 )
-from multitenant.repositories.admin import revocations, tenant_users, tenants
-from multitenant.repositories.model import MongoDatabase, MongoDocument, utc_now
+from multitenant.repositories.admin import tenant_users, tenants
+from multitenant.repositories.model import MongoDatabase, MongoDocument
 from multitenant.repositories.tenant import users
 from multitenant.repositories.transactions import run_transaction
 from multitenant.security.passwords import PasswordHasher
-from multitenant.security.tokens import Claims, TokenPair, Tokens, expiry
+from multitenant.security.tokens import Claims, TokenPair, Tokens
 from multitenant.tenancy.actor import Actor, Outcome
 from multitenant.tenancy.deployments.isolation import widened_scope
 from multitenant.tenancy.routing.connection_manager import ConnectionManager
@@ -30,6 +29,8 @@ from multitenant.tenancy.routing.host_names import NOBODY, NamedTenant
 from multitenant.tenancy.routing.revocations import Revocations
 from multitenant.tenancy.routing.tenant import Tenant
 from multitenant.tenancy.routing.tenant_concurrency import TenantConcurrency
+from multitenant.tenancy.users.refresh_uses import RefreshUses
+from multitenant.tenancy.users.withdrawals import Withdrawals
 
 # An email in more tenants than this must name one: each costs a hash.
 MAX_CANDIDATES = 5
@@ -89,7 +90,9 @@ class Authenticator:
         hasher: PasswordHasher,
         tokens: Tokens,
         revoked: Revocations,
+        withdrawals: Withdrawals,
         concurrency: TenantConcurrency,
+        refresh_uses: RefreshUses,
         *,
         transaction_seconds: float,
     ) -> None:
@@ -97,6 +100,8 @@ class Authenticator:
         self._hasher = hasher
         self._tokens = tokens
         self._revoked = revoked
+        self._withdrawals = withdrawals
+        self._refresh_uses = refresh_uses
         self._concurrency = concurrency
         self._transaction_seconds = transaction_seconds
 
@@ -142,27 +147,26 @@ class Authenticator:
             )
             raise
         user = next(user for of, user in fitting if of is tenant)
+        self._withdrawals.record_token_life()
         actor.known_as(user["_id"]).record(admin_db, "auth.login", tenant.id)
         return self._session(tenant, user, family=None)
 
     def refresh(self, claims: Claims, tenant: Tenant, db: MongoDatabase, actor: Actor) -> Session:
         """Exchange a (verified) refresh token for a new pair; `db` is the tenant's database.
 
-        A second use of the same token means that somebody else has it: the whole family is
-        withdrawn. Raises TokenRevoked.
+        A second use of the same token, later than the grace allows, means that somebody else has
+        it: the whole family is withdrawn. Raises TokenRevoked.
         """
         user = users.find_sound_user(db, claims.user_id)
         if user is None or user["status"] != "active":
             raise TokenRevoked()
         # After the user was read: a password change before that is seen here, and one after it
         # makes the version that the new pair will carry too old.
-        self._revoked.ensure_valid_now(claims, user["tokenVersion"])
-        admin_db = self._connections.admin_db
-        try:
-            revocations.insert_used_token(admin_db, claims.id, expiry(claims))
-        except AlreadyExists as reused:
+        self._revoked.ensure_valid_now(claims, user)
+        self._withdrawals.record_token_life()
+        if not self._refresh_uses.allow(claims):
             self._end_session(claims, actor, "auth.refresh_reused", "failure")
-            raise TokenRevoked() from reused
+            raise TokenRevoked()
         return self._session(tenant, user, family=claims.family)
 
     def logout(self, claims: Claims, actor: Actor) -> None:
@@ -194,6 +198,7 @@ class Authenticator:
                 raise NotFound("There is no such user in this tenant")
             if user["status"] != "active":
                 raise Conflict(f"The user is {user['status']}")
+        self._withdrawals.record_token_life()
         actor.record(
             self._connections.admin_db,
             "tenant.impersonate",
@@ -211,10 +216,9 @@ class Authenticator:
 
     def _end_session(self, claims: Claims, actor: Actor, action: str, outcome: Outcome) -> None:
         admin_db = self._connections.admin_db
-        expires_at = utc_now() + self._tokens.longest_life
 
         def end() -> None:
-            revocations.upsert_family_revocation(admin_db, claims.family, expires_at)
+            self._withdrawals.end_session(claims.family)
             actor.record(admin_db, action, claims.tenant_id, outcome=outcome)
 
         run_transaction(self._connections.admin_client, end, seconds=self._transaction_seconds)

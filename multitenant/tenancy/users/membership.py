@@ -1,5 +1,7 @@
 """What a user is to a tenant, where it concerns the admin database as well."""
 
+from collections.abc import Callable
+
 from multitenant.errors import (
     Conflict,
     CredentialsInvalid,
@@ -10,7 +12,7 @@ from multitenant.errors import (
     TokenRevoked,
 )
 from multitenant.repositories.admin import revocations
-from multitenant.repositories.model import MongoDatabase, MongoDocument, utc_now
+from multitenant.repositories.model import MongoDatabase, MongoDocument
 from multitenant.repositories.tenant import users
 from multitenant.security.passwords import PasswordHasher
 from multitenant.security.tokens import Claims, Tokens
@@ -22,6 +24,7 @@ from multitenant.tenancy.routing.revocations import Revocations
 from multitenant.tenancy.routing.tenant import Tenant
 from multitenant.tenancy.routing.tenant_concurrency import TenantConcurrency
 from multitenant.tenancy.users.authentication import TenantHints
+from multitenant.tenancy.users.withdrawals import Withdrawals
 
 
 class Membership:
@@ -33,6 +36,7 @@ class Membership:
         hasher: PasswordHasher,
         tokens: Tokens,
         revoked: Revocations,
+        withdrawals: Withdrawals,
         concurrency: TenantConcurrency,
         *,
         transaction_seconds: float,
@@ -41,6 +45,7 @@ class Membership:
         self._hasher = hasher
         self._tokens = tokens
         self._revoked = revoked
+        self._withdrawals = withdrawals
         self._concurrency = concurrency
         self._transaction_seconds = transaction_seconds
 
@@ -57,51 +62,71 @@ class Membership:
         """Change the password of the token's user and return the user.
 
         Every other session of the user ends with it, in the same transaction; the one that asks
-        goes on. Raises CredentialsInvalid when `current` is wrong, Conflict when the password
-        was changed by somebody else at the same time, RoleRequired when an operator acts as the
-        user.
+        goes on. The session that has made this change may ask for it again, should it not have
+        heard the answer: what is missing is done then (see docs/adr/0035).
+
+        Raises CredentialsInvalid when `current` is wrong, Conflict when the user was changed at the
+        same time, TokenRevoked when the token was withdrawn or there is no such user (any more),
+        RoleRequired when an operator acts as the user.
         """
         if claims.impersonator:
             raise RoleRequired("Only the user may do this, not an operator who acts as them")
-        user = users.find_user(db, claims.user_id)
+        user = users.find_sound_user(db, claims.user_id)
         if user is None:
             raise TokenRevoked("The user of this token no longer exists")
+        self._revoked.ensure_valid_now(claims, user)
         if not self._hasher.verify(current, user.get("password")):
-            raise CredentialsInvalid(
-                "The current password is wrong", incorrect_field="currentPassword"
-            )
+            if not self._was_changed_here(user, claims, new):
+                raise CredentialsInvalid(
+                    "The current password is wrong", incorrect_field="currentPassword"
+                )
+            return self._end_others(tenant, db, claims, actor, user["tokenVersion"], lambda _: user)
         hashed = self._hasher.hash(new)
-        version = user["tokenVersion"] + 1
 
         def replace_password(db: MongoDatabase) -> MongoDocument:
-            changed = users.replace_password(
-                db, claims.user_id, current=user["password"], new=hashed, token_version=version
-            )
+            changed = users.replace_password(db, user, hashed, except_family=claims.family)
             if changed is None:
                 raise Conflict("The user was changed meanwhile; try again")
             return changed
 
+        version = user["tokenVersion"] + 1
+        return self._end_others(tenant, db, claims, actor, version, replace_password)
+
+    def _end_others(
+        self,
+        tenant: Tenant,
+        db: MongoDatabase,
+        claims: Claims,
+        actor: Actor,
+        version: int,
+        in_tenant: Callable[[MongoDatabase], MongoDocument],
+    ) -> MongoDocument:
+        """Do `in_tenant`, which makes `version` the user's token version, and end the user's other
+        sessions. Return what it returns."""
+
         def end_other_sessions() -> None:
-            revocations.upsert_user_revocation(
-                self._connections.admin_db,
-                tenant.id,
-                claims.user_id,
-                version=version,
-                except_family=claims.family,
-                expires_at=utc_now() + self._tokens.longest_life,
-            )
-            actor.record(self._connections.admin_db, "auth.password_change", tenant.id)
+            if self._withdrawals.end_sessions(
+                tenant.id, claims.user_id, version, except_family=claims.family
+            ):
+                actor.record(self._connections.admin_db, "auth.password_change", tenant.id)
 
         changed = write_both(
             self._connections,
             tenant,
             db,
-            in_tenant=replace_password,
+            in_tenant=in_tenant,
             in_admin=end_other_sessions,
             seconds=self._transaction_seconds,
         )
         self._revoked.forget(revocations.user_key(tenant.id, claims.user_id))
         return changed
+
+    def _was_changed_here(self, user: MongoDocument, claims: Claims, new: str) -> bool:
+        """Whether this session has changed the user's password to `new`, and nobody has ended the
+        user's sessions since."""
+        return user.get("exceptFamily") == claims.family and self._hasher.verify(
+            new, user.get("password")
+        )
 
     def accept_invitation(
         self, token: str, password: str, hints: TenantHints, actor: Actor

@@ -1,7 +1,7 @@
 """The users of a database that a tenant gets or gets back, and what becomes of their tokens."""
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from bson import ObjectId
 
@@ -34,18 +34,16 @@ class ReturningUsers:
     changed: list[str]
     """Emails of those whose password, role or status is another."""
 
-    def write(
-        self, admin_db: MongoDatabase, tenant_id: ObjectId, *, tokens_live: timedelta
-    ) -> None:
-        """Set the memberships, and end all sessions, in the transaction that switches."""
+    def write(self, admin_db: MongoDatabase, tenant_id: ObjectId, *, expires_at: datetime) -> None:
+        """Set the memberships, and end all sessions until `expires_at`, in the transaction that
+        switches."""
         tenant_users.replace_tenant_users(admin_db, tenant_id, self.emails)
-        now = utc_now()
         revocations.upsert_tenant_revocation(
             admin_db,
             tenant_id,
             version=self.token_version,
-            issued_until=now + CLOCKS_DIFFER,
-            expires_at=now + tokens_live,
+            issued_until=utc_now() + CLOCKS_DIFFER,
+            expires_at=expires_at,
         )
 
 

@@ -8,7 +8,7 @@ and that whoever asks may do it.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, TypeVar
 from uuid import uuid4
 
@@ -36,14 +36,12 @@ from multitenant.tenancy.users.user_rules import (
     ensure_somebody_else,
     ensure_still_manages,
 )
+from multitenant.tenancy.users.withdrawals import Withdrawals
 
 T = TypeVar("T")
 
 USERS = "users"
 """Whose turns they are, in a tenant's database; in the admin database, the tenant's id."""
-MARGIN = timedelta(hours=1)
-"""How much longer than any token its withdrawal is kept: a login under way may still issue one,
-and clocks differ."""
 ANY_VERSION = 1_000_000
 """Further than anybody's tokens are ahead of the newest withdrawal that is known."""
 
@@ -75,6 +73,7 @@ class UserAdministration:
         hasher: PasswordHasher,
         tokens: Tokens,
         revoked: Revocations,
+        withdrawals: Withdrawals,
         *,
         transaction_seconds: float,
     ) -> None:
@@ -82,6 +81,7 @@ class UserAdministration:
         self._hasher = hasher
         self._tokens = tokens
         self._revoked = revoked
+        self._withdrawals = withdrawals
         self._transaction_seconds = transaction_seconds
 
     def add(self, by: Manager, new: NewUser) -> Invited:
@@ -95,7 +95,7 @@ class UserAdministration:
         user_id, now = ObjectId(), utc_now()
         hashed = self._hasher.hash(new.password.get_secret_value()) if new.password else None
         invitation_id = None if hashed else uuid4().hex
-        left_over = self._is_left_over(by, new.email)
+        left_over = self._find_left_over(by, new.email)
 
         def insert_user(db: MongoDatabase) -> MongoDocument:
             return users.insert_user(
@@ -109,7 +109,7 @@ class UserAdministration:
 
         def insert_membership(admin_db: MongoDatabase) -> None:
             if left_over:
-                tenant_users.delete_tenant_user(admin_db, by.tenant.id, new.email)
+                tenant_users.delete_tenant_user(admin_db, by.tenant.id, left_over)
             _ensure_room(admin_db, by.tenant.id)
             tenant_users.insert_tenant_user(
                 admin_db, user_id, email=new.email, tenant_id=by.tenant.id
@@ -137,11 +137,13 @@ class UserAdministration:
 
         def update_user(db: MongoDatabase) -> MongoDocument:
             ensure_owner_remains(db, user)
-            changed = users.update_user(db, user, token_version=version, **fields)
+            changed = users.update_user(
+                db, user, token_version=version, except_family=None, **fields
+            )
             return _unless_gone(changed)
 
         def end_sessions(admin_db: MongoDatabase) -> None:
-            self._withdraw_tokens(by, user_id, version)
+            self._withdrawals.end_sessions(by.tenant.id, user_id, version)
             told = {name: fields[name] for name in ("role", "status") if name in fields}
             _record(by, admin_db, "user.change", user_id, email=user["email"], **told)
 
@@ -163,8 +165,8 @@ class UserAdministration:
             return _unless_gone(users.delete_user(db, user))
 
         def delete_membership(admin_db: MongoDatabase) -> None:
-            tenant_users.delete_tenant_user(admin_db, by.tenant.id, user["email"])
-            self._withdraw_tokens(by, user_id, user["tokenVersion"] + 1)
+            tenant_users.delete_tenant_user(admin_db, by.tenant.id, user_id)
+            self._withdrawals.end_sessions(by.tenant.id, user_id, user["tokenVersion"] + 1)
             about = {"email": user["email"], "role": user["role"]}
             _record(by, admin_db, "user.remove", user_id, **about)
 
@@ -226,25 +228,19 @@ class UserAdministration:
             admin_first=admin_first,
         )
 
-    def _withdraw_tokens(self, by: Manager, user_id: ObjectId, version: int) -> None:
-        expires_at = utc_now() + self._tokens.longest_life + MARGIN
-        revocations.upsert_user_revocation(
-            self._connections.admin_db,
-            by.tenant.id,
-            user_id,
-            version=version,
-            expires_at=expires_at,
-        )
-
     def _finish_change(self, by: Manager, user: MongoDocument) -> None:
         """Withdraw the tokens of before a change, if that was all that was missing: see ADR 10."""
-        if by.tenant.cluster == DEFAULT_CLUSTER or user["tokenVersion"] == 0:
+        if by.tenant.cluster == DEFAULT_CLUSTER or not users.is_sound(by.db, user):
             return
-        key = revocations.user_key(by.tenant.id, user["_id"])
-        (known,) = revocations.find_revocations(self._connections.admin_db, [key]) or [{}]
-        if known.get("version", 0) < user["tokenVersion"]:
-            self._withdraw_tokens(by, user["_id"], user["tokenVersion"])
-            self._revoked.forget(key)
+        if user["tokenVersion"] == 0:
+            return
+        self._withdrawals.end_sessions(
+            by.tenant.id,
+            user["_id"],
+            user["tokenVersion"],
+            except_family=user.get("exceptFamily"),
+        )
+        self._revoked.forget(revocations.user_key(by.tenant.id, user["_id"]))
 
     def _finish_removal(self, by: Manager, user_id: ObjectId) -> None:
         """Remove what is left of a user who is gone: the membership, and their tokens. See ADR
@@ -257,21 +253,21 @@ class UserAdministration:
             return
 
         def delete_membership(admin_db: MongoDatabase) -> None:
-            tenant_users.delete_tenant_user(admin_db, by.tenant.id, email)
+            tenant_users.delete_tenant_user(admin_db, by.tenant.id, user_id)
             newest = revocations.newest_revoked_version(admin_db, by.tenant.id)
-            self._withdraw_tokens(by, user_id, newest + ANY_VERSION)
+            self._withdrawals.end_sessions(by.tenant.id, user_id, newest + ANY_VERSION)
             _record(by, admin_db, "user.remove", user_id, email=email)
 
         self._write(by, lambda db: None, delete_membership)
         self._revoked.forget(revocations.user_key(by.tenant.id, user_id))
 
-    def _is_left_over(self, by: Manager, email: str) -> bool:
-        """Whether there is a membership without its user: what is left where no transaction spans
-        both databases and the process ended between the two (see ADR 10)."""
+    def _find_left_over(self, by: Manager, email: str) -> ObjectId | None:
+        """Return whose membership there is without their user: what is left where no transaction
+        spans both databases and the process ended between the two (see ADR 10)."""
         if by.tenant.cluster == DEFAULT_CLUSTER:
-            return False
+            return None
         user_id = tenant_users.find_user_id(self._connections.admin_db, by.tenant.id, email)
-        return user_id is not None and users.find_user_by_email(by.db, email) is None
+        return None if users.find_user_by_email(by.db, email) else user_id
 
     def _invitation(self, tenant: Tenant, user: MongoDocument, now: datetime) -> str | None:
         if "invitationId" not in user:
