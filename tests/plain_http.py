@@ -6,17 +6,22 @@ from typing import Any
 
 import httpx
 
-_NO_CERTIFICATES = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+from tests.support import PATIENCE_SECONDS
+
+DEFAULTS: dict[str, Any] = {
+    "verify": ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
+    "timeout": PATIENCE_SECONDS,
+}
 
 
 def open_client(**options: Any) -> httpx.Client:
     """Return an httpx.Client with these options."""
-    return httpx.Client(verify=_NO_CERTIFICATES, **options)
+    return httpx.Client(**{**DEFAULTS, **options})
 
 
 def request(method: str, url: str, **options: Any) -> httpx.Response:
     """Send one request over a connection of its own."""
-    return httpx.request(method, url, verify=_NO_CERTIFICATES, **options)
+    return httpx.request(method, url, **{**DEFAULTS, **options})
 
 
 def get(url: str, **options: Any) -> httpx.Response:
