@@ -5,6 +5,7 @@ It tells, by what the members themselves have logged, when there was a primary t
 
 import json
 import secrets
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -66,6 +67,16 @@ class Member:
         self._process.kill()
         self._killed_at.append(time.time())
         self._process.wait()
+
+    def pause(self) -> None:
+        """Let it do nothing until go_on(), as one does that nobody can reach."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        """End that."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
 
     def stop(self) -> None:
         """End it, if it runs."""

@@ -21,7 +21,12 @@ from multitenant.tenancy.routing.lease_generations import LeaseGenerations
 from multitenant.tenancy.routing.leases import Lease
 from multitenant.tenancy.routing.placement import Placement, TenantPlacement
 from multitenant.tenancy.routing.presence import Presence
-from multitenant.tenancy.routing.recent_answers import Vouches, nobody_vouches
+from multitenant.tenancy.routing.recent_answers import (
+    AsOf,
+    Vouches,
+    at_present,
+    nobody_vouches,
+)
 from multitenant.tenancy.routing.tenant import Tenant
 from multitenant.tenancy.routing.tenant_cache import OwnClient, TenantCache
 
@@ -42,10 +47,12 @@ class ConnectionManager:
         *,
         placement: Placement | None = None,
         vouches: Vouches = nobody_vouches,
+        as_of: AsOf = at_present,
         watch: Callable[[], None] = lambda: None,
     ) -> None:
         """`placement` decides how tenants are reached; by default as their records say.
-        `vouches` tells what the tenant cache need not read again. `watch` is called when a
+        `vouches` tells what the tenant cache need not read again, and `as_of` how new it is what
+        it reads now. `watch` is called when a
         tenant is leased whose client will have to be looked after (by close_idle() one of its
         own, by refresh_cluster() that of a cluster), and when others have to be answered."""
         self._generations = LeaseGenerations()
@@ -72,6 +79,7 @@ class ConnectionManager:
             seconds=settings.tenant_cache_seconds,
             stale_seconds=settings.tenant_stale_seconds,
             vouches=vouches,
+            as_of=as_of,
             room=self._room,
             idle_seconds=settings.dedicated_idle_seconds,
         )
