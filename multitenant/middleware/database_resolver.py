@@ -79,7 +79,8 @@ def _resolve(access: Access, roles: frozenset[str] | None, module: str | None) -
     add_log_context(tenantId=str(tenant.id), userId=str(claims.user_id))
     if claims.impersonator:
         add_log_context(impersonatorId=str(claims.impersonator.user_id))
-    tenant.ensure_usable(for_reading=request.method in SAFE_METHODS)
+    reads = request.method in SAFE_METHODS
+    tenant.ensure_usable(for_reading=reads)
     built.revocations.ensure_valid(claims)
     if (claims.role == "operator") != tenant.system:
         raise TokenInvalid()
@@ -89,14 +90,14 @@ def _resolve(access: Access, roles: frozenset[str] | None, module: str | None) -
         raise RoleRequired("Only operators may do this")
     if roles is not None and claims.role != "operator" and claims.role not in roles:
         raise RoleRequired(f"Only these roles may do this: {', '.join(sorted(roles))}")
-    if access is Access.TENANT and request.method in SAFE_METHODS:
+    if access is Access.TENANT and reads:
         # Not with a body, which may be slow to come, nor for operators, who ask many databases.
         lease.wait_in_line()
     set_scope(built.settings.admin_db_name, tenant.db_name)
     g.claims = claims
     g.tenant = tenant
     g.user = CurrentUser(id=claims.user_id, role=claims.role)
-    g.db = lease.database
+    g.db = lease.database_to_read if reads else lease.database
 
 
 def read_token(request: Request, token_type: TokenType) -> tuple[str, bool]:

@@ -107,7 +107,7 @@ class TenantCopies:
             told=new.cluster,
         ) as fresh:
             copied = fill(fresh.db)
-            version = bring_up_to_date(fresh.db)
+            version = bring_up_to_date(fresh.db, tenant_id)
             emails = sound_users(fresh.db)
             # They may be too many for one transaction; without the tenant they open nothing.
             tenant_users.insert_copied_tenant_users(admin_db, tenant_id, emails)
