@@ -1,5 +1,5 @@
-"""A tenant's database that has lost what provisioning wrote, or that is another tenant's, is refused
-by everything that would work with it, until somebody has put it right."""
+"""A tenant's database that has lost what provisioning wrote, or that is another tenant's, is
+refused by everything that would work with it, until somebody has put it right."""
 
 import logging
 import time
