@@ -9,7 +9,7 @@ from multitenant.tenancy.routing.tenant import Tenant
 
 NEVER = float("-inf")
 WRITE_SECONDS = 1.0
-READ_SECONDS = 30.0
+READ_SECONDS = 5.0
 """How long ago a database may have been found to be the tenant's: what is written to one that was
 dropped makes it anew, and is lost; one that is only read is empty."""
 
