@@ -187,6 +187,14 @@ class ReplicaSet:
 
         self._eventually(hand_over)
 
+    def set_election_timeout(self, milliseconds: int) -> None:
+        """Let members notice only after so long that there is no primary, and a primary that it is
+        alone."""
+        config = self.client.admin.command("replSetGetConfig")["config"]
+        config["settings"]["electionTimeoutMillis"] = milliseconds
+        config["version"] += 1
+        self.client.admin.command("replSetReconfig", config)
+
     def await_members(self) -> None:
         """Return when all three are there, one of them as the primary."""
 

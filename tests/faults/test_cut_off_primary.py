@@ -34,10 +34,7 @@ WAIT_SECONDS = 60.0
 def replica_set(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ReplicaSet]:
     """Three members, of which a cut-off primary remains one for long."""
     with data_directory(tmp_path_factory) as directory, ReplicaSet(directory) as replica_set:
-        config = replica_set.client.admin.command("replSetGetConfig")["config"]
-        config["settings"]["electionTimeoutMillis"] = NEVER_MS
-        config["version"] += 1
-        replica_set.client.admin.command("replSetReconfig", config)
+        replica_set.set_election_timeout(NEVER_MS)
         yield replica_set
 
 
