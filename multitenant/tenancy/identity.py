@@ -33,8 +33,8 @@ class Problem(StrEnum):
     """Why a database is not the tenant's."""
 
     LOST = (
-        "has lost what the platform had written, as when it is dropped by hand: restore the tenant"
-        " from a backup, or delete and purge it"
+        "is empty, or gone, or was made anew by a write after somebody had dropped it: restore the"
+        " tenant from a backup, or delete and purge it"
     )
     NO_USERS = "has lost its users: restore the tenant from a backup, or delete and purge it"
     FOREIGN = (

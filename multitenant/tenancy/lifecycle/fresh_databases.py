@@ -25,7 +25,6 @@ from multitenant.tenancy.deployments.clusters import EXTERNAL_CLUSTER
 from multitenant.tenancy.deployments.database_users import create_user
 from multitenant.tenancy.deployments.external import check_uri, claim, encrypt_uri, ensure_usable
 from multitenant.tenancy.deployments.isolation import widened_scope
-from multitenant.tenancy.identity import write_identity
 from multitenant.tenancy.lifecycle.cluster_placement import ClusterPlacement, full
 from multitenant.tenancy.lifecycle.orphans import drop_failed_attempt
 from multitenant.tenancy.lifecycle.tenant_locks import renewing
@@ -181,17 +180,15 @@ class FreshDatabases:
             logger.warning("%s is left over; `multitenant tenants gc` drops it", name)
 
 
-def bring_up_to_date(db: MongoDatabase, tenant_id: ObjectId) -> int:
-    """Run the migrations that a database, filled for this tenant, has not had, and make it the
-    tenant's; return its version. Raises BackupError where it comes from a later release."""
+def bring_up_to_date(db: MongoDatabase) -> int:
+    """Run the migrations that a filled database has not had; return its version. Raises
+    BackupError where it comes from a later release."""
     if unknown := unknown_migrations(db, TENANT_MIGRATIONS):
         raise BackupError(
             f"It has had migrations that this release does not know ({unknown}): use the release"
             " that it comes from, or a later one"
         )
-    version = migrate(db, TENANT_MIGRATIONS)
-    write_identity(db, tenant_id)
-    return version
+    return migrate(db, TENANT_MIGRATIONS)
 
 
 def take_note_away(admin_db: MongoDatabase, note_id: ObjectId) -> None:

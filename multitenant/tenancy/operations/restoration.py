@@ -28,7 +28,7 @@ from multitenant.tenancy.deployments.clusters import EXTERNAL_CLUSTER
 from multitenant.tenancy.deployments.database_users import create_user
 from multitenant.tenancy.deployments.external import decrypt_uri, encrypt_uri
 from multitenant.tenancy.deployments.isolation import widened_scope
-from multitenant.tenancy.identity import ensure_own_database
+from multitenant.tenancy.identity import ensure_own_database, write_identity
 from multitenant.tenancy.lifecycle.fresh_databases import FreshDatabases, Home, bring_up_to_date
 from multitenant.tenancy.lifecycle.maintenance import maintenance
 from multitenant.tenancy.lifecycle.orphans import drop_orphan
@@ -106,7 +106,8 @@ class Restoration:
             ) as fresh,
         ):
             copied = fill_database(fresh.db, backup.contents(), progress)
-            version = bring_up_to_date(fresh.db, tenant_id)
+            version = bring_up_to_date(fresh.db)
+            write_identity(fresh.db, tenant_id)
             settle()
             at = backup.manifest.snapshot.at
             action = "tenant.restore_backup"
@@ -134,7 +135,7 @@ class Restoration:
             ):
                 db = client[note["dbName"]]
                 ensure_own_database(self._connections.admin_db, db, tenant_id)
-                version = bring_up_to_date(db, tenant_id)
+                version = bring_up_to_date(db)
                 settle()
                 home = self._home(begun, note, db, uri)
                 action = "tenant.undo_restore"
