@@ -33,14 +33,22 @@ class Clock:
         ahead = self._ahead
         return time.time() if ahead is None else time.monotonic() + ahead
 
+    def since(self, told: datetime) -> float:
+        """How many seconds ago the database has told that time; never less than none."""
+        return max(0.0, self.now() - _timestamp(told))
+
     def hear(self, told: datetime, asked_at: float, answered_at: float) -> None:
         """Set the clock by what somebody has told who was asked and has answered at those moments
         of time.monotonic(). The clock stays as it is where it agrees, so that it does not waver
         with every answer's way through the network."""
-        aware = told if told.tzinfo else told.replace(tzinfo=UTC)
-        moment = aware.timestamp()
+        moment = _timestamp(told)
         ahead = time.time() - time.monotonic() if self._ahead is None else self._ahead
         self._ahead = min(max(ahead, moment - answered_at), moment - asked_at)
+
+
+def _timestamp(told: datetime) -> float:
+    aware = told if told.tzinfo else told.replace(tzinfo=UTC)
+    return aware.timestamp()
 
 
 CLOCK = Clock()

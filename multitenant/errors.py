@@ -192,6 +192,11 @@ class DatabaseUnavailable(DomainError):
     default_message = "The database does not answer; try again shortly"
 
 
+class DatabaseLost(DatabaseUnavailable):
+    """Raised when a tenant's database is not what the platform made for it: it was dropped, or
+    another one is under its name. The message is for operators."""
+
+
 class DecryptionFailed(Exception):
     """Raised when an encrypted field cannot be read with CREDENTIAL_KEYS; the message says which,
     and is for operators, not for callers."""

@@ -87,7 +87,7 @@ def build_platform(
     """Wire the collaborators. Opens nothing."""
     stale_seconds = settings.tenant_stale_seconds
     watcher = Watcher(lambda: connections.admin_db, stale_seconds=stale_seconds)
-    vouches = watcher.vouches_for
+    vouches, as_of = watcher.vouches_for, watcher.as_of
     cipher = FieldCipher([key.get_secret_value() for key in settings.credential_keys])
     connections = ConnectionManager(
         settings,
@@ -95,6 +95,7 @@ def build_platform(
         cipher,
         placement=placement,
         vouches=vouches,
+        as_of=as_of,
         watch=watcher.ensure_running,
     )
     transaction_seconds = settings.operation_timeout_ms / 1000
@@ -129,12 +130,12 @@ def build_platform(
     concurrency = TenantConcurrency(settings.max_requests_of_a_tenant)
     revocations = Revocations(
         lambda: connections.admin_db,
-        RecentAnswers(CACHED_CHECKS, stale_seconds=stale_seconds, vouches=vouches),
+        RecentAnswers(CACHED_CHECKS, stale_seconds=stale_seconds, vouches=vouches, as_of=as_of),
     )
     withdrawals = Withdrawals(lambda: connections.admin_db, tokens.longest_life)
     host_names = HostNames(
         lambda: connections.admin_db,
-        RecentAnswers(CACHED_HOSTS, stale_seconds=stale_seconds, vouches=vouches),
+        RecentAnswers(CACHED_HOSTS, stale_seconds=stale_seconds, vouches=vouches, as_of=as_of),
         base_domain=settings.base_domain,
     )
     watcher.on_tenant_change(connections.forget)

@@ -146,7 +146,7 @@ def _resolve(access: Access, roles: frozenset[str] | None, module: str | None) -
     g.claims = claims
     g.tenant = tenant
     g.user = CurrentUser(id=claims.user_id, role=claims.role)
-    g.db = lease.database
+    g.db = lease.database_to_read if asked.for_reading else lease.database
 
 
 def _ensure_role(claims: Claims, access: Access, roles: frozenset[str] | None) -> None:

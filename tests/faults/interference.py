@@ -109,10 +109,15 @@ def _failing(**data: Any) -> Callable[[Client, Step], None]:
     """Make the step's command fail once."""
 
     def begin(mongo: Client, step: Step) -> None:
-        where = {"namespace": f"{step.database}.{step.collection}"} if step.collection else {}
-        fail(mongo, {"times": 1}, step.command, **where, **data)
+        fail_at(mongo, step, **data)
 
     return begin
+
+
+def fail_at(mongo: Client, step: Step, **data: Any) -> None:
+    """Make the step's command fail once, and no other collection's."""
+    where = {"namespace": f"{step.database}.{step.collection}"} if step.collection else {}
+    fail(mongo, {"times": 1}, step.command, **where, **data)
 
 
 def fail(mongo: Client, mode: Any, *commands: str, **data: Any) -> None:

@@ -5,13 +5,14 @@ It tells, by what the members themselves have logged, when there was a primary t
 
 import json
 import secrets
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 from pymongo import MongoClient
 from pymongo.errors import AutoReconnect, OperationFailure, PyMongoError
@@ -34,13 +35,36 @@ OF_INTEREST = tuple(f'"id":{number},' for number in (TAKES_WRITES, STEPS_DOWN, C
 Span = tuple[float, float]
 
 
-class Member:
-    """One mongod on loopback."""
+class Place(Protocol):
+    """Where a member runs."""
 
-    def __init__(self, directory: Path, key_file: Path) -> None:
+    address: str
+    prefix: tuple[str, ...]
+    """Before its command."""
+
+    def run(self, work: Callable[[], None]) -> None:
+        """Do the work from there."""
+
+
+class Loopback:
+    """The place of those that are all in one."""
+
+    address = "127.0.0.1"
+    prefix = ()
+
+    def run(self, work: Callable[[], None]) -> None:
+        """Do it."""
+        work()
+
+
+class Member:
+    """One mongod."""
+
+    def __init__(self, directory: Path, key_file: Path, place: Place) -> None:
         directory.mkdir()
+        self.place = place
         self.port = free_port()
-        self.host = f"127.0.0.1:{self.port}"
+        self.host = f"{place.address}:{self.port}"
         self._directory = directory
         self._key_file = key_file
         self._process: subprocess.Popen[bytes] | None = None
@@ -51,7 +75,8 @@ class Member:
         data = self._directory / "data"
         data.mkdir(exist_ok=True)
         command: list[str | Path] = [
-            *(find_mongod(), "--dbpath", data, "--bind_ip", "127.0.0.1", "--port", str(self.port)),
+            *(*self.place.prefix, find_mongod(), "--dbpath", data, "--port", str(self.port)),
+            *("--bind_ip", ",".join({"127.0.0.1", self.place.address})),
             *("--replSet", NAME, "--keyFile", self._key_file, "--nounixsocket"),
             *("--wiredTigerCacheSizeGB", "0.25", "--oplogSize", "128"),
             *("--setParameter", "shutdownTimeoutMillisForSignaledShutdown=100"),
@@ -66,6 +91,16 @@ class Member:
         self._process.kill()
         self._killed_at.append(time.time())
         self._process.wait()
+
+    def pause(self) -> None:
+        """Let it do nothing until go_on(), as one does that nobody can reach."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        """End that."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
 
     def stop(self) -> None:
         """End it, if it runs."""
@@ -108,12 +143,16 @@ class Member:
 class ReplicaSet:
     """Three of them, started by `with`."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *places: Place) -> None:
+        """Each member has its place, all on loopback if none are named."""
         key_file = directory / "keyfile"
         key_file.touch(mode=0o600)
         key_file.write_text(secrets.token_hex(64))
         self._password = secrets.token_hex(24)
-        self.members = [Member(directory / f"member{number}", key_file) for number in range(3)]
+        self.members = [
+            Member(directory / f"member{number}", key_file, place)
+            for number, place in enumerate(places or [Loopback()] * 3)
+        ]
         self._client: Client | None = None
 
     @property
@@ -147,6 +186,14 @@ class ReplicaSet:
             return True
 
         self._eventually(hand_over)
+
+    def set_election_timeout(self, milliseconds: int) -> None:
+        """Let members notice only after so long that there is no primary, and a primary that it is
+        alone."""
+        config = self.client.admin.command("replSetGetConfig")["config"]
+        config["settings"]["electionTimeoutMillis"] = milliseconds
+        config["version"] += 1
+        self.client.admin.command("replSetReconfig", config)
 
     def await_members(self) -> None:
         """Return when all three are there, one of them as the primary."""
@@ -201,8 +248,11 @@ class ReplicaSet:
             "settings": {"electionTimeoutMillis": ELECTION_MS, "heartbeatIntervalMillis": 500},
         }
         for member in self.members:
-            with Client("127.0.0.1", member.port, directConnection=True) as client:
+            with Client(member.host, directConnection=True) as client:
                 self._eventually(lambda client=client: client.admin.command("hello"))  # type: ignore[misc]
+        self.members[0].place.run(lambda: self._make_user(config))
+
+    def _make_user(self, config: dict[str, Any]) -> None:
         with Client("127.0.0.1", self.members[0].port, directConnection=True) as client:
             client.admin.command("replSetInitiate", config)
             self._eventually(lambda: client.admin.command("hello")["isWritablePrimary"])

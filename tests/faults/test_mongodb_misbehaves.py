@@ -29,6 +29,7 @@ from tests.faults.interference import (
     Watch,
     end_faults,
     fail,
+    fail_at,
     watch_with,
     watched,
 )
@@ -40,7 +41,7 @@ pytestmark = pytest.mark.slow
 HASTY_MS = 500
 TRANSACTION_SECONDS = 60
 """How long MongoDB keeps a transaction that nobody goes on with, unless told otherwise."""
-BY_THE_WAY = {"ratelimits", "ratelimitcounters", "processes", "handshakes", "turns"}
+BY_THE_WAY = {"ratelimits", "ratelimitcounters", "processes", "handshakes", "heartbeats", "turns"}
 """Collections in which requests leave what says nothing of their success."""
 LEFT_FOR_GC = ({"admin.provisionings": 1}, {"admin.provisionings": 1, "databases": 1})
 """The note of a database without a tenant; the database, too, if that was made."""
@@ -227,7 +228,7 @@ def test_a_transaction_that_took_too_long_leaves_nothing_locked(stage: Stage) ->
     slow = {"blockConnection": True, "blockTimeMS": 2 * HASTY_MS}
     for operation, at in attempts(stage, lambda step: step.in_transaction, turn=0, one_in=3):
         status, changed, steps = stage.undisturbed(operation)
-        watch = Watch(at, lambda step: fail(stage.mongo, {"times": 1}, step.command, **slow))
+        watch = Watch(at, lambda step: fail_at(stage.mongo, step, **slow))
         try:
             refused = stage.play(stage.hasty, operation, watch)
         finally:

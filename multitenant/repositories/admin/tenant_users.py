@@ -47,6 +47,15 @@ def list_memberships(
     return {membership["_id"]: _user_of(membership) for membership in found}
 
 
+def belong_to_tenant(db: MongoDatabase, tenant_id: ObjectId, user_ids: list[ObjectId]) -> bool:
+    """Whether any of these users belongs to the tenant."""
+    any_of_them = {"$in": user_ids}
+    membership = Model(db, TenantUserDocument).collection.find_one(
+        {"tenantId": tenant_id, "$or": [{"_id": any_of_them}, {"userId": any_of_them}]}
+    )
+    return membership is not None
+
+
 def count_tenant_users(db: MongoDatabase, tenant_id: ObjectId, *, at_most: int) -> int:
     """Return how many users the tenant has, counting no further than `at_most`."""
     query = {"tenantId": tenant_id}

@@ -96,6 +96,24 @@ def list_db_names(db: MongoDatabase, cluster: str) -> dict[str, str]:
     return {tenant["dbName"]: tenant["name"] for tenant in found}
 
 
+def list_shared_databases(db: MongoDatabase) -> dict[str, list[str]]:
+    """Return the databases of the platform's clusters that records of several tenants name, and
+    the tenants' names."""
+    grouped = _tenants(db).collection.aggregate(
+        [
+            {"$match": {"dbUri": {"$exists": False}}},
+            {
+                "$group": {
+                    "_id": {"cluster": "$cluster", "dbName": "$dbName"},
+                    "names": {"$push": "$name"},
+                }
+            },
+            {"$match": {"names.1": {"$exists": True}}},
+        ]
+    )
+    return {group["_id"]["dbName"]: sorted(group["names"]) for group in grouped}
+
+
 def count_tenants(db: MongoDatabase, cluster: str) -> int:
     """Return how many tenants live on this cluster, deleted ones included."""
     return _tenants(db).collection.count_documents({"cluster": cluster})

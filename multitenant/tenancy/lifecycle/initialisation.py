@@ -8,6 +8,7 @@ import pymongo
 from pydantic import SecretStr
 
 from multitenant.errors import AlreadyExists
+from multitenant.repositories.admin.heartbeats import prove_primary
 from multitenant.repositories.admin.tenants import find_tenant_by_name
 from multitenant.repositories.model import MongoDatabase
 from multitenant.schemas.admin.tenants import NewTenant
@@ -29,9 +30,10 @@ class Initialisation:
 
 
 def is_initialised(admin_db: MongoDatabase, *, seconds: float) -> bool:
-    """Whether the admin database has every migration; raises PyMongo's errors when it does not
-    tell in time."""
+    """Whether the admin database has every migration; raises PyMongo's errors when its primary, one
+    that a majority follows, does not tell in time."""
     with pymongo.timeout(seconds):
+        prove_primary(admin_db)
         return not pending_migrations(admin_db, ADMIN_MIGRATIONS)
 
 

@@ -22,6 +22,7 @@ from multitenant.tenancy.deployments.clusters import DEFAULT_CLUSTER, EXTERNAL_C
 from multitenant.tenancy.deployments.database_users import drop_all_users
 from multitenant.tenancy.deployments.external import OWNER_COLLECTION, decrypt_uri, is_claimed_by
 from multitenant.tenancy.deployments.isolation import widened_scope
+from multitenant.tenancy.identity import is_of_another
 from multitenant.tenancy.migrations import TENANT_VERSION
 from multitenant.tenancy.routing.connection_manager import ConnectionManager
 
@@ -126,7 +127,11 @@ def _is_in_use(admin_db: MongoDatabase, db: MongoDatabase, note: MongoDocument) 
         return False
     if tenants.find_tenants_by_db_names(admin_db, note["cluster"], [note["dbName"]]):
         return True
-    if note["purged"] or is_marked_as_copy(db):
+    if is_marked_as_copy(db):
+        return False
+    if is_of_another(db, note["tenantId"] if "tenantId" in note else note["_id"]):
+        return True
+    if note["purged"]:
         return False
     found = list(db["users"].find({}, {"createdAt": 1, "updatedAt": 1}).limit(2))
     if note["cluster"] == DEFAULT_CLUSTER or len(found) > 1:

@@ -10,6 +10,7 @@ from multitenant.security.field_encryption import FieldCipher
 from multitenant.tenancy.contents.copying import MAX_SECONDS
 from multitenant.tenancy.deployments.external import decrypt_uri
 from multitenant.tenancy.deployments.isolation import widened_scope
+from multitenant.tenancy.identity import ensure_own_database
 from multitenant.tenancy.routing.connection_manager import ConnectionManager
 
 
@@ -18,7 +19,17 @@ def tenant_database(
     connections: ConnectionManager, cipher: FieldCipher, record: MongoDocument
 ) -> Iterator[MongoDatabase]:
     """Yield a tenant's database, with all the rights that the platform has there and no time
-    limit of a request."""
+    limit of a request. Raises DatabaseLost where it is not the tenant's (see identity.py)."""
+    with unchecked_database(connections, cipher, record) as db:
+        ensure_own_database(connections.admin_db, db, record["_id"])
+        yield db
+
+
+@contextmanager
+def unchecked_database(
+    connections: ConnectionManager, cipher: FieldCipher, record: MongoDocument
+) -> Iterator[MongoDatabase]:
+    """Yield the same, whatever has become of it."""
     uri = decrypt_uri(cipher, record.get("dbUri"), record["_id"])
     with (
         connections.operator_client(record["cluster"], uri) as client,

@@ -35,6 +35,7 @@ from multitenant.tenancy.deployments.database_users import create_user
 from multitenant.tenancy.deployments.external import check_uri, claim, encrypt_uri, ensure_usable
 from multitenant.tenancy.deployments.isolation import widened_scope
 from multitenant.tenancy.deployments.write_permission import ensure_write_permitted
+from multitenant.tenancy.identity import write_identity
 from multitenant.tenancy.lifecycle.cluster_placement import ClusterPlacement, full
 from multitenant.tenancy.lifecycle.orphans import drop_failed_attempt
 from multitenant.tenancy.lifecycle.prepared_databases import PreparedDatabases
@@ -218,6 +219,7 @@ class Provisioner:
         elif note["hasUsers"]:
             credentials = create_user(db).encrypted(plan.tenant_id, self._cipher)
         version = migrate(db, TENANT_MIGRATIONS)
+        write_identity(db, plan.tenant_id)
         record = {
             "db_uri": note.get("dbUri"),
             "credentials": credentials,

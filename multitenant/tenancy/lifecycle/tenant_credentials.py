@@ -32,6 +32,7 @@ from multitenant.tenancy.deployments.database_users import (
     list_made_users,
 )
 from multitenant.tenancy.deployments.isolation import widened_scope
+from multitenant.tenancy.identity import ensure_own_database
 from multitenant.tenancy.routing.connection_manager import ConnectionManager
 
 logger = logging.getLogger(__name__)
@@ -89,7 +90,8 @@ class TenantCredentials:
         before is retired.
 
         Raises Conflict for a tenant on a server of its own, whose users the platform does not
-        manage, and when it lacks the rights to make users.
+        manage, and when it lacks the rights to make users; DatabaseLost where the database is not
+        the tenant's.
         """
         if record["cluster"] == EXTERNAL_CLUSTER:
             raise Conflict(
@@ -104,6 +106,7 @@ class TenantCredentials:
             if isolation == "shared":
                 yield {"isolation": "shared", "credentials": None}
             else:
+                ensure_own_database(self._connections.admin_db, db, tenant_id)
                 user = create_user(db)
                 credentials = user.encrypted(tenant_id, self._cipher)
                 try:

@@ -27,6 +27,7 @@ from multitenant.schemas.tenant import DOCUMENTS
 from multitenant.security.field_encryption import FieldCipher
 from multitenant.tenancy.deployments.external import decrypt_uri
 from multitenant.tenancy.deployments.isolation import widened_scope
+from multitenant.tenancy.identity import ensure_own_database
 from multitenant.tenancy.lifecycle.tenant_locks import (
     LOCK_POLL_SECONDS,
     LOCK_WAIT_SECONDS,
@@ -214,4 +215,6 @@ class Fleet:
             self._connections.operator_client(record["cluster"], uri) as client,
             widened_scope(record["dbName"]),
         ):
-            yield client[record["dbName"]]
+            db = client[record["dbName"]]
+            ensure_own_database(self._connections.admin_db, db, record["_id"])
+            yield db

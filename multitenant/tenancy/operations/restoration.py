@@ -27,10 +27,11 @@ from multitenant.tenancy.deployments.clusters import EXTERNAL_CLUSTER
 from multitenant.tenancy.deployments.database_users import create_user
 from multitenant.tenancy.deployments.external import decrypt_uri, encrypt_uri
 from multitenant.tenancy.deployments.isolation import widened_scope
+from multitenant.tenancy.identity import ensure_own_database, write_identity
 from multitenant.tenancy.lifecycle.fresh_databases import FreshDatabases, Home, bring_up_to_date
 from multitenant.tenancy.lifecycle.maintenance import maintenance
 from multitenant.tenancy.lifecycle.orphans import drop_orphan
-from multitenant.tenancy.lifecycle.platform_access import tenant_database
+from multitenant.tenancy.lifecycle.platform_access import unchecked_database
 from multitenant.tenancy.lifecycle.switching import switch_database
 from multitenant.tenancy.lifecycle.tenant_locks import TenantLocks
 from multitenant.tenancy.operations.stored_backup import StoredBackup
@@ -105,6 +106,7 @@ class Restoration:
         ):
             copied = fill_database(fresh.db, backup.contents(), progress)
             version = bring_up_to_date(fresh.db)
+            write_identity(fresh.db, tenant_id)
             settle()
             at = backup.manifest.snapshot.at
             action = "tenant.restore_backup"
@@ -131,6 +133,7 @@ class Restoration:
                 pymongo.timeout(MAX_SECONDS),
             ):
                 db = client[note["dbName"]]
+                ensure_own_database(self._connections.admin_db, db, tenant_id)
                 version = bring_up_to_date(db)
                 settle()
                 home = self._home(begun, note, db, uri)
@@ -200,7 +203,8 @@ class Restoration:
         **details: Any,
     ) -> ReturningUsers:
         admin_db, tenant_id = self._connections.admin_db, record["_id"]
-        with tenant_database(self._connections, self._cipher, record) as present:
+        # Whatever it has become: a lost one is what a restore is for.
+        with unchecked_database(self._connections, self._cipher, record) as present:
             users = prepare_users(admin_db, tenant_id, present, db)
 
         def write() -> None:

@@ -16,6 +16,7 @@ from multitenant.security.field_encryption import FieldCipher
 from multitenant.tenancy.actor import Actor
 from multitenant.tenancy.contents.copying import Copied, Progress, copy_database, fill_database
 from multitenant.tenancy.contents.manifest import BackedUpTenant
+from multitenant.tenancy.identity import write_identity
 from multitenant.tenancy.lifecycle.fresh_databases import (
     FreshDatabases,
     Home,
@@ -108,6 +109,7 @@ class TenantCopies:
         ) as fresh:
             copied = fill(fresh.db)
             version = bring_up_to_date(fresh.db)
+            write_identity(fresh.db, tenant_id)
             emails = sound_users(fresh.db)
             # They may be too many for one transaction; without the tenant they open nothing.
             tenant_users.insert_copied_tenant_users(admin_db, tenant_id, emails)

@@ -1,6 +1,7 @@
 """Every way to a database in this process: the admin database, and tenants by lease."""
 
 import logging
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -8,7 +9,12 @@ from bson import ObjectId
 
 from multitenant.clock import CLOCK
 from multitenant.config import Settings
-from multitenant.errors import DecryptionFailed, TokenRevoked
+from multitenant.errors import (
+    DatabaseLost,
+    DatabaseUnavailable,
+    DecryptionFailed,
+    TokenRevoked,
+)
 from multitenant.repositories.admin.clusters import find_cluster
 from multitenant.repositories.admin.tenants import find_tenant
 from multitenant.repositories.model import MongoDatabase, MongoDocument
@@ -16,18 +22,27 @@ from multitenant.security.field_encryption import FieldCipher
 from multitenant.tenancy.deployments.clients import Client, ClientFactory, OpenedClient
 from multitenant.tenancy.deployments.clusters import DEFAULT_CLUSTER, EXTERNAL_CLUSTER, Clusters
 from multitenant.tenancy.deployments.database_users import DatabaseUser
+from multitenant.tenancy.deployments.isolation import widened_scope
+from multitenant.tenancy.identity import ensure_own_database
 from multitenant.tenancy.routing.cluster_concurrency import ClusterConcurrency
 from multitenant.tenancy.routing.lease_generations import LeaseGenerations
-from multitenant.tenancy.routing.leases import Lease
+from multitenant.tenancy.routing.leases import Entry, Lease
 from multitenant.tenancy.routing.placement import Placement, TenantPlacement
 from multitenant.tenancy.routing.presence import Presence
-from multitenant.tenancy.routing.recent_answers import Vouches, nobody_vouches
+from multitenant.tenancy.routing.recent_answers import (
+    AsOf,
+    Vouches,
+    at_present,
+    nobody_vouches,
+)
 from multitenant.tenancy.routing.tenant import Tenant
 from multitenant.tenancy.routing.tenant_cache import OwnClient, TenantCache
 
 logger = logging.getLogger(__name__)
 
 URI_FIELD = "uri"
+NOT_AS_MADE = "The tenant's database is not as it should be; its operators have to look at it"
+LOST_RETRY_SECONDS = 30
 
 
 class ConnectionManager:
@@ -42,10 +57,12 @@ class ConnectionManager:
         *,
         placement: Placement | None = None,
         vouches: Vouches = nobody_vouches,
+        as_of: AsOf = at_present,
         watch: Callable[[], None] = lambda: None,
     ) -> None:
         """`placement` decides how tenants are reached; by default as their records say.
-        `vouches` tells what the tenant cache need not read again. `watch` is called when a
+        `vouches` tells what the tenant cache need not read again, and `as_of` how new it is what
+        it reads now. `watch` is called when a
         tenant is leased whose client will have to be looked after (by close_idle() one of its
         own, by refresh_cluster() that of a cluster), and when others have to be answered."""
         self._generations = LeaseGenerations()
@@ -72,6 +89,7 @@ class ConnectionManager:
             seconds=settings.tenant_cache_seconds,
             stale_seconds=settings.tenant_stale_seconds,
             vouches=vouches,
+            as_of=as_of,
             room=self._room,
             idle_seconds=settings.dedicated_idle_seconds,
         )
@@ -130,6 +148,7 @@ class ConnectionManager:
             self._generations.leave(generation)
             raise
         lease.on_release(lambda: self._generations.leave(generation))
+        lease.identify_with(self._identify)
         cluster = lease.tenant.cluster
         try:
             self._concurrency.enter(cluster)
@@ -219,6 +238,20 @@ class ConnectionManager:
     def _load(self, tenant_id: ObjectId) -> Tenant | None:
         record = find_tenant(self.admin_db, tenant_id)
         return Tenant.of(record) if record else None
+
+    def _identify(self, entry: Entry, seconds: float) -> None:
+        """See that the entry's database was found to be the tenant's in the last `seconds`."""
+        asked_at = time.monotonic()
+        if asked_at - entry.identified_at <= seconds:
+            return
+        database = entry.connection.database
+        try:
+            with widened_scope(database.name):
+                ensure_own_database(self.admin_db, database, entry.tenant.id)
+        except DatabaseLost as error:
+            logger.error("%s", error)
+            raise DatabaseUnavailable(NOT_AS_MADE, retry_after=LOST_RETRY_SECONDS) from error
+        entry.identified_at = asked_at
 
     def _room(self) -> int:
         """How many sockets are left for dedicated tenants, when the clusters use all of theirs."""

@@ -7,6 +7,12 @@ from multitenant.repositories.model import MongoDatabase
 from multitenant.tenancy.routing.placement import Connection
 from multitenant.tenancy.routing.tenant import Tenant
 
+NEVER = float("-inf")
+WRITE_SECONDS = 1.0
+READ_SECONDS = 5.0
+"""How long ago a database may have been found to be the tenant's: what is written to one that was
+dropped makes it anew, and is lost; one that is only read is empty."""
+
 
 @dataclass(slots=True, eq=False)
 class Entry:
@@ -19,17 +25,25 @@ class Entry:
     used_at: float
     leases: int = 0
     cached: bool = False
+    identified_at: float = NEVER
+    """When its database was last seen to be the tenant's."""
+
+
+Identify = Callable[[Entry, float], None]
+"""Sees to it that the entry's database was found to be the tenant's so many seconds ago at most.
+Raises DatabaseUnavailable where it is not, and PyMongo's errors."""
 
 
 class Lease:
     """The right to use a tenant's database until `release()`; also a context manager."""
 
-    __slots__ = ("_entry", "_give_back", "_on_release", "tenant")
+    __slots__ = ("_entry", "_give_back", "_identify", "_on_release", "tenant")
 
     def __init__(self, entry: Entry, tenant: Tenant, give_back: Callable[[Entry], None]) -> None:
         self._entry: Entry | None = entry
         self._give_back = give_back
         self._on_release: tuple[Callable[[], None], ...] = ()
+        self._identify: Identify = lambda *_: None
         self.tenant = tenant
 
     def on_release(self, handler: Callable[[], None]) -> None:
@@ -44,11 +58,25 @@ class Lease:
             line.enter()
             self.on_release(line.leave)
 
+    def identify_with(self, identify: Identify) -> None:
+        """Let `identify` look at the database before it is given out."""
+        self._identify = identify
+
     @property
     def database(self) -> MongoDatabase:
-        """The tenant's database; raises RuntimeError once the lease was given back."""
+        """The tenant's database; raises what `identify` raises, and RuntimeError once the lease was
+        given back."""
+        return self._opened(WRITE_SECONDS)
+
+    @property
+    def database_to_read(self) -> MongoDatabase:
+        """The same, for requests that only read; it may have been looked at longer ago."""
+        return self._opened(READ_SECONDS)
+
+    def _opened(self, seconds: float) -> MongoDatabase:
         if self._entry is None:
             raise RuntimeError("This lease was given back")
+        self._identify(self._entry, seconds)
         return self._entry.connection.database
 
     def release(self) -> None:

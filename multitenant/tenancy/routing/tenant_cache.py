@@ -28,7 +28,7 @@ from multitenant.tenancy.deployments.clients import OpenedClient
 from multitenant.tenancy.deployments.clusters import Hold
 from multitenant.tenancy.routing.leases import Entry, Lease
 from multitenant.tenancy.routing.placement import CredentialsRefused, Placement
-from multitenant.tenancy.routing.recent_answers import Vouches, nobody_vouches
+from multitenant.tenancy.routing.recent_answers import AsOf, Vouches, nobody_vouches
 from multitenant.tenancy.routing.tenant import Tenant
 
 LoadTenant = Callable[[ObjectId], Tenant | None]
@@ -46,6 +46,7 @@ class _Flight:
     """A look-up under way, and those who wait for its result."""
 
     asked_at: float
+    """From when what it finds is, at least."""
     old: Entry | None
     """What was cached and may be out of date; held, so that its client outlives the check."""
     waiters: int = 0
@@ -68,8 +69,9 @@ class OwnClient:
 class TenantCache:
     """At most `size` tenants, each looked up again after `seconds`, and its record read again
     once it is older than `stale_seconds` and nobody vouches for it: if that fails the tenant is
-    not served. `room` tells how many sockets all clients of single tenants may open together;
-    those that nobody has used for `idle_seconds` are closed by close_idle()."""
+    not served. Before a record is read, `as_of` tells how new it will be at least, or raises what
+    the lease then raises. `room` tells how many sockets all clients of single tenants may open
+    together; those that nobody has used for `idle_seconds` are closed by close_idle()."""
 
     def __init__(
         self,
@@ -83,6 +85,7 @@ class TenantCache:
         room: Callable[[], int] = lambda: sys.maxsize,
         idle_seconds: float = float("inf"),
         clock: Callable[[], float] = time.monotonic,
+        as_of: AsOf | None = None,
     ) -> None:
         self._load = load
         self._placement = placement
@@ -92,6 +95,7 @@ class TenantCache:
         self._room = room
         self._idle_seconds = idle_seconds
         self._clock = clock
+        self._as_of = as_of or clock
         self._lock = threading.Condition()
         self._evicted: list[Entry] = []
         self._entries: LRU[ObjectId, Entry] = LRU(size, callback=self._note_eviction)
@@ -288,6 +292,7 @@ class TenantCache:
     def _look_up(self, tenant_id: ObjectId, flight: _Flight) -> tuple[Entry, Tenant]:
         """Read the record; connect, unless the old entry leads to the right database still."""
         for _ in range(ATTEMPTS):
+            flight.asked_at = self._as_of()
             tenant = self._load(tenant_id)
             if tenant is None:
                 raise TokenRevoked("The tenant of this token no longer exists")

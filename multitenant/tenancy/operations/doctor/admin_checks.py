@@ -5,7 +5,7 @@ from datetime import timedelta
 import pymongo
 from pymongo.errors import PyMongoError
 
-from multitenant.errors import DecryptionFailed, DomainError
+from multitenant.errors import DatabaseLost, DecryptionFailed, DomainError
 from multitenant.repositories.admin import encrypted_fields, tenants
 from multitenant.repositories.indexes import IndexDrift, find_drift
 from multitenant.repositories.model import MongoDocument, utc_now
@@ -13,6 +13,7 @@ from multitenant.schemas import tenant as tenant_schemas
 from multitenant.schemas.admin import DOCUMENTS
 from multitenant.tenancy.deployments.external import decrypt_uri
 from multitenant.tenancy.deployments.isolation import widened_scope
+from multitenant.tenancy.identity import find_problem
 from multitenant.tenancy.lifecycle.orphans import find_orphans
 from multitenant.tenancy.migrations import (
     ADMIN_MIGRATIONS,
@@ -95,15 +96,22 @@ def look_at_tenant_indexes(subject: Subject) -> Verdict:
         if subject.everything
         else tenants.sample_tenants(admin_db, SAMPLE)
     )
-    wrong, unseen = [], []
+    wrong, unseen, lost = [], [], []
     for record in records:
         try:
             drift = _drift(subject, record)
+        except DatabaseLost as error:
+            lost.append(f"{record['name']}: {error}")
+            continue
         except (PyMongoError, DomainError, DecryptionFailed) as error:
             unseen.append(f"{record['name']} ({type(error).__name__})")
             continue
         if named := [_named(it) for it in drift if it.kind != "unknown"]:
             wrong.append(f"{record['name']}: {', '.join(named)}")
+    if lost:
+        return bad(
+            some(lost), "these tenants are refused until that is done; repair no indexes there"
+        )
     if wrong:
         return bad(some(wrong), "run `multitenant migrations status --indexes --repair`")
     if unseen:
@@ -177,7 +185,10 @@ def _drift(subject: Subject, record: MongoDocument) -> list[IndexDrift]:
         subject.connections.operator_client(record["cluster"], uri) as client,
         widened_scope(record["dbName"]),
     ):
-        return find_drift(client[record["dbName"]], tenant_schemas.DOCUMENTS)
+        db = client[record["dbName"]]
+        if problem := find_problem(subject.admin_db, db, record["_id"]):
+            raise DatabaseLost(f"The database {db.name} {problem}")
+        return find_drift(db, tenant_schemas.DOCUMENTS)
 
 
 def _named(drift: IndexDrift) -> str:

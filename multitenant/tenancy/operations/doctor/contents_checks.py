@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from multitenant.repositories.admin import tenants
+from multitenant.tenancy.identity import find_problem
 from multitenant.tenancy.lifecycle.orphans import known_databases
 from multitenant.tenancy.operations.doctor.admin_checks import some
 from multitenant.tenancy.operations.doctor.settings_checks import is_loopback
@@ -32,7 +33,7 @@ def look_for_orphans(subject: Subject) -> Verdict:
 
 
 def look_for_databases(subject: Subject) -> Verdict:
-    """Every tenant that is recorded here has a database here."""
+    """Every tenant that is recorded here has its own database here, as provisioning made it."""
     gone = _without_database(subject)
     gone = {name: gone[name] for name in gone.keys() & _without_database(subject).keys()}
     if gone:
@@ -42,7 +43,12 @@ def look_for_databases(subject: Subject) -> Verdict:
             f"see whether {subject.uri_setting} leads to the right servers; if so, restore these"
             " databases from a backup",
         )
-    return good("every tenant has a database")
+    if wrong := _not_their_own(subject):
+        return bad(
+            some(wrong),
+            "these tenants are refused until that is done; nothing repairs their databases",
+        )
+    return good("every tenant has its own database")
 
 
 def look_at_open_files(subject: Subject) -> Verdict:
@@ -93,6 +99,23 @@ def _without_database(subject: Subject) -> dict[str, str]:
     recorded = tenants.list_db_names(subject.admin_db, subject.cluster)
     there = _databases(subject)
     return {name: tenant for name, tenant in recorded.items() if name not in there}
+
+
+def _not_their_own(subject: Subject) -> list[str]:
+    """What is wrong with databases that are there, and are not what the platform made for the
+    tenants whose records name them."""
+    wrong = []
+    for record in tenants.find_tenants_on_cluster(subject.admin_db, subject.cluster):
+        db = subject.client[record["dbName"]]
+        if find_problem(subject.admin_db, db, record["_id"]) is None:
+            continue
+        # It may just have been purged, or have moved.
+        current = tenants.find_tenant(subject.admin_db, record["_id"])
+        if current and (current["cluster"], current["dbName"]) == (subject.cluster, db.name):
+            problem = find_problem(subject.admin_db, db, record["_id"])
+            if problem is not None:
+                wrong.append(f"{record['name']} ({db.name}) {problem}")
+    return wrong
 
 
 def _databases(subject: Subject) -> set[str]:

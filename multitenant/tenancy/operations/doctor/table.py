@@ -46,6 +46,11 @@ OF_CLUSTER = (
     Check("makes users", rehearsal.make_users, SCRATCH),
     Check("drops databases", rehearsal.drop_databases, SCRATCH),
     Check("orphaned databases", contents.look_for_orphans, (*USABLE, "migrations")),
-    Check("missing databases", contents.look_for_databases, (*USABLE, "migrations")),
+    Check(
+        "missing databases",
+        contents.look_for_databases,
+        (*USABLE, "migrations"),
+        takes_long=True,
+    ),
     Check("open files", contents.look_at_open_files, (*USABLE, "migrations")),
 )
