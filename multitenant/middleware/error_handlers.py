@@ -11,22 +11,11 @@ from pydantic_core import ErrorDetails
 from pymongo.errors import OperationFailure
 from werkzeug.exceptions import HTTPException
 
-from multitenant.errors import (
-    AlreadyExists,
-    Conflict,
-    DatabaseUnavailable,
-    DomainError,
-    ValidationFailed,
-)
+from multitenant.errors import Conflict, DatabaseUnavailable, DomainError, ValidationFailed
 from multitenant.extensions import platform
 from multitenant.middleware.envelope import failure
-from multitenant.repositories.error_codes import (
-    DUPLICATE_KEY,
-    LOGIN_REFUSED,
-    Kind,
-    is_out_of_space,
-)
-from multitenant.repositories.error_kinds import classify, codes_of, describe
+from multitenant.repositories.error_codes import LOGIN_REFUSED, Kind, is_out_of_space
+from multitenant.repositories.error_kinds import classify, describe
 from multitenant.tenancy.routing.cluster_concurrency import is_unreachable
 
 logger = logging.getLogger(__name__)
@@ -132,8 +121,7 @@ def _answer_error(error: Exception) -> Response:
         return answer_domain_error(DatabaseUnavailable())
     if kind is Kind.REFUSED:
         logger.warning("The database refuses a request: %s", describe(error))
-        taken = DUPLICATE_KEY in codes_of(error)
-        return answer_domain_error(AlreadyExists() if taken else Conflict(REFUSED))
+        return answer_domain_error(Conflict(REFUSED))
     logger.error("Unexpected %s", type(error).__name__, exc_info=error)
     return answer_domain_error(DomainError("Something went wrong; quote the requestId to us"))
 

@@ -4,7 +4,6 @@ import binascii
 import socket
 import ssl
 import sys
-from collections.abc import Iterator
 from typing import Any
 
 from bson.errors import BSONError
@@ -77,9 +76,20 @@ def codes_of(error: BaseException) -> set[int]:
 def describe(error: BaseException) -> str:
     """Return the class of the exception and the error codes in it, without its text, which may
     hold documents."""
-    codes = ", ".join(map(str, sorted(codes_of(error))))
-    name = type(error).__name__
-    return f"{name} ({codes})" if codes else name
+    codes = _listed(error)
+    return f"{type(error).__name__} ({codes})" if codes else type(error).__name__
+
+
+def text_of(error: BaseException) -> str:
+    """Return the exception's text for operators; not that of several writes, which has the
+    documents in it."""
+    if isinstance(error, BulkWriteError):
+        return f"MongoDB has not done all writes (error {_listed(error)})"
+    return str(error)
+
+
+def _listed(error: BaseException) -> str:
+    return ", ".join(map(str, sorted(codes_of(error))))
 
 
 def write_errors(error: BulkWriteError | ClientBulkWriteException) -> list[Any]:

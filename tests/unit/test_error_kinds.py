@@ -8,6 +8,7 @@ from importlib.resources import files
 from typing import Any
 
 import bson.errors
+import dns.exception
 import dns.resolver
 import gevent
 import mongoengine.errors
@@ -18,9 +19,9 @@ from pymongo.helpers_shared import _RETRYABLE_ERROR_CODES
 
 from multitenant.errors import DecryptionFailed
 from multitenant.repositories.error_codes import KIND_OF_CODE, Kind
-from multitenant.repositories.error_kinds import classify, codes_of, describe
+from multitenant.repositories.error_kinds import classify, codes_of, describe, text_of
 
-TABLE = [
+TABLE: list[dict[str, Any]] = [
     {**row, "code": int(row["code"]), "categories": frozenset(row["categories"].split())}
     for row in csv.DictReader(
         files("multitenant.repositories")
@@ -64,14 +65,10 @@ def of_bulk(
 
 
 def wrapped(error: Exception, wrapper: type[Exception]) -> Exception:
-    """What MongoEngine makes of the driver's error."""
-    try:
-        try:
-            raise error
-        except Exception:
-            raise wrapper("could not save")  # noqa: B904  # as MongoEngine does
-    except Exception as outer:
-        return outer
+    """What MongoEngine makes of the driver's error, by raising its own where it handles that."""
+    outer = wrapper("could not save")
+    outer.__context__ = error
+    return outer
 
 
 class TestTheTable:
@@ -134,7 +131,9 @@ def test_a_label_that_allows_another_attempt_outweighs_the_code(label: str) -> N
     assert classify(of_bulk(9, errorLabels=[label])) is Kind.PASSING
 
 
-def _of_dns(cause: Exception) -> Exception:
+def _of_dns(kind: type[Exception]) -> Exception:
+    """What PyMongo makes of a failed look-up."""
+    cause = kind()
     error = pymongo.errors.ConfigurationError(str(cause))
     error.__cause__ = cause
     return error
@@ -153,9 +152,9 @@ def _of_dns(cause: Exception) -> Exception:
         pymongo.errors.WTimeoutError("no majority in time", 64),
         pymongo.errors.ProtocolError("not MongoDB's protocol"),
         pymongo.errors.ConfigurationError("Sessions are not supported by this deployment"),
-        _of_dns(dns.resolver.NoNameservers()),
-        _of_dns(dns.resolver.NXDOMAIN()),
-        _of_dns(dns.resolver.LifetimeTimeout(timeout=1, errors=[])),
+        _of_dns(dns.resolver.NoNameservers),
+        _of_dns(dns.resolver.NXDOMAIN),
+        _of_dns(dns.exception.DNSException),
         TimeoutError(),
         ConnectionResetError(),
         socket.gaierror(),
@@ -211,6 +210,8 @@ def test_a_description_has_the_codes_and_no_documents() -> None:
     secret = of_bulk(121)
     secret.details["writeErrors"][0]["op"] = {"password": "hash"}
     assert describe(secret) == "BulkWriteError (121)"
+    assert text_of(secret) == "MongoDB has not done all writes (error 121)"
+    assert text_of(TimeoutError("text")) == "text"
     assert describe(of_command(13)) == "OperationFailure (13)"
     assert describe(pymongo.errors.NotPrimaryError("", {"code": 189})) == "NotPrimaryError (189)"
     assert describe(TimeoutError("text")) == "TimeoutError"
