@@ -4,10 +4,13 @@ election undoes it, whatever the deployment's default is."""
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import Any
 
 from pymongo.write_concern import WriteConcern
 
 MAJORITY = WriteConcern("majority")
+CONFIRMED: dict[str, Any] = {"writeConcern": MAJORITY.document}
+"""What a command that writes has to say, where it is sent as a command."""
 _OF_TRANSACTION = WriteConcern()
 _write_concern: ContextVar[WriteConcern] = ContextVar("write_concern", default=MAJORITY)
 

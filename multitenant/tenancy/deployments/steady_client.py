@@ -12,6 +12,7 @@ from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
 
 from multitenant.repositories.connections import drop_connections
+from multitenant.repositories.durability import write_concern
 from multitenant.repositories.error_codes import NOT_WRITABLE_PRIMARY
 from multitenant.repositories.model import MongoDocument
 
@@ -25,8 +26,8 @@ class SteadyClient(MongoClient[MongoDocument]):
 
     @property
     def write_concern(self) -> WriteConcern:
-        """That of the deployment, where repositories/durability.py does not say more."""
-        return WriteConcern()
+        """See repositories/durability.py: what is not said otherwise waits for a majority."""
+        return write_concern()
 
     @property
     def read_concern(self) -> ReadConcern:
@@ -40,6 +41,11 @@ class SteadyClient(MongoClient[MongoDocument]):
 
 class SteadyDatabase(Database[MongoDocument]):
     """A database of such a client."""
+
+    @property
+    def write_concern(self) -> WriteConcern:
+        """That of the moment: a database is there before the transaction that it takes part in."""
+        return write_concern()
 
     def __getitem__(self, name: str) -> "SteadyCollection":
         """Return the collection of that name."""
