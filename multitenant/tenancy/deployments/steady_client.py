@@ -45,7 +45,7 @@ class SteadyDatabase(Database[MongoDocument]):
     @property
     def write_concern(self) -> WriteConcern:
         """That of the moment: a database is there before the transaction that it takes part in."""
-        return write_concern()
+        return write_concern(super().write_concern)
 
     def __getitem__(self, name: str) -> "SteadyCollection":
         """Return the collection of that name."""
@@ -62,6 +62,11 @@ class SteadyCollection(Collection[MongoDocument]):
     Mostly PyMongo does that, but not on a connection that was made in the middle of an election
     (see repositories/connections.py).
     """
+
+    @property
+    def write_concern(self) -> WriteConcern:
+        """That of the moment, in the same way."""
+        return write_concern(super().write_concern)
 
     def insert_one(self, *args: Any, **kwargs: Any) -> Any:
         """See Collection."""
