@@ -153,7 +153,8 @@ def _refusals(operation: dict[str, Any], method: str, view: Callable[..., Any]) 
     if access is Access.OPERATOR or roles_of(view) is not None:
         yield "role_required"
     yield from getattr(view, _REFUSALS, ())
-    yield from ("database_unavailable", "internal_error")
+    # What the database's own rules refuse, what it cannot do now, and bugs.
+    yield from ("conflict", "database_unavailable", "internal_error")
 
 
 def _refusal(status: int, codes: list[str]) -> dict[str, Any]:

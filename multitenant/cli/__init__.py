@@ -21,6 +21,7 @@ from multitenant.cli.run import run
 from multitenant.cli.tenants import tenants
 from multitenant.embedded import EmbeddedServerError
 from multitenant.errors import BackupError, ConfigurationError, DecryptionFailed, DomainError
+from multitenant.repositories.error_kinds import text_of
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -72,7 +73,7 @@ def main() -> None:
     ) as error:
         _fail(str(error))
     except PyMongoError as error:
-        _fail(f"MongoDB (ADMIN_DB_URI) does not do what it should: {error}")
+        _fail(f"MongoDB (ADMIN_DB_URI) does not do what it should: {text_of(error)}")
 
 
 def _fail(message: str) -> NoReturn:

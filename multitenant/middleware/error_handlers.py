@@ -8,14 +8,15 @@ from typing import NoReturn
 from flask import Flask, Response, g
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
-from pymongo.errors import OperationFailure, PyMongoError
+from pymongo.errors import OperationFailure
 from werkzeug.exceptions import HTTPException
 
-from multitenant.errors import DatabaseUnavailable, DomainError, ValidationFailed
+from multitenant.errors import Conflict, DatabaseUnavailable, DomainError, ValidationFailed
 from multitenant.extensions import platform
 from multitenant.middleware.envelope import failure
-from multitenant.repositories.error_codes import LOGIN_REFUSED, is_out_of_space
-from multitenant.repositories.retries import is_passing
+from multitenant.repositories.error_codes import LOGIN_REFUSED, Kind, is_out_of_space
+from multitenant.repositories.error_kinds import classify, describe
+from multitenant.tenancy.routing.cluster_concurrency import is_unreachable
 
 logger = logging.getLogger(__name__)
 
@@ -56,6 +57,7 @@ CODE_OF_HTTP_STATUS = {
     415: ("unsupported_media_type", "Send the body as application/json"),
 }
 DEFAULT_RETRY_SECONDS = 1
+REFUSED = "The tenant's database refuses this: its rules, or what it holds, do not allow it"
 # How many errors an answer lists, and how much of a field's name, which may be the caller's.
 MAX_ERRORS = 20
 MAX_SHOWN = 60
@@ -64,9 +66,8 @@ MAX_SHOWN = 60
 def init_app(app: Flask) -> None:
     """Answer every error in the envelope."""
     app.register_error_handler(DomainError, answer_domain_error)
-    app.register_error_handler(PyMongoError, _answer_database_error)
     app.register_error_handler(HTTPException, _answer_http_error)
-    app.register_error_handler(Exception, _answer_unexpected_error)
+    app.register_error_handler(Exception, _answer_error)
 
 
 def answer_domain_error(error: DomainError) -> Response:
@@ -112,22 +113,32 @@ def _explain(problem: ErrorDetails) -> str:
     return re.sub("^Value error, ", "", problem["msg"])
 
 
-def _answer_database_error(error: PyMongoError) -> Response:
+def _answer_error(error: Exception) -> Response:
+    """Answer what is no error of the domain: MongoDB's errors, and bugs."""
+    kind = classify(error)
+    if kind is Kind.PASSING:
+        _note_unavailable(error)
+        return answer_domain_error(DatabaseUnavailable())
+    if kind is Kind.REFUSED:
+        logger.warning("The database refuses a request: %s", describe(error))
+        return answer_domain_error(Conflict(REFUSED))
+    logger.error("Unexpected %s", type(error).__name__, exc_info=error)
+    return answer_domain_error(DomainError("Something went wrong; quote the requestId to us"))
+
+
+def _note_unavailable(error: Exception) -> None:
+    """Log why the database is unavailable, and remember what that says of the tenant's cluster."""
     if isinstance(error, OperationFailure) and error.code in LOGIN_REFUSED:
         # The owner of the tenant's server has changed the password.
         if "tenant" in g:
             platform().connections.forget(g.tenant.id)
         logger.error("The tenant's database refuses the credentials")
-        return answer_domain_error(DatabaseUnavailable())
-    if isinstance(error, OperationFailure) and is_out_of_space(error):
+    elif isinstance(error, OperationFailure) and is_out_of_space(error):
         logger.error("The database has no room on its disk")
-        return answer_domain_error(DatabaseUnavailable())
-    if is_passing(error):
-        if "tenant" in g:
+    else:
+        if "tenant" in g and is_unreachable(error):
             platform().connections.note_failure(g.tenant.cluster)
-        logger.error("The database did not answer: %s", type(error).__name__, exc_info=error)
-        return answer_domain_error(DatabaseUnavailable())
-    return _answer_unexpected_error(error)
+        logger.error("The database is unavailable: %s", describe(error), exc_info=error)
 
 
 def _answer_http_error(error: HTTPException) -> Response | HTTPException:
@@ -140,8 +151,3 @@ def _answer_http_error(error: HTTPException) -> Response | HTTPException:
         if header not in ("Content-Type", "Content-Length"):
             response.headers[header] = value
     return response
-
-
-def _answer_unexpected_error(error: Exception) -> Response:
-    logger.error("Unexpected %s", type(error).__name__, exc_info=error)
-    return answer_domain_error(DomainError("Something went wrong; quote the requestId to us"))

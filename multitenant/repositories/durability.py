@@ -4,25 +4,29 @@ election undoes it, whatever the deployment's default is."""
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import Any
 
 from pymongo.write_concern import WriteConcern
 
 MAJORITY = WriteConcern("majority")
-_OF_TRANSACTION = WriteConcern()
-_write_concern: ContextVar[WriteConcern] = ContextVar("write_concern", default=MAJORITY)
+CONFIRMED: dict[str, Any] = {"writeConcern": MAJORITY.document}
+"""What a command that writes has to say, where it is sent as a command."""
+_in_transaction: ContextVar[bool] = ContextVar("in_transaction", default=False)
 
 
-def write_concern() -> WriteConcern:
-    """The write concern of the next operation. In a transaction it has none of its own: MongoDB
-    refuses that, and takes the transaction's."""
-    return _write_concern.get()
+def write_concern(given: WriteConcern = MAJORITY) -> WriteConcern:
+    """The write concern of the next operation: a majority, unless another one was given. In a
+    transaction it has none of its own: MongoDB refuses that, and takes the transaction's."""
+    if _in_transaction.get():
+        return WriteConcern()
+    return MAJORITY if given.is_server_default else given
 
 
 @contextmanager
 def left_to_transaction() -> Iterator[None]:
     """Let the operations in the block have no write concern of their own."""
-    token = _write_concern.set(_OF_TRANSACTION)
+    token = _in_transaction.set(True)
     try:
         yield
     finally:
-        _write_concern.reset(token)
+        _in_transaction.reset(token)

@@ -1,9 +1,15 @@
-"""MongoDB's own error codes, where the driver has no exception for them.
+"""MongoDB's error codes: those that the code names, and which kind each of them all is.
 
+The table is `error_codes.csv` beside this file: every code of MongoDB's own list, and what older
+servers send, with its name, its kind and MongoDB's categories. ADR 30 says how kinds are assigned.
 Source: https://github.com/mongodb/mongo/blob/master/src/mongo/base/error_codes.yml
 """
 
+import csv
 import re
+from enum import StrEnum
+from importlib.resources import files
+from typing import Final
 
 from pymongo.errors import OperationFailure
 
@@ -12,33 +18,38 @@ USER_NOT_FOUND = 11
 UNAUTHORIZED = 13
 AUTHENTICATION_FAILED = 18
 COMMAND_NOT_FOUND = 59
-DATABASE_DROP_PENDING = 215
 QUERY_PLAN_KILLED = 175
 SNAPSHOT_TOO_OLD = 239
 SNAPSHOT_UNAVAILABLE = 246
 CHANGE_STREAM_HISTORY_LOST = 286
-TRANSACTION_TOO_LARGE = 388
 NOT_WRITABLE_PRIMARY = 10107
 DUPLICATE_KEY = 11000
+OUT_OF_DISK_SPACE = 14031
 USER_ALREADY_EXISTS = 51003
 
+TRANSACTION_TOO_LARGE = frozenset({257, 388})
+"""For the log of changes, and for the cache."""
 LOGIN_REFUSED = frozenset({AUTHENTICATION_FAILED, USER_NOT_FOUND})
 """One who is dropped while they log in is not found, rather than refused."""
 
-PASSING = frozenset(
-    {
-        *(6, 7, 89, 9001),  # hosts and networks
-        *(91, 11600),  # a server that is shutting down
-        # one that is not, or no longer, the primary
-        *(189, 10058, NOT_WRITABLE_PRIMARY, 11602, 13435, 13436),
-        *(134, 262),  # a majority, or time, that was lacking
-        DATABASE_DROP_PENDING,
-    }
-)
-"""Codes of what will have passed. Source: those that drivers retry, in
-https://github.com/mongodb/specifications/blob/master/source/retryable-writes/retryable-writes.md
-and retryable-reads.md beside it."""
-OUT_OF_DISK_SPACE = 14031
+
+class Kind(StrEnum):
+    """Whose an error is, which decides what is done about it."""
+
+    PASSING = "passing"
+    """The deployment's: of its state, not of what was sent. The same may succeed later."""
+    REFUSED = "refused"
+    """The data's: what was sent, or what is stored, does not allow it."""
+    OURS = "ours"
+    """The platform's: MongoDB does not take such a command."""
+
+
+def _read_table() -> dict[int, Kind]:
+    table = files(__package__).joinpath("error_codes.csv").read_text(encoding="utf-8")
+    return {int(row["code"]): Kind(row["kind"]) for row in csv.DictReader(table.splitlines())}
+
+
+KIND_OF_CODE: Final = _read_table()
 
 _NO_ROOM = re.compile(r"(27|28|122): ")
 """EFBIG, ENOSPC, EDQUOT, as WiredTiger begins its messages."""

@@ -1,6 +1,6 @@
 """Collections with the indexes that their schemas declare."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass
@@ -8,9 +8,9 @@ from typing import Any
 
 from mongoengine import Document
 
+from multitenant.repositories.index_comparison import is_as_declared
 from multitenant.repositories.model import Model, MongoDatabase
 
-COMPARED = ("unique", "sparse", "expireAfterSeconds", "partialFilterExpression")
 ALWAYS_THERE = "_id_"
 AT_ONCE = 10
 """How many collections of one database are made at a time: all of a new tenant's."""
@@ -46,21 +46,40 @@ def make_collections(db: MongoDatabase, documents: Iterable[type[Document]], *na
 
 def find_drift(db: MongoDatabase, documents: Iterable[type[Document]]) -> list[IndexDrift]:
     """Compare the indexes in the database with those that these documents declare."""
-    found = []
-    for model in (Model(db, document) for document in documents):
-        declared = {index.document["name"]: index.document for index in model.declared_indexes()}
-        actual = {index["name"]: index for index in model.collection.list_indexes()}
-        for name in sorted((declared.keys() | actual.keys()) - {ALWAYS_THERE}):
-            if name not in actual:
-                kind = "missing"
-            elif name not in declared:
-                kind = "unknown"
-            elif _differ(declared[name], actual[name]):
-                kind = "different"
-            else:
+    models = [Model(db, document) for document in documents]
+    collations = _collations(db, [model.collection.name for model in models])
+    return [drift for model in models for drift in _find_drift(model, collations)]
+
+
+def _collations(db: MongoDatabase, names: list[str]) -> dict[str, Any]:
+    """The collations of those collections that have one: indexes take them."""
+    wanted = {"name": {"$in": names}, "options.collation": {"$exists": True}}
+    return {one["name"]: one["options"]["collation"] for one in db.list_collections(filter=wanted)}
+
+
+def _find_drift(model: Model, collations: Mapping[str, Any]) -> Iterator[IndexDrift]:
+    declared = {index.document["name"]: index.document for index in model.declared_indexes()}
+    actual = {
+        index["name"]: index
+        for index in model.collection.list_indexes()
+        if index["name"] != ALWAYS_THERE and not index.get("clustered")
+    }
+    collation = collations.get(model.collection.name)
+    missing = declared.keys() - actual.keys()
+    for name in sorted(declared.keys() | actual.keys()):
+        if name not in actual:
+            kind = "missing"
+        elif name in declared:
+            if is_as_declared(declared[name], actual[name], collation):
                 continue
-            found.append(IndexDrift(model.collection.name, name, kind))
-    return found
+            kind = "different"
+        else:
+            # MongoDB makes none beside another one that differs from it by its name alone.
+            other_name = any(
+                is_as_declared(declared[one], actual[name], collation) for one in missing
+            )
+            kind = "different" if other_name else "unknown"
+        yield IndexDrift(model.collection.name, name, kind)
 
 
 def repair_drift(
@@ -73,14 +92,3 @@ def repair_drift(
             db[different.collection].drop_index(different.index)
     for document in documents:
         Model(db, document).ensure_indexes()
-
-
-def _differ(declared: Mapping[str, Any], actual: Mapping[str, Any]) -> bool:
-    if list(declared["key"].items()) != list(actual["key"].items()):
-        return True
-    if any(declared.get(option) != actual.get(option) for option in COMPARED):
-        return True
-    wanted, present = declared.get("collation"), actual.get("collation")
-    if wanted is None or present is None:
-        return wanted is not present
-    return any(present.get(name) != value for name, value in wanted.items())

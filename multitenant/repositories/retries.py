@@ -1,25 +1,20 @@
-"""Errors of MongoDB's that pass: the next attempt may succeed."""
+"""Doing once more what MongoDB has not done for a reason that passes."""
 
 from collections.abc import Callable
 from typing import TypeVar
 
-from pymongo.errors import ConnectionFailure, OperationFailure, PyMongoError
+from pymongo.errors import PyMongoError
 
-from multitenant.repositories.error_codes import PASSING
+from multitenant.repositories.error_codes import Kind
+from multitenant.repositories.error_kinds import classify
 
 T = TypeVar("T")
-LABELS = ("TransientTransactionError", "UnknownTransactionCommitResult", "RetryableWriteError")
 
 
-def is_passing(error: PyMongoError) -> bool:
-    """Whether the error says that there was no answer (in time), no primary, or something in the
-    way that will be gone soon."""
-    return (
-        error.timeout
-        or isinstance(error, ConnectionFailure)
-        or (isinstance(error, OperationFailure) and error.code in PASSING)
-        or any(error.has_error_label(label) for label in LABELS)
-    )
+def is_passing(error: BaseException) -> bool:
+    """Whether the next attempt may succeed: there was no answer (in time), no primary, or something
+    in the way that will be gone."""
+    return classify(error) is Kind.PASSING
 
 
 def done_again(work: Callable[[], T]) -> T:

@@ -6,7 +6,12 @@ from typing import TypeVar
 
 import pymongo
 from pymongo import MongoClient
-from pymongo.errors import ConfigurationError, PyMongoError, ServerSelectionTimeoutError
+from pymongo.errors import (
+    ConfigurationError,
+    PyMongoError,
+    ServerSelectionTimeoutError,
+    WriteConcernError,
+)
 from pymongo.read_concern import ReadConcern
 
 from multitenant.repositories.connections import drop_connections
@@ -15,6 +20,7 @@ from multitenant.repositories.model import MongoDatabase, MongoDocument
 
 T = TypeVar("T")
 
+UNKNOWN_RESULT = "UnknownTransactionCommitResult"
 KILL_SECONDS = 1.0
 """How long a request that has failed may take to leave nothing behind."""
 
@@ -58,6 +64,10 @@ def _run(client: MongoClient[MongoDocument], work: Callable[[], T], seconds: flo
                     write_concern=MAJORITY,
                 )
         except PyMongoError as error:
+            # Only a commit has a write concern: it was done, and may yet be undone. Of some reasons
+            # for that PyMongo does not say so, such as too few members (100).
+            if isinstance(error, WriteConcernError):
+                error._add_error_label(UNKNOWN_RESULT)  # noqa: SLF001  # nothing public does
             # PyMongo aborts it only while there is time left, and never after a refused commit. If
             # it was committed without anybody being told, this changes nothing; without a primary
             # there is nothing to do.
@@ -69,6 +79,4 @@ def _run(client: MongoClient[MongoDocument], work: Callable[[], T], seconds: flo
 
 def may_be_committed(error: BaseException) -> bool:
     """Whether a transaction that raised `error` may have taken effect all the same."""
-    return isinstance(error, PyMongoError) and error.has_error_label(
-        "UnknownTransactionCommitResult"
-    )
+    return isinstance(error, PyMongoError) and error.has_error_label(UNKNOWN_RESULT)

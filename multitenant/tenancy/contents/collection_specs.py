@@ -6,9 +6,10 @@ changed, so nothing in it is taken that is not expected.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 from multitenant.errors import BackupError
+from multitenant.repositories.durability import CONFIRMED
 from multitenant.repositories.model import MongoDatabase, MongoDocument
 from multitenant.tenancy.deployments.external import OWNER_COLLECTION
 
@@ -89,7 +90,7 @@ def read_specs(db: MongoDatabase) -> tuple[CollectionSpec, ...]:
 def create_collection(db: MongoDatabase, spec: CollectionSpec) -> None:
     """Make the collection or view, without its indexes. It must not be there."""
     spec.ensure_sound()
-    db.command({"create": spec.name, **spec.options})
+    db.command({"create": spec.name, **spec.options, **CONFIRMED})
 
 
 def create_indexes(db: MongoDatabase, spec: CollectionSpec) -> None:
@@ -103,4 +104,5 @@ def create_indexes(db: MongoDatabase, spec: CollectionSpec) -> None:
         if index["name"] != ALWAYS_THERE and not index.get("clustered")
     ]
     if wanted:
-        db.command(cast(dict[str, Any], {"createIndexes": spec.name, "indexes": wanted}))
+        command: dict[str, Any] = {"createIndexes": spec.name, "indexes": wanted, **CONFIRMED}
+        db.command(command)

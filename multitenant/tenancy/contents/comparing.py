@@ -4,26 +4,23 @@ All documents are compared while the tenant works. What differs, and whatever ha
 beginning, is compared once more when nobody writes: that is little, however large the database.
 """
 
-from collections.abc import Iterable, Iterator
-from itertools import islice
 from typing import Any
 
 import pymongo
 
 from multitenant.errors import BackupError
 from multitenant.repositories.model import MongoDatabase
-from multitenant.tenancy.contents.collection_specs import CollectionSpec, read_specs
+from multitenant.tenancy.contents.collection_specs import read_specs
 from multitenant.tenancy.contents.copying import STEP_SECONDS, Progress
+from multitenant.tenancy.contents.expiry import expires
 from multitenant.tenancy.contents.following import CHANGED
 from multitenant.tenancy.contents.raw_documents import (
     Documents,
     document_key,
     in_batches,
+    in_id_batches,
     raw_collection,
 )
-
-IDS = 200
-"""Looked up at a time, where their documents may be of any size."""
 
 
 def compare(
@@ -33,7 +30,7 @@ def compare(
     the same at this moment are added to `differing`; `progress` is told of the bytes."""
     compared = 0
     for spec in read_specs(source):
-        if spec.kind == "view" or _expires(spec):
+        if spec.kind == "view" or expires(spec):
             continue
         known = differing.setdefault(spec.name, {})
         documents = raw_collection(source, spec.name).find().sort("_id", 1)
@@ -48,7 +45,7 @@ def compare(
             compared += len(here)
             progress(sum(map(len, here.values())))
         only_ids = raw_collection(target, spec.name).find({}, {"_id": 1})
-        for ids in _batches(one["_id"] for one in only_ids):
+        for ids in in_id_batches(one["_id"] for one in only_ids):
             present = _documents(source, spec.name, ids, {"_id": 1})
             known |= {document_key(_id): _id for _id in ids if document_key(_id) not in present}
     return compared
@@ -56,9 +53,9 @@ def compare(
 
 def ensure_same(source: MongoDatabase, target: MongoDatabase, documents: Documents) -> None:
     """Return if these documents are the same in both, now. Raises BackupError."""
-    compared = {spec.name for spec in read_specs(source) if not _expires(spec)}
+    compared = {spec.name for spec in read_specs(source) if not expires(spec)}
     for name in compared & documents.keys():
-        for ids in _batches(documents[name].values()):
+        for ids in in_id_batches(documents[name].values()):
             if _documents(source, name, ids) != _documents(target, name, ids):
                 raise BackupError(f"Documents of {name!r} are not the same in the copy")
 
@@ -67,12 +64,6 @@ def ensure_same_shape(source: MongoDatabase, target: MongoDatabase) -> None:
     """Return if both have the same collections, options, indexes and views. Raises BackupError."""
     if _shapes(source) != _shapes(target):
         raise BackupError(CHANGED)
-
-
-def _expires(spec: CollectionSpec) -> bool:
-    """Whether MongoDB removes documents from the collection by itself: in each of the databases
-    when it comes to it."""
-    return any("expireAfterSeconds" in one for one in (spec.options, *spec.indexes))
 
 
 def _shapes(db: MongoDatabase) -> list[Any]:
@@ -88,9 +79,3 @@ def _documents(
     with pymongo.timeout(STEP_SECONDS):
         found = raw_collection(db, name).find({"_id": {"$in": ids}}, fields)
         return {document_key(one["_id"]): one.raw for one in found}
-
-
-def _batches(ids: Iterable[Any]) -> Iterator[list[Any]]:
-    rest = iter(ids)
-    while batch := list(islice(rest, IDS)):
-        yield batch

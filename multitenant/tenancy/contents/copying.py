@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import pymongo
-from pymongo.errors import OperationFailure
 
 from multitenant.errors import BackupError
 from multitenant.repositories.model import MongoDatabase
@@ -21,6 +20,7 @@ from multitenant.tenancy.contents.collection_specs import (
     create_indexes,
 )
 from multitenant.tenancy.contents.raw_documents import in_batches
+from multitenant.tenancy.contents.refusals import explained
 from multitenant.tenancy.contents.snapshots import open_snapshot
 
 MAX_SECONDS = 24 * 3600.0
@@ -63,7 +63,8 @@ def fill_database(target: MongoDatabase, contents: Contents, progress: Progress)
         raise BackupError(f"The database {target.name} is not empty")
     collections = documents = size = 0
     for spec, chunks in contents:
-        _make(lambda: create_collection(target, spec), f"{spec.name!r}")  # noqa: B023  # at once
+        with explained(spec.name, f"{spec.name!r} cannot be made"):
+            create_collection(target, spec)
         collections += 1
         if spec.kind == "view":
             continue
@@ -96,29 +97,20 @@ def _fill_collection(
     bypass = "validator" in spec.options or None
     documents = size = 0
     for batch in in_batches(documents_of(chunks)):
-        try:
-            with pymongo.timeout(STEP_SECONDS):
-                collection.insert_many(batch, bypass_document_validation=bypass)
-        except OperationFailure as error:  # its text may hold the document
-            code = (error.details or {}).get("writeErrors", [{}])[0].get("code", error.code)
-            raise BackupError(
-                f"{spec.name!r} has a document that MongoDB refuses (error {code})"
-            ) from None
+        with (
+            explained(spec.name, f"{spec.name!r} has a document that MongoDB refuses"),
+            pymongo.timeout(STEP_SECONDS),
+        ):
+            collection.insert_many(batch, bypass_document_validation=bypass)
         documents += len(batch)
         written = sum(len(document.raw) for document in batch)
         size += written
         progress(written)
     if (found := collection.count_documents({})) != documents:
         raise BackupError(f"{spec.name!r} has {found} documents after {documents} were written")
-    _make(lambda: create_indexes(target, spec), f"An index of {spec.name!r}")
+    with explained(spec.name, f"An index of {spec.name!r} cannot be made"):
+        create_indexes(target, spec)
     return documents, size
-
-
-def _make(make: Callable[[], None], what: str) -> None:
-    try:
-        make()
-    except OperationFailure as error:  # its text may hold a document
-        raise BackupError(f"{what} cannot be made (error {error.code})") from None
 
 
 def _bytes_of(

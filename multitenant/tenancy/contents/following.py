@@ -10,6 +10,7 @@ somebody else's there: it is copied again, later.
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import pymongo
@@ -18,16 +19,21 @@ from pymongo.errors import BulkWriteError, OperationFailure
 
 from multitenant.errors import BackupError
 from multitenant.repositories.error_codes import CHANGE_STREAM_HISTORY_LOST, DUPLICATE_KEY
+from multitenant.repositories.error_kinds import codes_of, write_errors
 from multitenant.repositories.model import MongoDatabase, MongoDocument
+from multitenant.repositories.retries import done_again
 from multitenant.repositories.turns import delete_turns, take_turn
-from multitenant.tenancy.contents.collection_specs import NEVER_COPIED
+from multitenant.tenancy.contents.collection_specs import NEVER_COPIED, read_specs
 from multitenant.tenancy.contents.copying import STEP_SECONDS
+from multitenant.tenancy.contents.expiry import expired
 from multitenant.tenancy.contents.raw_documents import (
     Documents,
     document_key,
     in_batches,
+    in_id_batches,
     raw_collection,
 )
+from multitenant.tenancy.contents.refusals import explained
 
 AWAIT_MS = 100
 BATCH = 1000
@@ -102,12 +108,32 @@ class Follower:
         return self._seen
 
     def count_late(self) -> int:
-        """Return how many documents were written since, without copying them."""
+        """Return how many documents were written since, without copying them. What MongoDB has
+        deleted by itself, since it had expired, was written by nobody."""
         late: Documents = {}
+        deleted: Documents = {}
         for change in self._changes():
             if change["operationType"] in WRITES:
-                _add(late, change)
+                _add(deleted if change["operationType"] == "delete" else late, change)
+        for spec in read_specs(self._source):
+            if (ids := deleted.get(spec.name)) and (expiry := expired(spec)):
+                deleted[spec.name] = self._unexpired(spec.name, ids, expiry)
+        for collection, ids in deleted.items():
+            late[collection] = late.get(collection, {}) | ids
         return _count(late)
+
+    def _unexpired(
+        self, collection: str, ids: dict[bytes, Any], expiry: MongoDocument
+    ) -> dict[bytes, Any]:
+        """Return those that the copy has and that have not expired: one that the copy does not
+        have is lost to nobody."""
+        found: dict[bytes, Any] = {}
+        for batch in in_id_batches(ids.values()):
+            wanted = {"_id": {"$in": batch}, "$nor": [expiry]}
+            with pymongo.timeout(STEP_SECONDS):
+                documents = raw_collection(self._target, collection).find(wanted, {"_id": 1})
+                found |= {document_key(one["_id"]): one["_id"] for one in documents}
+        return found
 
     def _changes(self) -> Iterator[MongoDocument]:
         """Go through the changes until now: a marker is written, and comes back as the last one."""
@@ -142,15 +168,18 @@ class Follower:
     def _copy_changed(self) -> None:
         changed, self._changed = self._changed, {}
         for collection, ids in changed.items():
-            with pymongo.timeout(STEP_SECONDS):
-                refused = self._copy(collection, [*ids.values()])
+            with (
+                explained(collection, f"{collection!r} has a document that MongoDB refuses"),
+                pymongo.timeout(STEP_SECONDS),
+            ):
+                refused = done_again(partial(self._copy, collection, [*ids.values()]))
             self.copied += len(ids)
             if refused:
                 self._changed[collection] = {key: ids[key] for key in refused if key in ids}
 
     def _copy(self, collection: str, ids: list[Any]) -> list[bytes]:
         """Make these documents of the copy what they are in the original; return the keys of those
-        that a unique index refuses."""
+        that a unique index refuses. May be done again."""
         wanted = {"_id": {"$in": ids}}
         target = raw_collection(self._target, collection)
         target.delete_many(wanted)
@@ -162,14 +191,12 @@ class Follower:
                 target.insert_many(
                     documents, ordered=False, bypass_document_validation=self._bypasses(collection)
                 )
-            except BulkWriteError as error:  # its text may hold documents
-                errors = (error.details or {}).get("writeErrors", [])
-                if other := {one["code"] for one in errors} - {DUPLICATE_KEY}:
-                    told = ", ".join(map(str, sorted(other)))
-                    raise BackupError(
-                        f"{collection!r} has a document that MongoDB refuses (error {told})"
-                    ) from None
-                refused += [document_key(documents[one["index"]]["_id"]) for one in errors]
+            except BulkWriteError as error:
+                if codes_of(error) != {DUPLICATE_KEY}:
+                    raise
+                refused += [
+                    document_key(documents[one["index"]]["_id"]) for one in write_errors(error)
+                ]
         return refused
 
     def _bypasses(self, collection: str) -> bool | None:

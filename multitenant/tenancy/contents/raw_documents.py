@@ -1,6 +1,7 @@
 """Documents as they are stored, byte for byte, and which they are."""
 
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import Any
 
 import bson
@@ -12,6 +13,8 @@ from multitenant.repositories.model import MongoDatabase
 
 BATCH_BYTES = 4 * 2**20
 BATCH_DOCUMENTS = 5000
+IDS = 200
+"""Looked up at a time, where their documents may be of any size."""
 
 Documents = dict[str, dict[bytes, Any]]
 """By collection: the `_id` of each document, by its key."""
@@ -39,4 +42,11 @@ def in_batches(documents: Iterable[bytes]) -> Iterator[list[RawBSONDocument]]:
             yield batch
             batch, size = [], 0
     if batch:
+        yield batch
+
+
+def in_id_batches(ids: Iterable[Any]) -> Iterator[list[Any]]:
+    """Go through ids, so many at a time that their documents can be looked up."""
+    rest = iter(ids)
+    while batch := list(islice(rest, IDS)):
         yield batch

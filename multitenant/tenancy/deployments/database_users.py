@@ -10,6 +10,7 @@ from bson import ObjectId
 from pymongo.errors import OperationFailure
 
 from multitenant.errors import Conflict
+from multitenant.repositories.durability import CONFIRMED
 from multitenant.repositories.error_codes import (
     UNAUTHORIZED,
     USER_ALREADY_EXISTS,
@@ -71,6 +72,7 @@ def create_user(db: MongoDatabase, role: Role = "readWrite") -> DatabaseUser:
                 roles=[{"role": role, "db": db.name}],
                 mechanisms=["SCRAM-SHA-256"],
                 customData={MADE_AT: utc_now()},
+                **CONFIRMED,
             )
         )
     except OperationFailure as error:
@@ -138,7 +140,7 @@ def connected_users(db: MongoDatabase) -> set[str]:
 def drop_user(db: MongoDatabase, name: str) -> None:
     """Drop the user, whose connections are refused from then on. May be done again."""
     try:
-        done_again(lambda: db.command("dropUser", name))
+        done_again(lambda: db.command("dropUser", name, **CONFIRMED))
     except OperationFailure as error:
         if error.code != USER_NOT_FOUND:
             raise
@@ -146,7 +148,7 @@ def drop_user(db: MongoDatabase, name: str) -> None:
 
 def drop_all_users(db: MongoDatabase) -> None:
     """Drop every user of the database."""
-    db.command("dropAllUsersFromDatabase")
+    db.command("dropAllUsersFromDatabase", **CONFIRMED)
 
 
 def drop_unused_users(db: MongoDatabase, users: set[str]) -> set[str]:

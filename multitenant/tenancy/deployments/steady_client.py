@@ -12,6 +12,7 @@ from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
 
 from multitenant.repositories.connections import drop_connections
+from multitenant.repositories.durability import write_concern
 from multitenant.repositories.error_codes import NOT_WRITABLE_PRIMARY
 from multitenant.repositories.model import MongoDocument
 from multitenant.repositories.turns import COLLECTION as TURNS
@@ -27,8 +28,8 @@ class SteadyClient(MongoClient[MongoDocument]):
 
     @property
     def write_concern(self) -> WriteConcern:
-        """That of the deployment, where repositories/durability.py does not say more."""
-        return WriteConcern()
+        """See repositories/durability.py: what is not said otherwise waits for a majority."""
+        return write_concern()
 
     @property
     def read_concern(self) -> ReadConcern:
@@ -42,6 +43,11 @@ class SteadyClient(MongoClient[MongoDocument]):
 
 class SteadyDatabase(Database[MongoDocument]):
     """A database of such a client."""
+
+    @property
+    def write_concern(self) -> WriteConcern:
+        """That of the moment: a database is there before the transaction that it takes part in."""
+        return write_concern(super().write_concern)
 
     def __getitem__(self, name: str) -> "SteadyCollection":
         """Return the collection of that name."""
@@ -59,6 +65,11 @@ class SteadyCollection(Collection[MongoDocument]):
     Mostly PyMongo does that, but not on a connection that was made in the middle of an election
     (see repositories/connections.py).
     """
+
+    @property
+    def write_concern(self) -> WriteConcern:
+        """That of the moment, in the same way."""
+        return write_concern(super().write_concern)
 
     def insert_one(self, *args: Any, **kwargs: Any) -> Any:
         """See Collection."""

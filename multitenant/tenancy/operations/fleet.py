@@ -21,6 +21,7 @@ from pymongo.errors import PyMongoError
 
 from multitenant.errors import DecryptionFailed, DomainError
 from multitenant.repositories.admin import tenants
+from multitenant.repositories.error_kinds import text_of
 from multitenant.repositories.indexes import IndexDrift, find_drift, repair_drift
 from multitenant.repositories.model import MongoDatabase, MongoDocument, utc_now
 from multitenant.schemas.tenant import DOCUMENTS
@@ -175,11 +176,11 @@ class Fleet:
                             result = work(db)
                     except Exception as failure:  # one tenant must not end the run
                         logger.warning("Tenant %s", tenant_id, exc_info=failure)
-                        error = f"{type(failure).__name__}: {failure}"
+                        error = f"{type(failure).__name__}: {text_of(failure)}"
                     after = newest_applied(db)
                     tenants.set_schema_version(admin_db, tenant_id, after)
         except (PyMongoError, DomainError, DecryptionFailed) as failure:
-            error = error or f"{type(failure).__name__}: {failure}"
+            error = error or f"{type(failure).__name__}: {text_of(failure)}"
         drift = tuple(result) if isinstance(result, list) else ()
         return Migrated(tenant_id, record["name"], before, after, error, drift)
 

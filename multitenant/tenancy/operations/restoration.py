@@ -13,11 +13,12 @@ from typing import Any
 
 import pymongo
 from bson import ObjectId
-from pymongo.errors import BulkWriteError
+from pymongo.errors import OperationFailure
 
 from multitenant.errors import Conflict, NotFound
 from multitenant.repositories.admin import provisionings, tenants
 from multitenant.repositories.error_codes import TRANSACTION_TOO_LARGE
+from multitenant.repositories.error_kinds import codes_of
 from multitenant.repositories.model import MongoDatabase, MongoDocument
 from multitenant.repositories.transactions import run_transaction
 from multitenant.security.field_encryption import FieldCipher
@@ -224,9 +225,8 @@ class Restoration:
 
         try:
             run_transaction(self._connections.admin_client, write, seconds=SWITCH_SECONDS)
-        except BulkWriteError as error:  # its text is as long
-            codes = {one["code"] for one in (error.details or {}).get("writeErrors", ())}
-            if TRANSACTION_TOO_LARGE in codes:
+        except OperationFailure as error:  # its text is as long
+            if codes_of(error) & TRANSACTION_TOO_LARGE:
                 raise Conflict(
                     "More users differ than MongoDB's cache holds in one transaction: restore it"
                     " as a new tenant"
