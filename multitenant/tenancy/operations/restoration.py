@@ -98,9 +98,8 @@ class Restoration:
         seen: MongoDocument | None = None,
     ) -> Restored:
         """Take the tenant back to its own backup, which was verified. One on a server of its own
-        needs the `uri` of an empty database, such as another one there.
-
-        With `seen`, by which somebody has decided, the tenant must have that database still.
+        needs the `uri` of an empty database, such as another one there. With `seen`, by which
+        somebody has decided, the tenant must have that database still.
 
         Raises NotFound, Conflict (see maintenance(), too), BackupError, and ValidationFailed for a
         `uri` that is not taken. Whatever is raised, the tenant is as it was.
