@@ -109,6 +109,7 @@ def build_platform(
     cluster_report = ClusterReport(connections)
     prepared = PreparedDatabases(
         connections,
+        cipher,
         cluster_placement,
         size=settings.provisioning_pool_size,
         db_prefix=settings.tenant_db_prefix,

@@ -14,11 +14,14 @@ def drop_kept_databases(
     platform: Platform, record: MongoDocument, *, action: str, yes: bool, as_json: bool
 ) -> None:
     """Ask, drop them, and tell which were dropped; the audit log calls it `action`. Raises NotFound
-    when none is kept, and ClickException when some are left."""
-    kept = [note["dbName"] for note in platform.restoration.kept(record["_id"])]
+    when none is kept, Conflict when others are by then, and ClickException when some are left."""
+    notes = platform.restoration.kept(record["_id"])
+    kept = [note["dbName"] for note in notes]
     if kept:
         ask(f"Drop {', '.join(kept)}, which {record['name']} had before, for good?", yes=yes)
-    dropped = platform.restoration.confirm(record["_id"], Actor.on_command_line(), action=action)
+    dropped = platform.restoration.confirm(
+        record["_id"], Actor.on_command_line(), action=action, seen=notes
+    )
     if as_json:
         click.echo(json.dumps({"tenantId": str(record["_id"]), "dropped": dropped}))
     else:

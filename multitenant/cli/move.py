@@ -113,6 +113,7 @@ def _move(platform: Platform, record: MongoDocument, to: str | None, *, verify: 
             verify=verify,
             progress=progress,
             tell=tell,
+            seen=record,
         )
 
 

@@ -124,7 +124,7 @@ def _restore(
     )
     with byte_bar("Restoring", manifest.bytes) as progress:
         actor = Actor.on_command_line()
-        restored = platform.restoration.restore(backup, actor, progress, uri=uri)
+        restored = platform.restoration.restore(backup, actor, progress, uri=uri, seen=record)
     _report(restored, as_json=as_json)
 
 
@@ -144,7 +144,7 @@ def _undo(platform: Platform, name: str, *, yes: bool, as_json: bool) -> None:
         " present one is kept instead.",
         yes=yes,
     )
-    restored = platform.restoration.undo(record["_id"], Actor.on_command_line())
+    restored = platform.restoration.undo(record["_id"], Actor.on_command_line(), seen=record)
     _report(restored, as_json=as_json)
 
 

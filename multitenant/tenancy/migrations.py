@@ -10,6 +10,7 @@ applied, and may be undone or applied again.
 """
 
 import pkgutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
@@ -26,6 +27,9 @@ from multitenant.repositories.retries import done_again
 
 COLLECTION = "migrations"
 UNDOING = "undoing"
+EnsureAlone = Callable[[], None]
+"""Raises when nobody else was to work on the database meanwhile, and somebody may have: called
+before each migration, and after it, so that it is not recorded then and runs again."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +106,12 @@ def unknown_migrations(db: MongoDatabase, migrations: tuple[Migration, ...]) -> 
     return sorted(_recorded(db) - {migration.number for migration in migrations})
 
 
-def roll_back(db: MongoDatabase, migrations: tuple[Migration, ...], to: int) -> int:
+def roll_back(
+    db: MongoDatabase,
+    migrations: tuple[Migration, ...],
+    to: int,
+    ensure_alone: EnsureAlone = lambda: None,
+) -> int:
     """Undo what is newer than version `to`, the newest first; return the database's version.
 
     Each is struck from the record after it was undone, so a crash between the two undoes it again:
@@ -111,20 +120,26 @@ def roll_back(db: MongoDatabase, migrations: tuple[Migration, ...], to: int) -> 
     recorded = _recorded(db)
     for migration in reversed(migrations):
         if migration.number > to and migration.number in recorded:
+            ensure_alone()
             db[COLLECTION].update_one({"_id": migration.number}, {"$set": {UNDOING: True}})
             migration.down(db)
+            ensure_alone()
             db[COLLECTION].delete_one({"_id": migration.number})
     return newest_applied(db)
 
 
-def migrate(db: MongoDatabase, migrations: tuple[Migration, ...]) -> int:
+def migrate(
+    db: MongoDatabase,
+    migrations: tuple[Migration, ...],
+    ensure_alone: EnsureAlone = lambda: None,
+) -> int:
     """Apply what is pending, in order; return the number of the newest migration."""
     for creating, pending in groupby(pending_migrations(db, migrations), _only_creates):
         if creating:
-            done_again(partial(_create, db, tuple(pending)))
+            done_again(partial(_create, db, tuple(pending), ensure_alone))
             continue
         for migration in pending:
-            done_again(partial(_apply, db, migration))
+            done_again(partial(_apply, db, migration, ensure_alone))
     return migrations[-1].number
 
 
@@ -132,14 +147,20 @@ def _only_creates(migration: Migration) -> bool:
     return bool(migration.creates)
 
 
-def _create(db: MongoDatabase, migrations: tuple[Migration, ...]) -> None:
+def _create(
+    db: MongoDatabase, migrations: tuple[Migration, ...], ensure_alone: EnsureAlone
+) -> None:
+    ensure_alone()
     documents = [document for migration in migrations for document in migration.creates]
     make_collections(db, documents, COLLECTION)
+    ensure_alone()
     _record(db, *migrations)
 
 
-def _apply(db: MongoDatabase, migration: Migration) -> None:
+def _apply(db: MongoDatabase, migration: Migration, ensure_alone: EnsureAlone) -> None:
+    ensure_alone()
     migration.up(db)
+    ensure_alone()
     _record(db, migration)
 
 

@@ -1,8 +1,9 @@
-"""Doing something in a process that SIGKILL ends at one of its steps.
+"""Doing something in a process that SIGKILL ends, or SIGSTOP stops, at one of its steps.
 
 A step is a command to MongoDB that may change something. Nobody lists them: the process is watched
 while nothing happens to it, and then killed at what was seen: before a command is sent, or when it
-is on its way and will be done, but nobody is there any more to hear of it.
+is on its way and will be done, but nobody is there any more to hear of it. One that is stopped
+there goes on when SIGCONT comes, and knows nothing of the time between.
 """
 
 import json
@@ -26,6 +27,7 @@ from pymongo.monitoring import (
 
 from multitenant import create_app
 from multitenant.config import Settings
+from multitenant.errors import DomainError
 from multitenant.extensions import platform_of
 
 HANGS_SECONDS = 120
@@ -62,8 +64,18 @@ class Outcome:
     """Otherwise the process never came to that step, and ended by itself."""
 
 
+@dataclass(frozen=True, slots=True)
+class Woken:
+    """How a process has ended that was stopped, and went on."""
+
+    stopped: bool
+    """Otherwise the process never came to that step."""
+    refused: str | None
+    """What it was told then; None when it did what it was to do."""
+
+
 class Killer(CommandListener):
-    """Notes the steps of this process, and kills it at one."""
+    """Notes the steps of this process, and kills or stops it at one."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -71,6 +83,8 @@ class Killer(CommandListener):
         self._sending = threading.local()
         self.steps: list[Step] = []
         self.fatal: Step | None = None
+        self.end: Callable[[], object] = die
+        """Called at the fatal step."""
 
     def started(self, event: CommandStartedEvent) -> None:
         command = self._name(event)
@@ -81,7 +95,7 @@ class Killer(CommandListener):
         sent = before._replace(moment="sent")
         self.steps += [before, sent]
         if self.fatal == before:
-            die()
+            self.end()
         self._sending.last = self.fatal == sent
 
     def succeeded(self, event: CommandSucceededEvent) -> None: ...
@@ -89,14 +103,15 @@ class Killer(CommandListener):
     def failed(self, event: CommandFailedEvent) -> None: ...
 
     def watch_sockets(self) -> None:
-        """Kill the process as soon as the command of its step was given to the system. For good:
-        to be called where nothing else is going to happen."""
+        """Kill, or stop, the process as soon as the command of its step was given to the system.
+        For good: to be called where nothing else is going to happen."""
         send = socket.socket.sendall
 
         def sendall(self_: socket.socket, data: Any, flags: int = 0) -> None:
             send(self_, data, flags)
             if getattr(self._sending, "last", False):
-                die()
+                self._sending.last = False
+                self.end()
 
         socket.socket.sendall = sendall  # type: ignore[method-assign,assignment]
 
@@ -129,6 +144,30 @@ class Victim:
         told = self._fork(do, at).splitlines()
         return Outcome(answered=b"done" in told, killed=b"ended" not in told)
 
+    def stopped(self, do: Do, at: Step, meanwhile: Callable[[], object]) -> Woken:
+        """Do it in a process that is stopped at the step, do `meanwhile` in this one, and let it go
+        on."""
+        reading, writing = os.pipe()
+        child = os.fork()
+        if child == 0:
+            self._killer.end = stand_still
+            self._live(do, at, writing)
+        os.close(writing)
+        with os.fdopen(reading, "rb") as pipe:
+            _, status = os.waitpid(child, os.WUNTRACED)
+            if stopped := os.WIFSTOPPED(status):
+                try:
+                    meanwhile()
+                finally:
+                    os.kill(child, signal.SIGCONT)
+                told = pipe.read()
+                _, status = os.waitpid(child, 0)
+            else:
+                told = pipe.read()
+        assert os.waitstatus_to_exitcode(status) == 0, "the process failed"
+        refused = told.partition(b"refused ")[2].splitlines()
+        return Woken(stopped, refused[0].decode() if refused else None)
+
     def _fork(self, do: Do, at: Step | None) -> bytes:
         """Return what the process has told."""
         reading, writing = os.pipe()
@@ -148,7 +187,10 @@ class Victim:
             signal.alarm(HANGS_SECONDS)
             self._killer.fatal = at
             self._killer.watch_sockets()
-            do(self._app)
+            try:
+                do(self._app)
+            except DomainError as refused:
+                os.write(tell, f"refused {refused!r}\n".encode())
             steps = [*self._killer.steps]
             os.write(tell, b"done\n")
             if at is None:
@@ -161,6 +203,11 @@ class Victim:
             traceback.print_exc()
         finally:
             os._exit(1)
+
+
+def stand_still() -> None:
+    """Stop this process, with all its threads, until somebody lets it go on."""
+    os.kill(os.getpid(), signal.SIGSTOP)
 
 
 def die() -> NoReturn:

@@ -34,9 +34,7 @@ def test_all_tenants_are_migrated_and_taken_back(
         deployment.world.tenant(name)
 
     def opened(platform: Platform) -> Fleet:
-        maintain = partial(
-            maintenance, platform.connections, settle_seconds=0.1, transaction_seconds=10
-        )
+        maintain = partial(maintenance, platform.connections, transaction_seconds=10)
         return Fleet(
             platform.connections,
             platform.cipher,

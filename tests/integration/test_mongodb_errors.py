@@ -23,8 +23,7 @@ from multitenant.repositories.model import MongoDatabase
 from multitenant.tenancy.deployments.external import encrypt_uri
 from tests.conftest import leakless_worlds, own_environment
 from tests.faults.interference import Client, end_faults, fail
-from tests.integration.test_watcher import eventually
-from tests.support import PASSWORD, World, answer, refusal
+from tests.support import PASSWORD, World, answer, eventually, refusal
 
 NOT_BY_FAILPOINT = {
     330,  # no command may answer it: mongod ends itself

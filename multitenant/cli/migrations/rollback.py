@@ -61,7 +61,9 @@ def rollback(
                     abort=True,
                     err=True,
                 )
-            done = follow("Rolling back", len(newer), fleet.roll_back(newer, version))
+            seen = {one["_id"]: one["schemaVersion"] for one in newer}
+            rolled_back = fleet.roll_back(newer, version, seen=seen)
+            done = follow("Rolling back", len(newer), rolled_back)
         failed = [one for one in done if one.error]
         Actor.on_command_line().record(
             platform.connections.admin_db,

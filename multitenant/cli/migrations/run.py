@@ -64,9 +64,10 @@ def run(
     them, and looking into a few. If it is stopped, or killed, run it again: it goes on with what is
     left. Two runs at once do not disturb each other.
 
-    With --maintenance a tenant's turn begins when every process refuses it and what was under way
-    has ended: TENANT_STALE_SECONDS and OPERATION_TIMEOUT_MS later. It ends with the turn or, where
-    this is killed, by itself within a minute.
+    With --maintenance a tenant's turn begins when every process has acknowledged that it refuses
+    the tenant, and that what was under way has ended. It ends with the turn or, where this is
+    killed, by itself within a minute; a migration during which it was over is not recorded, and
+    runs again.
 
     \b
     Examples:

@@ -50,7 +50,6 @@ def open_fleet(platform: Platform, parallel: int, *, maintenance: bool) -> Fleet
     maintain = partial(
         keep_in_maintenance,
         platform.connections,
-        settle_seconds=platform.settings.tenant_stale_seconds + operation_seconds,
         transaction_seconds=operation_seconds,
     )
     return Fleet(

@@ -39,7 +39,9 @@ def purge(named: str, yes: bool, confirm: str | None, as_json: bool) -> None:
             question = f"Type the name of {describe(record)} to remove it and all its data for good"
             confirm = click.prompt(question, err=True)
         assert confirm is not None
-        gone = platform.lifecycle.purge(record["_id"], confirm, Actor.on_command_line())
+        gone = platform.lifecycle.purge(
+            record["_id"], confirm, Actor.on_command_line(), seen=record
+        )
     if as_json:
         click.echo(orjson.dumps({"tenantId": str(record["_id"]), "gone": gone}))
     else:

@@ -38,7 +38,9 @@ def move_tenant(named: str, action: str, *, as_json: bool, question: str | None 
         record = get_named_tenant(platform.connections.admin_db, named)
         if question:
             click.confirm(f"{question} {describe(record)}?", abort=True, err=True)
-        moved = platform.lifecycle.move(record["_id"], action, Actor.on_command_line())
+        moved = platform.lifecycle.move(
+            record["_id"], action, Actor.on_command_line(), seen=record if question else None
+        )
     if as_json:
         print_tenant(moved, as_json=True)
     else:

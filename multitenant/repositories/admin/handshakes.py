@@ -73,6 +73,11 @@ def list_answers(db: MongoDatabase, handshake_id: ObjectId) -> set[str]:
     return set(found.get("answered", ())) if found else set()
 
 
+def delete_handshake(db: MongoDatabase, handshake_id: ObjectId) -> None:
+    """Ask no more: nobody else's question is touched."""
+    _handshakes(db).collection.delete_one({"_id": handshake_id})
+
+
 def delete_handshakes(db: MongoDatabase, tenant_id: ObjectId) -> None:
     """Ask no more about the tenant."""
     _handshakes(db).collection.delete_many({"tenantId": tenant_id})

@@ -1,6 +1,7 @@
 """Locks of the whole platform: across processes and machines."""
 
 from datetime import timedelta
+from typing import Any
 
 from pymongo.errors import DuplicateKeyError
 
@@ -25,9 +26,22 @@ def acquire_lock(db: MongoDatabase, name: str, *, holder: str, lasts: timedelta)
 
 
 def keep_locks(db: MongoDatabase, *, holder: str, lasts: timedelta) -> None:
-    """Keep every lock of the holder for so long from now."""
-    changes = {"$set": {"until": utc_now() + lasts}}
-    Model(db, LockDocument).collection.update_many({"holder": holder}, changes)
+    """Keep every lock of the holder that has not expired, for so long from now."""
+    until = {"$add": ["$$NOW", int(lasts.total_seconds() * 1000)]}
+    Model(db, LockDocument).collection.update_many(_held_by(holder), [{"$set": {"until": until}}])
+
+
+def check_lock(db: MongoDatabase, name: str, *, holder: str) -> bool:
+    """Whether the holder has the lock still. In a transaction that stays so until it commits:
+    whoever takes the lock conflicts with it."""
+    checked = [{"$set": {"checkedAt": "$$NOW"}}]
+    query = {"_id": name, **_held_by(holder)}
+    return Model(db, LockDocument).collection.update_one(query, checked).matched_count == 1
+
+
+def _held_by(holder: str) -> dict[str, Any]:
+    """Not expired by MongoDB's clock, whatever those of the processes say."""
+    return {"holder": holder, "$expr": {"$gt": ["$until", "$$NOW"]}}
 
 
 def release_lock(db: MongoDatabase, name: str, *, holder: str) -> None:

@@ -24,10 +24,12 @@ def insert_provisioning(db: MongoDatabase, note_id: ObjectId, **fields: Any) -> 
     return _provisionings(db).insert(id=note_id, started_at=utc_now(), **fields)
 
 
-def mark_prepared(db: MongoDatabase, tenant_id: ObjectId, *, version: int) -> None:
-    """Note that the database has all migrations up to that version, and waits for a tenant."""
+def mark_prepared(db: MongoDatabase, tenant_id: ObjectId, *, version: int) -> bool:
+    """Note that the database has all migrations up to that version, and waits for a tenant; return
+    False when somebody has claimed it for dropping."""
     ready = {"$set": {"preparedVersion": version}}
-    _provisionings(db).collection.update_one({"_id": tenant_id}, ready)
+    query = {"_id": tenant_id, "droppingSince": {"$exists": False}}
+    return _provisionings(db).collection.update_one(query, ready).matched_count == 1
 
 
 def take_prepared(
@@ -68,10 +70,16 @@ def delete_unclaimed_provisioning(db: MongoDatabase, tenant_id: ObjectId) -> boo
     return _provisionings(db).collection.delete_one(query).deleted_count == 1
 
 
-def claim_provisioning(db: MongoDatabase, tenant_id: ObjectId) -> bool:
-    """Claim the database for dropping; return whether there was a note of it."""
+def claim_provisioning(
+    db: MongoDatabase, note_id: ObjectId, *, seen: MongoDocument | None = None
+) -> bool:
+    """Claim the database for dropping; return whether there was a note of it, which is, with
+    `seen`, still the one that somebody has decided by: nobody has taken the database, or gone on
+    with it."""
+    same = {name: seen.get(name) for name in ("startedAt", "preparedVersion")} if seen else {}
     claim = {"$set": {"droppingSince": utc_now()}}
-    return _provisionings(db).collection.update_one({"_id": tenant_id}, claim).matched_count == 1
+    query = {"_id": note_id, **same}
+    return _provisionings(db).collection.update_one(query, claim).matched_count == 1
 
 
 def delete_provisioning(db: MongoDatabase, tenant_id: ObjectId) -> None:
@@ -93,8 +101,10 @@ def list_provisionings(db: MongoDatabase, *, before: datetime) -> list[MongoDocu
 
 
 def touch_provisioning(db: MongoDatabase, note_id: ObjectId) -> None:
-    """Note that the database is still being prepared: its time begins anew."""
-    _provisionings(db).collection.update_one({"_id": note_id}, {"$set": {"startedAt": utc_now()}})
+    """Note that the database is still being prepared: its time begins anew, unless somebody has
+    claimed it for dropping."""
+    query = {"_id": note_id, "droppingSince": {"$exists": False}}
+    _provisionings(db).collection.update_one(query, {"$set": {"startedAt": utc_now()}})
 
 
 def list_kept(
@@ -117,8 +127,19 @@ def find_unfinished(db: MongoDatabase, tenant_id: ObjectId) -> list[MongoDocumen
 
 
 def release_kept(db: MongoDatabase, tenant_id: ObjectId) -> list[MongoDocument]:
-    """Keep no database that this tenant had, and return their notes: they are to be dropped."""
-    kept = list_kept(db, tenant_id=tenant_id)
-    ids = [note["_id"] for note in kept]
-    _provisionings(db).collection.update_many({"_id": {"$in": ids}}, {"$unset": {"kept": ""}})
-    return kept
+    """Keep no database that this tenant had: claim them for dropping, and return their notes."""
+    return _claim_all(db, {"tenantId": tenant_id, "kept": True})
+
+
+def claim_other_databases(db: MongoDatabase, tenant_id: ObjectId) -> list[MongoDocument]:
+    """Claim for dropping whatever this tenant has beside its own database: those that it had
+    before, and those that are being filled for it. Return their notes."""
+    return _claim_all(db, {"tenantId": tenant_id})
+
+
+def _claim_all(db: MongoDatabase, query: dict[str, Any]) -> list[MongoDocument]:
+    collection = _provisionings(db).collection
+    notes = list(collection.find(query).sort("startedAt", -1))
+    claim = {"$unset": {"kept": ""}, "$set": {"droppingSince": utc_now()}}
+    collection.update_many({"_id": {"$in": [note["_id"] for note in notes]}}, claim)
+    return notes

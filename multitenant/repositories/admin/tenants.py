@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from bson import ObjectId
@@ -15,6 +15,14 @@ COLLECTION: str = TenantDocument._meta["collection"]  # noqa: SLF001  # MongoEng
 
 DECISIVE = ("status", "isolation", "credentials", "dbUri", "cluster", "dbName")
 """What whoever changes a tenant has looked at before."""
+SEEN = (*DECISIVE, "name", "suspendedAt", "deletedAt", "updatedAt")
+"""What shows whether a record is still the one that somebody was asked about."""
+NO_MAINTENANCE: dict[str, None] = {
+    "maintenance_until": None,
+    "maintenance_holder": None,
+    "read_only": None,
+}
+"""The changes that leave nothing of a maintenance in a record."""
 
 
 def _tenants(db: MongoDatabase) -> Model:
@@ -147,19 +155,59 @@ def find_tenants_in_maintenance(db: MongoDatabase) -> list[MongoDocument]:
     return list(_tenants(db).collection.find({"status": "maintenance"}).sort("createdAt", 1))
 
 
-def end_maintenance_that_is_over(db: MongoDatabase, record: MongoDocument) -> bool:
-    """Set a tenant active whose maintenance has ended by itself; return whether it was as in
-    `record` still."""
-    over = {"_id": record["_id"], "status": "maintenance"}
-    over["maintenanceUntil"] = record["maintenanceUntil"]
-    changes = {"status": "active", "maintenance_until": None, "read_only": None}
-    return _tenants(db).update(over, **changes) is not None
+def end_expired_maintenance(db: MongoDatabase, record: MongoDocument) -> MongoDocument | None:
+    """Set a tenant active whose maintenance has expired, by MongoDB's clock; return the new
+    record, None when the maintenance is not the one in `record` any more, or not over."""
+    expired = {
+        "_id": record["_id"],
+        "status": "maintenance",
+        "maintenanceUntil": record["maintenanceUntil"],
+        "$expr": {"$lte": ["$maintenanceUntil", "$$NOW"]},
+    }
+    return _tenants(db).update(expired, status="active", **NO_MAINTENANCE)
 
 
-def extend_maintenance(db: MongoDatabase, tenant_id: ObjectId, until: datetime) -> None:
-    """Let the tenant's maintenance end by itself at that time, if it is in any."""
-    query = {"_id": tenant_id, "status": "maintenance"}
-    _tenants(db).collection.update_one(query, {"$set": {"maintenanceUntil": until}})
+def end_maintenance(db: MongoDatabase, record: MongoDocument) -> None:
+    """Set the tenant active, if it is in the maintenance of `record`, expired or not, with the
+    same database."""
+    same = {name: record[name] for name in ("_id", "maintenanceHolder", "cluster", "dbName")}
+    _tenants(db).update({**same, "status": "maintenance"}, status="active", **NO_MAINTENANCE)
+
+
+def extend_maintenance(
+    db: MongoDatabase, tenant_id: ObjectId, *, holder: str, lasts: timedelta
+) -> bool:
+    """Let the holder's maintenance expire in so long from now; return False when it has expired
+    already, or was ended."""
+    until = {"$add": ["$$NOW", int(lasts.total_seconds() * 1000)]}
+    return (
+        _tenants(db)
+        .collection.update_one(
+            _in_maintenance_of(tenant_id, holder), [{"$set": {"maintenanceUntil": until}}]
+        )
+        .matched_count
+        == 1
+    )
+
+
+def is_in_maintenance(db: MongoDatabase, tenant_id: ObjectId, *, holder: str) -> bool:
+    """Whether the tenant is in this holder's maintenance, which has not expired."""
+    return _tenants(db).collection.find_one(_in_maintenance_of(tenant_id, holder)) is not None
+
+
+def _in_maintenance_of(tenant_id: ObjectId, holder: str) -> dict[str, Any]:
+    """Not expired by MongoDB's clock, whatever those of the processes say."""
+    return {
+        "_id": tenant_id,
+        "status": "maintenance",
+        "maintenanceHolder": holder,
+        "$expr": {"$gt": ["$maintenanceUntil", "$$NOW"]},
+    }
+
+
+def is_as_seen(record: MongoDocument, seen: MongoDocument) -> bool:
+    """Whether nothing has changed in the tenant's record since it was read as `seen`."""
+    return all(record.get(name) == seen.get(name) for name in SEEN)
 
 
 def list_schema_versions(db: MongoDatabase) -> dict[int, int]:
@@ -196,10 +244,11 @@ def set_schema_version(db: MongoDatabase, tenant_id: ObjectId, version: int) -> 
     _tenants(db).collection.update_one(query, {"$set": {"schemaVersion": version}})
 
 
-def delete_tenant(db: MongoDatabase, tenant_id: ObjectId, *, status: str) -> bool:
-    """Remove the record of a tenant, if it still has that status; return whether it had."""
-    query = {"_id": tenant_id, "status": status}
-    return _tenants(db).collection.delete_one(query).deleted_count == 1
+def delete_tenant(db: MongoDatabase, record: MongoDocument) -> bool:
+    """Remove a tenant's record, if nothing has changed in it since it was read; return whether it
+    was removed."""
+    same = {name: record.get(name) for name in SEEN}
+    return _tenants(db).collection.delete_one({"_id": record["_id"], **same}).deleted_count == 1
 
 
 def _id_of(document: MongoDocument | None) -> ObjectId | None:

@@ -11,3 +11,5 @@ class LockDocument(Document):  # type: ignore[misc]  # MongoEngine has no type h
     id = StringField(primary_key=True)
     holder = StringField(required=True)
     until = DateTimeField(required=True)
+    # When the holder last made sure of it in a transaction, which whoever takes it then waits for.
+    checked_at = DateTimeField(db_field="checkedAt")

@@ -80,6 +80,8 @@ class TenantDocument(Document):  # type: ignore[misc]  # MongoEngine has no type
     updated_at = DateTimeField(db_field="updatedAt", required=True)
     # Maintenance ends by itself then: whoever set it may have been killed. Without it, it does not.
     maintenance_until = DateTimeField(db_field="maintenanceUntil")
+    # Whose maintenance it is: one run of one command, which alone may extend and end it.
+    maintenance_holder = StringField(db_field="maintenanceHolder")
     # In this maintenance the tenant may be read (while it moves, say).
     read_only = BooleanField(db_field="readOnly", default=None)
     suspended_at = DateTimeField(db_field="suspendedAt")

@@ -88,7 +88,9 @@ class GarbageCollector:
                 yield Garbage("database users", name, None, drop_users)
         for record in find_tenants_elsewhere(self._connections):
             for lost in self._find_memberships(record, before):
-                remove = partial(remove_lost_memberships, self._connections, lost, actor)
+                remove = partial(
+                    remove_lost_memberships, self._connections, self._cipher, lost, actor
+                )
                 yield Garbage("memberships", f"{len(lost.ids)} of {record['name']}", None, remove)
         for record in tenants.find_tenants_in_maintenance(admin_db):
             until = record.get("maintenanceUntil")
@@ -120,13 +122,16 @@ class GarbageCollector:
 
     def _end_maintenance(self, record: MongoDocument) -> bool:
         """The tenant works already: now it is shown so, too."""
-        ended = tenants.end_maintenance_that_is_over(self._connections.admin_db, record)
+        ended = tenants.end_expired_maintenance(self._connections.admin_db, record)
         self._connections.forget(record["_id"])
-        return ended
+        return ended is not None
 
     def _purge(self, record: MongoDocument, actor: Actor) -> bool:
-        return all(self._lifecycle.purge(record["_id"], record["name"], actor).values())
+        gone = self._lifecycle.purge(record["_id"], record["name"], actor, seen=record)
+        return all(gone.values())
 
     def _drop_users(self, left: LeftoverUsers) -> bool:
+        """Those that still nobody needs: a record may name one by now."""
+        names = self._credentials.find_still_unnamed(left)
         with self._connections.operator_client(left.cluster) as client:
-            return not drop_unused_users(client[left.db_name], left.names)
+            return not drop_unused_users(client[left.db_name], names)

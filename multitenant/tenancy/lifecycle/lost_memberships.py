@@ -12,7 +12,7 @@ from datetime import datetime
 from bson import ObjectId
 
 from multitenant.repositories.admin import tenant_users, tenants
-from multitenant.repositories.model import MongoDocument
+from multitenant.repositories.model import MongoDocument, utc_now
 from multitenant.repositories.tenant import users
 from multitenant.repositories.transactions import run_transaction
 from multitenant.repositories.turns import take_turn
@@ -56,11 +56,16 @@ def find_lost_memberships(
 
 
 def remove_lost_memberships(
-    connections: ConnectionManager, lost: LostMemberships, actor: Actor
+    connections: ConnectionManager, cipher: FieldCipher, lost: LostMemberships, actor: Actor
 ) -> bool:
     """Remove them; return whether that was done. It is not when the tenant has another database by
-    now, which may have these users."""
+    now, which may have these users, or one of them was added to the one it has."""
     admin_db, tenant_id = connections.admin_db, lost.record["_id"]
+    memberships = tenant_users.list_memberships(admin_db, tenant_id, before=utc_now())
+    with tenant_database(connections, cipher, lost.record) as db:
+        there = users.list_roles(db)
+    if any(memberships.get(own_id) in there for own_id in lost.ids):
+        return False
 
     def remove() -> bool:
         take_turn(admin_db, tenant_id)

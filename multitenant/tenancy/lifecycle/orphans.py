@@ -61,12 +61,13 @@ def drop_orphan(
     keep_note: bool = False,
 ) -> bool:
     """Drop the database that the note tells of, with its users; return whether it was dropped,
-    which it is not when it turns out to be a tenant's.
+    which it is not when it turns out to be a tenant's, or the note is another one by now: somebody
+    has begun, or gone on, to make a tenant of it.
 
     With `keep_note` it will be dropped once more, later: a request that is still under way may
     write to it, and so make it again.
     """
-    if not provisionings.claim_provisioning(connections.admin_db, tenant_id):
+    if not provisionings.claim_provisioning(connections.admin_db, tenant_id, seen=note):
         return False
     return done_again(
         lambda: _drop_noted(connections, cipher, tenant_id, note, keep_note=keep_note)
@@ -133,6 +134,8 @@ def _is_in_use(admin_db: MongoDatabase, db: MongoDatabase, note: MongoDocument) 
         return True
     if note["purged"]:
         return False
+    if "tenantId" in note and not tenants.find_tenant(admin_db, note["tenantId"]):
+        return False  # a copy for a tenant that was purged since
     found = list(db["users"].find({}, {"createdAt": 1, "updatedAt": 1}).limit(2))
     if note["cluster"] == DEFAULT_CLUSTER or len(found) > 1:
         return bool(found)

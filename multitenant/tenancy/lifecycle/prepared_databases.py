@@ -17,9 +17,11 @@ from multitenant.errors import DecryptionFailed, DomainError
 from multitenant.repositories.admin import provisionings
 from multitenant.repositories.admin.locks import acquire_lock, release_lock
 from multitenant.repositories.model import MongoDocument
+from multitenant.security.field_encryption import FieldCipher
 from multitenant.tenancy.background import Background
 from multitenant.tenancy.deployments.isolation import widened_scope
 from multitenant.tenancy.lifecycle.cluster_placement import ClusterPlacement
+from multitenant.tenancy.lifecycle.orphans import drop_failed_attempt
 from multitenant.tenancy.migrations import TENANT_MIGRATIONS, TENANT_VERSION, migrate
 from multitenant.tenancy.routing.connection_manager import ConnectionManager
 
@@ -35,6 +37,7 @@ class PreparedDatabases:
     def __init__(
         self,
         connections: ConnectionManager,
+        cipher: FieldCipher,
         placement: ClusterPlacement,
         *,
         size: int,
@@ -42,6 +45,7 @@ class PreparedDatabases:
     ) -> None:
         """Starts nothing before refill()."""
         self._connections = connections
+        self._cipher = cipher
         self._placement = placement
         self._size = size
         self._db_prefix = db_prefix
@@ -98,9 +102,13 @@ class PreparedDatabases:
         db_name = f"{self._db_prefix}{tenant_id}"
         with self._connections.operator_client(cluster) as client:
             client.admin.command("ping")  # so that nothing is noted on a cluster that is down
-            if not self._placement.reserve(cluster, tenant_id, db_name=db_name):
+            note = self._placement.reserve(cluster, tenant_id, db_name=db_name)
+            if note is None:
                 return False
             with widened_scope(db_name):
                 migrate(client[db_name], TENANT_MIGRATIONS)
-        provisionings.mark_prepared(self._connections.admin_db, tenant_id, version=TENANT_VERSION)
+        admin_db = self._connections.admin_db
+        if not provisionings.mark_prepared(admin_db, tenant_id, version=TENANT_VERSION):
+            # A collection of garbage was faster: what was written after it is nobody's.
+            drop_failed_attempt(self._connections, self._cipher, tenant_id, note)
         return True

@@ -11,12 +11,13 @@ from bson import ObjectId
 
 from multitenant.errors import Conflict
 from multitenant.repositories.admin import provisionings, tenants
-from multitenant.repositories.model import MongoDatabase, MongoDocument
+from multitenant.repositories.model import MongoDatabase, MongoDocument, utc_now
 from multitenant.repositories.turns import take_turn
 from multitenant.security.field_encryption import FieldCipher
 from multitenant.tenancy.deployments.external import decrypt_uri, encrypt_uri
 from multitenant.tenancy.lifecycle.fresh_databases import Home, take_note_away
-from multitenant.tenancy.lifecycle.maintenance import ensure_in_maintenance
+from multitenant.tenancy.lifecycle.maintenance import LASTS, ensure_in_maintenance
+from multitenant.tenancy.lifecycle.tenant_locks import EnsureHeld
 
 
 def switch_database(
@@ -25,6 +26,7 @@ def switch_database(
     record: MongoDocument,
     home: Home,
     *,
+    ensure_locked: EnsureHeld,
     moving: bool = False,
     **changes: Any,
 ) -> MongoDocument:
@@ -35,9 +37,10 @@ def switch_database(
     To be called in a transaction of the admin database, with the tenant in maintenance (or
     suspended) since before the last of its data was copied, and `record` as it was read then;
     `changes` are further fields. Raises Conflict when the tenant was changed, or served, since,
-    and when the new database was claimed for dropping.
+    or its lock was lost, and when the new database was claimed for dropping.
     """
     tenant_id = record["_id"]
+    ensure_locked()
     take_turn(admin_db, tenant_id)  # see write_both()
     ensure_in_maintenance(admin_db, record)
     take_note_away(admin_db, home.note_id)
@@ -55,8 +58,12 @@ def switch_database(
         kept=True,
         moved=moving or None,
     )
-    if record["status"] == "maintenance" and not moving:
-        changes |= {"status": "active", "maintenance_until": None, "read_only": None}
+    if record["status"] == "maintenance":
+        changes |= (
+            {"maintenance_until": utc_now() + LASTS}
+            if moving
+            else {"status": "active", **tenants.NO_MAINTENANCE}
+        )
     changed = tenants.update_tenant(
         admin_db,
         record,

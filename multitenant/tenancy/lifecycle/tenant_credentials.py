@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import pymongo
@@ -20,7 +20,7 @@ from pymongo.errors import PyMongoError
 
 from multitenant.errors import Conflict, DatabaseUnavailable, DecryptionFailed
 from multitenant.repositories.admin import tenants
-from multitenant.repositories.model import MongoDocument
+from multitenant.repositories.model import MongoDocument, utc_now
 from multitenant.repositories.transactions import may_be_committed
 from multitenant.security.field_encryption import FieldCipher
 from multitenant.tenancy.deployments.clusters import EXTERNAL_CLUSTER
@@ -42,6 +42,20 @@ RETIRE_SECONDS = 2.0
 
 RETIRE_AGAIN_SECONDS = 10.0
 """After an attempt that failed: the next must not keep the thread from its other work."""
+
+COMMIT_WITHIN = timedelta(minutes=5)
+"""After a user was made: `tenants gc` drops those of a quarter of an hour whom no record names."""
+
+
+@dataclass(frozen=True, slots=True)
+class Replacement:
+    """New credentials, or none, for a tenant."""
+
+    changes: dict[str, Any]
+    """Those that the tenant's record takes."""
+    ensure_recent: Callable[[], None]
+    """To be called in the transaction that writes them. Raises Conflict when so much time has
+    passed that the new user may have been dropped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,10 +98,9 @@ class TenantCredentials:
         self._retiring: list[_Retiring] = []
 
     @contextmanager
-    def replaced(self, record: MongoDocument, isolation: str) -> Iterator[dict[str, Any]]:
-        """Make what `isolation` needs and yield the changes that the tenant's record takes; the
-        block must write them. If it raises, what was made is undone; else what the record had
-        before is retired.
+    def replaced(self, record: MongoDocument, isolation: str) -> Iterator[Replacement]:
+        """Make what `isolation` needs and yield it; the block must write its changes. If it raises,
+        what was made is undone; else what the record had before is retired.
 
         Raises Conflict for a tenant on a server of its own, whose users the platform does not
         manage, and when it lacks the rights to make users; DatabaseLost where the database is not
@@ -104,13 +117,21 @@ class TenantCredentials:
         ):
             db = client[record["dbName"]]
             if isolation == "shared":
-                yield {"isolation": "shared", "credentials": None}
+                changes: dict[str, Any] = {"isolation": "shared", "credentials": None}
+                yield Replacement(changes, lambda: None)
             else:
                 ensure_own_database(self._connections.admin_db, db, tenant_id)
+                made_at = utc_now()
                 user = create_user(db)
                 credentials = user.encrypted(tenant_id, self._cipher)
+
+                def ensure_recent() -> None:
+                    if utc_now() - made_at > COMMIT_WITHIN:
+                        raise Conflict("This took so long that it is out of date; try again")
+
                 try:
-                    yield {"isolation": "dedicated", "credentials": credentials}
+                    changes = {"isolation": "dedicated", "credentials": credentials}
+                    yield Replacement(changes, ensure_recent)
                 except Exception as error:
                     if not may_be_committed(error):
                         drop_user(db, user.name)
@@ -154,13 +175,26 @@ class TenantCredentials:
         for record in tenants.find_tenants_by_db_names(admin_db, cluster, [*made]):
             names = {name for name, made_at in made[record["dbName"]].items() if made_at < before}
             try:
-                if credentials := record.get("credentials"):
-                    names.discard(DatabaseUser.of(record["_id"], credentials, self._cipher).name)
+                names -= self._named_user(record)
             except DecryptionFailed:
                 logger.exception("The users of %s are left alone", record["dbName"])
                 continue
             if names:
                 yield LeftoverUsers(cluster, record["dbName"], names)
+
+    def find_still_unnamed(self, left: LeftoverUsers) -> set[str]:
+        """Return those of the users whom no tenant's record names by now. Raises
+        DecryptionFailed."""
+        admin_db = self._connections.admin_db
+        records = tenants.find_tenants_by_db_names(admin_db, left.cluster, [left.db_name])
+        return left.names.difference(*map(self._named_user, records))
+
+    def _named_user(self, record: MongoDocument) -> set[str]:
+        """The name of the user that the record names, if it does."""
+        credentials = record.get("credentials")
+        if not credentials:
+            return set()
+        return {DatabaseUser.of(record["_id"], credentials, self._cipher).name}
 
     def _retire(self, record: MongoDocument, name: str) -> None:
         settled_at = time.monotonic() + self._settle_seconds

@@ -4,43 +4,33 @@ Each is done once however often it is asked for, and is in the audit log if and 
 done: both are one transaction.
 """
 
-import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 
 from bson import ObjectId
 
 from multitenant.errors import Conflict, NotFound, ValidationFailed
-from multitenant.repositories.admin import (
-    idempotency_keys,
-    provisionings,
-    revocations,
-    tenant_users,
-    tenants,
-)
+from multitenant.repositories.admin import tenants
 from multitenant.repositories.model import MongoDocument, utc_now
 from multitenant.repositories.transactions import run_transaction
-from multitenant.repositories.turns import delete_turns, take_turn
+from multitenant.repositories.turns import take_turn
 from multitenant.schemas.admin.tenants import TenantChanges
 from multitenant.security.field_encryption import EncryptedField, FieldCipher
 from multitenant.tenancy.actor import Actor
 from multitenant.tenancy.deployments.clusters import EXTERNAL_CLUSTER
-from multitenant.tenancy.deployments.database_users import list_users
 from multitenant.tenancy.deployments.external import (
     check_uri,
-    decrypt_uri,
     encrypt_uri,
     ensure_usable,
     is_claimed_by,
 )
 from multitenant.tenancy.deployments.isolation import widened_scope
-from multitenant.tenancy.lifecycle.orphans import drop_orphan
+from multitenant.tenancy.lifecycle.maintenance import ensure_not_in_maintenance
+from multitenant.tenancy.lifecycle.purging import TENANT_CHANGED, purge_tenant
 from multitenant.tenancy.lifecycle.tenant_credentials import TenantCredentials
 from multitenant.tenancy.routing.connection_manager import ConnectionManager
 from multitenant.tenancy.routing.host_names import HostNames
-
-logger = logging.getLogger(__name__)
 
 # For each action the status it leads to, and those it may start from.
 TRANSITIONS: dict[str, tuple[str, frozenset[str]]] = {
@@ -76,11 +66,14 @@ class TenantLifecycle:
         """Change what `changes` names and return the record.
 
         Raises NotFound, AlreadyExists with the field that is taken, Conflict for the operators'
-        own tenant, which the platform needs as it is, and ValidationFailed for a domain that is
-        the platform's own, and for a `dbUri` that does not lead to the tenant's database.
+        own tenant, which the platform needs as it is, and, where `changes` names isolation or
+        `dbUri`, for one in maintenance; and ValidationFailed for a domain that is the platform's
+        own, and for a `dbUri` that does not lead to the tenant's database.
         """
         record = self._changeable(tenant_id)
         fields = changes.changes()
+        if fields.get("isolation", record["isolation"]) != record["isolation"] or changes.db_uri:
+            ensure_not_in_maintenance(record)
         named = changes.names()
         self._ensure_foreign(changes.domains or [])
         if not fields.get("domains", True):
@@ -91,9 +84,16 @@ class TenantLifecycle:
         if isolation == record["isolation"]:
             changed = self._update(record, actor, "tenant.change", fields, fields=named)
         else:
-            with self._credentials.replaced(record, isolation) as replaced:
-                fields |= replaced
-                changed = self._update(record, actor, "tenant.change", fields, fields=named)
+            with self._credentials.replaced(record, isolation) as replacement:
+                fields |= replacement.changes
+                changed = self._update(
+                    record,
+                    actor,
+                    "tenant.change",
+                    fields,
+                    ensure=replacement.ensure_recent,
+                    fields=named,
+                )
         self._forget(tenant_id)
         return changed
 
@@ -101,23 +101,40 @@ class TenantLifecycle:
         """Give a dedicated tenant a new MongoDB user; the old one is dropped when nobody uses it
         any more. Return the record.
 
-        Raises NotFound, and Conflict for a tenant that has no MongoDB user of the platform's.
+        Raises NotFound, and Conflict for a tenant that has no MongoDB user of the platform's, or
+        is in maintenance: whoever is at work there has read how the database is reached.
         """
         record = self._changeable(tenant_id)
         if record["isolation"] == "shared":
             raise Conflict("A shared tenant has no credentials of its own")
-        with self._credentials.replaced(record, "dedicated") as replaced:
-            changed = self._update(record, actor, "tenant.rotate_credentials", replaced)
+        ensure_not_in_maintenance(record)
+        with self._credentials.replaced(record, "dedicated") as replacement:
+            changed = self._update(
+                record,
+                actor,
+                "tenant.rotate_credentials",
+                replacement.changes,
+                ensure=replacement.ensure_recent,
+            )
         self._forget(tenant_id)
         return changed
 
-    def move(self, tenant_id: ObjectId, action: str, actor: Actor) -> MongoDocument:
+    def move(
+        self,
+        tenant_id: ObjectId,
+        action: str,
+        actor: Actor,
+        *,
+        seen: MongoDocument | None = None,
+    ) -> MongoDocument:
         """Do one of TRANSITIONS and return the record; where the tenant is there already, just
-        return it. Raises NotFound, and Conflict when the tenant's status does not allow it.
+        return it. Raises NotFound, and Conflict when the tenant's status does not allow it, or its
+        record is another than in `seen`, by which somebody has decided.
 
-        A restored tenant is as it was before: suspended, if it was.
+        A restored tenant is as it was before: suspended, if it was. What is at work in the tenant
+        (a restore, a move, migrations) has lost its maintenance, and is refused at its end.
         """
-        record = self._changeable(tenant_id)
+        record = self._changeable(tenant_id, seen)
         target, starts = TRANSITIONS[action]
         if action == "restore" and "suspendedAt" in record:
             target = "suspended"
@@ -130,71 +147,30 @@ class TenantLifecycle:
         self._forget(tenant_id)
         return changed
 
-    def purge(self, tenant_id: ObjectId, confirm: str, actor: Actor) -> dict[str, bool]:
+    def purge(
+        self,
+        tenant_id: ObjectId,
+        confirm: str,
+        actor: Actor,
+        *,
+        seen: MongoDocument | None = None,
+    ) -> dict[str, bool]:
         """Remove a deleted tenant for good; return what was looked for afterwards and is gone.
 
-        Raises NotFound, Conflict when the tenant is not deleted, and ValidationFailed when
-        `confirm` is not its name. Removing the records is the point of no return; should the
-        process die after it, `multitenant tenants gc` drops the database.
+        Raises NotFound, Conflict when the tenant is not deleted, or its record is another than in
+        `seen`, and ValidationFailed when `confirm` is not its name. Removing the records is the
+        point of no return; should the process die after it, `multitenant tenants gc` drops the
+        database.
         """
-        record = self._changeable(tenant_id)
+        record = self._changeable(tenant_id, seen)
         if record["status"] != "deleted":
             raise Conflict("Only a deleted tenant can be purged; delete it first")
         if confirm != record["name"]:
             message = "must be the tenant's name"
             raise ValidationFailed(errors=[{"field": "confirm", "message": message}])
-        admin_db = self._connections.admin_db
-
-        def remove_records() -> tuple[MongoDocument, list[MongoDocument]]:
-            take_turn(admin_db, tenant_id)
-            if not tenants.delete_tenant(admin_db, tenant_id, status="deleted"):
-                raise Conflict("The tenant was changed meanwhile; look at it again")
-            tenant_users.delete_tenant_users(admin_db, tenant_id)
-            revocations.delete_user_revocations(admin_db, tenant_id)
-            delete_turns(admin_db, tenant_id)
-            idempotency_keys.delete_idempotency_keys(admin_db, tenant_id)
-            note = provisionings.insert_provisioning(
-                admin_db,
-                tenant_id,
-                db_name=record["dbName"],
-                cluster=record["cluster"],
-                db_uri=record.get("dbUri"),
-                has_users=bool(record.get("credentials")),
-                purged=True,
-            )
-            actor.record(admin_db, "tenant.purge", tenant_id, name=record["name"])
-            return note, provisionings.release_kept(admin_db, tenant_id)
-
-        note, kept = run_transaction(
-            self._connections.admin_client, remove_records, seconds=self._transaction_seconds
+        return purge_tenant(
+            self._connections, self._cipher, record, actor, seconds=self._transaction_seconds
         )
-        self._connections.forget(tenant_id)
-        drop_orphan(self._connections, self._cipher, tenant_id, note, keep_note=True)
-        gone = [drop_orphan(self._connections, self._cipher, one["_id"], one) for one in kept]
-        logger.info("Purged tenant %s", tenant_id)
-        verified = self._verify_gone(record)
-        return verified | {"replacedDatabases": all(gone)} if kept else verified
-
-    def _verify_gone(self, record: MongoDocument) -> dict[str, bool]:
-        """Look for everything that a purged tenant had."""
-        admin_db, tenant_id = self._connections.admin_db, record["_id"]
-        uri = self._uri_of(record)
-        with (
-            widened_scope(record["dbName"]),
-            self._connections.operator_client(record["cluster"], uri) as client,
-        ):
-            db = client[record["dbName"]]
-            gone = {
-                "tenant": tenants.find_tenant(admin_db, tenant_id) is None,
-                "memberships": not tenant_users.has_tenant_users(admin_db, tenant_id),
-                "revocations": not revocations.has_user_revocations(admin_db, tenant_id),
-                "database": not db.list_collection_names(),
-                "cacheEntry": self._connections.evict(tenant_id),
-            }
-            users = list_users(db) if record["cluster"] != EXTERNAL_CLUSTER else None
-            if users is not None:
-                gone["databaseUsers"] = not users
-        return gone
 
     def _forget(self, tenant_id: ObjectId) -> None:
         """Make this process read what it knows of the tenant again; others hear of the change."""
@@ -230,15 +206,14 @@ class TenantLifecycle:
         if errors:
             raise ValidationFailed(errors=errors)
 
-    def _uri_of(self, record: MongoDocument) -> str | None:
-        return decrypt_uri(self._cipher, record.get("dbUri"), record["_id"])
-
-    def _changeable(self, tenant_id: ObjectId) -> MongoDocument:
+    def _changeable(self, tenant_id: ObjectId, seen: MongoDocument | None = None) -> MongoDocument:
         record = tenants.find_tenant(self._connections.admin_db, tenant_id)
         if record is None:
             raise NotFound("There is no such tenant")
         if record["system"]:
             raise Conflict("The operators' own tenant cannot be changed")
+        if seen is not None and not tenants.is_as_seen(record, seen):
+            raise Conflict(TENANT_CHANGED)
         return record
 
     def _update(
@@ -247,17 +222,21 @@ class TenantLifecycle:
         actor: Actor,
         action: str,
         changes: dict[str, Any],
+        *,
+        ensure: Callable[[], None] = lambda: None,
         **details: Any,
     ) -> MongoDocument:
-        """Write the changes and the audit log, unless the status has changed meanwhile."""
+        """Write the changes and the audit log, unless the status has changed meanwhile, or `ensure`
+        raises."""
         admin_db = self._connections.admin_db
 
         def write() -> MongoDocument:
+            ensure()
             if "user_limit" in changes:
                 take_turn(admin_db, record["_id"])  # whoever adds a user does so, too
             changed = tenants.update_tenant(admin_db, record, **changes)
             if changed is None:
-                raise Conflict("The tenant was changed meanwhile; look at it again")
+                raise Conflict(TENANT_CHANGED)
             actor.record(admin_db, action, record["_id"], **details)
             return changed
 
@@ -269,9 +248,9 @@ class TenantLifecycle:
 def _moments(action: str, now: datetime) -> dict[str, datetime | None]:
     """The times that an action sets or removes."""
     moments: dict[str, dict[str, datetime | None]] = {
-        "suspend": {"suspended_at": now, "maintenance_until": None},
-        "activate": {"suspended_at": None, "maintenance_until": None},
-        "delete": {"deleted_at": now, "maintenance_until": None},
+        "suspend": {"suspended_at": now, **tenants.NO_MAINTENANCE},
+        "activate": {"suspended_at": None, **tenants.NO_MAINTENANCE},
+        "delete": {"deleted_at": now, **tenants.NO_MAINTENANCE},
         "restore": {"deleted_at": None},
     }
     return moments[action]

@@ -14,7 +14,12 @@ from bson import ObjectId
 from pymongo.errors import PyMongoError
 
 from multitenant.errors import Conflict, DomainError
-from multitenant.repositories.admin.locks import acquire_lock, keep_locks, release_lock
+from multitenant.repositories.admin.locks import (
+    acquire_lock,
+    check_lock,
+    keep_locks,
+    release_lock,
+)
 from multitenant.repositories.model import MongoDatabase
 
 logger = logging.getLogger(__name__)
@@ -23,6 +28,8 @@ LOCK_LASTS = timedelta(minutes=1)
 LOCK_WAIT_SECONDS = 90.0
 """Longer than the lock of a process that was killed."""
 LOCK_POLL_SECONDS = 0.2
+EnsureHeld = Callable[[], None]
+"""Returns if the lock is still held; in a transaction, until its commit. Raises Conflict."""
 
 
 class TenantLocks:
@@ -41,16 +48,23 @@ class TenantLocks:
         self._renewing.__exit__(None, None, None)
 
     @contextmanager
-    def locked(self, tenant_id: ObjectId) -> Iterator[None]:
-        """Hold the tenant's lock in the block. Raises Conflict when it is not to be had."""
+    def locked(self, tenant_id: ObjectId) -> Iterator[EnsureHeld]:
+        """Hold the tenant's lock in the block, and yield what makes sure that it is still held: a
+        process that stood still for longer than LOCK_LASTS has lost it. Raises Conflict when it is
+        not to be had."""
         admin_db, name = self._admin_db(), f"migrations {tenant_id}"
         deadline = time.monotonic() + LOCK_WAIT_SECONDS
         while not acquire_lock(admin_db, name, holder=self._holder, lasts=LOCK_LASTS):
             if time.monotonic() > deadline:
                 raise Conflict("Another process has been at work on it for long; try again")
             time.sleep(LOCK_POLL_SECONDS)
+
+        def ensure_held() -> None:
+            if not check_lock(admin_db, name, holder=self._holder):
+                raise Conflict("This took so long that another process may be at work; try again")
+
         try:
-            yield
+            yield ensure_held
         finally:
             release_lock(admin_db, name, holder=self._holder)
 

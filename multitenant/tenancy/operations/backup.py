@@ -15,6 +15,7 @@ from bson import ObjectId
 from pymongo.errors import PyMongoError
 
 from multitenant.errors import BackupError, DecryptionFailed, DomainError
+from multitenant.repositories.admin.tenants import find_tenant
 from multitenant.repositories.model import MongoDocument
 from multitenant.security.field_encryption import FieldCipher
 from multitenant.tenancy.contents.collection_specs import CollectionSpec
@@ -93,12 +94,22 @@ class Backup:
             return BackedUp(tenant_id, name, directory, error=str(failure))
         return BackedUp(tenant_id, name, directory, manifest)
 
+    def _current(self, record: MongoDocument) -> MongoDocument:
+        """The tenant's record as it is now, which may be long after it was listed."""
+        current = find_tenant(self._connections.admin_db, record["_id"])
+        if current is None:
+            raise BackupError("The tenant was purged meanwhile")
+        return current
+
     def _write(self, record: MongoDocument, directory: Path, progress: Progress) -> Manifest:
+        record = self._current(record)
         with tenant_database(self._connections, self._cipher, record) as db:
             version = newest_applied(db)
             with open_snapshot(db) as snapshot:
                 if snapshot.taken_at is None:
                     raise BackupError(f"The database {db.name} is empty, or gone")
+                if self._current(record)["dbName"] != record["dbName"]:
+                    raise BackupError("The tenant has just got another database; try again")
                 collections = [
                     self._write_collection(directory, snapshot, spec, progress)
                     for spec in snapshot.specs

@@ -8,44 +8,54 @@ mend: the next one goes on with what is left.
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, as_completed, wait
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import copy_context
 from dataclasses import dataclass
+from functools import partial
 from typing import Self
 
 import pymongo
 from bson import ObjectId
 from pymongo.errors import PyMongoError
 
-from multitenant.errors import DecryptionFailed, DomainError
+from multitenant.errors import Conflict, DecryptionFailed, DomainError
 from multitenant.repositories.admin import tenants
 from multitenant.repositories.error_kinds import text_of
 from multitenant.repositories.indexes import IndexDrift, find_drift, repair_drift
 from multitenant.repositories.model import MongoDatabase, MongoDocument, utc_now
+from multitenant.repositories.transactions import run_transaction
 from multitenant.schemas.tenant import DOCUMENTS
 from multitenant.security.field_encryption import FieldCipher
 from multitenant.tenancy.deployments.external import decrypt_uri
 from multitenant.tenancy.deployments.isolation import widened_scope
 from multitenant.tenancy.identity import ensure_own_database
+from multitenant.tenancy.lifecycle.maintenance import ensure_in_maintenance
 from multitenant.tenancy.lifecycle.tenant_locks import (
     LOCK_POLL_SECONDS,
     LOCK_WAIT_SECONDS,
+    EnsureHeld,
     TenantLocks,
 )
-from multitenant.tenancy.migrations import TENANT_MIGRATIONS, migrate, newest_applied, roll_back
+from multitenant.tenancy.migrations import (
+    TENANT_MIGRATIONS,
+    EnsureAlone,
+    migrate,
+    newest_applied,
+    roll_back,
+)
 from multitenant.tenancy.routing.connection_manager import ConnectionManager
+from multitenant.tenancy.routing.handshakes import await_all_processes
 
 logger = logging.getLogger(__name__)
 
 MAX_SECONDS = 24 * 3600.0
 """For one database: an index of a large collection takes longer than any request may."""
+RECORD_SECONDS = 10.0
+Work = Callable[[MongoDatabase, EnsureAlone], object]
 
-
-Maintain = Callable[
-    [MongoDocument], AbstractContextManager[tuple[MongoDocument, Callable[[], None]]]
-]
+Maintain = Callable[[MongoDocument], AbstractContextManager[MongoDocument]]
 """Keeps a tenant in maintenance; see maintenance() in maintenance.py."""
 
 
@@ -101,22 +111,37 @@ class Fleet:
         """Bring the databases of these tenants to the newest version, and tell of each as it is
         done. What fails does not end the others; when `go_on` says no, no more are begun."""
         newest = TENANT_MIGRATIONS[-1].number
-        return self._each(records, lambda db: migrate(db, TENANT_MIGRATIONS), go_on, to=newest)
 
-    def roll_back(self, records: Iterable[MongoDocument], to: int) -> Iterator[Migrated]:
-        """Take these databases back to that version."""
-        return self._each(records, lambda db: roll_back(db, TENANT_MIGRATIONS, to), to=to)
+        def work(db: MongoDatabase, ensure_alone: EnsureAlone) -> None:
+            migrate(db, TENANT_MIGRATIONS, ensure_alone)
+
+        return self._each(records, work, go_on, to=newest)
+
+    def roll_back(
+        self,
+        records: Iterable[MongoDocument],
+        to: int,
+        *,
+        seen: Mapping[ObjectId, int] | None = None,
+    ) -> Iterator[Migrated]:
+        """Take these databases back to that version; with `seen`, only those that are still at the
+        version that somebody has decided by."""
+
+        def work(db: MongoDatabase, ensure_alone: EnsureAlone) -> None:
+            roll_back(db, TENANT_MIGRATIONS, to, ensure_alone)
+
+        return self._each(records, work, to=to, seen=seen)
 
     def verify(self, records: Iterable[MongoDocument]) -> Iterator[Migrated]:
         """Look which version these databases really have, and set their records right."""
-        return self._each(records, lambda _: None)
+        return self._each(records, lambda *_: None)
 
     def compare_indexes(
         self, records: Iterable[MongoDocument], *, repair: bool
     ) -> Iterator[Migrated]:
         """Look for indexes that are not as the schemas declare; mend them with `repair`."""
 
-        def look(db: MongoDatabase) -> list[IndexDrift]:
+        def look(db: MongoDatabase, _: EnsureAlone) -> list[IndexDrift]:
             drift = find_drift(db, DOCUMENTS)
             if repair:
                 repair_drift(db, DOCUMENTS, drift)
@@ -127,17 +152,19 @@ class Fleet:
     def undo(self, run: Sequence[Migrated], records: Iterable[MongoDocument]) -> Iterator[Migrated]:
         """Take each database that a run has touched back to where it was before."""
         before = {one.tenant_id: one.before for one in run if one.touched}
+        after = {one.tenant_id: one.after for one in run if one.after is not None}
         for version in sorted({version for version in before.values() if version is not None}):
             back = [record for record in records if before.get(record["_id"]) == version]
-            yield from self.roll_back(back, version)
+            yield from self.roll_back(back, version, seen=after)
 
     def _each(
         self,
         records: Iterable[MongoDocument],
-        work: Callable[[MongoDatabase], object],
+        work: Work,
         go_on: Callable[[], bool] = lambda: True,
         *,
         to: int | None = None,
+        seen: Mapping[ObjectId, int] | None = None,
     ) -> Iterator[Migrated]:
         """Do the work on each database; `to` is the version that it leads to, if it changes it."""
         waiting: set[Future[Migrated]] = set()
@@ -148,53 +175,83 @@ class Fleet:
                     yield from (future.result() for future in done)
                 if not go_on():
                     break
-                waiting.add(pool.submit(copy_context().run, self._one, record, work, to))
+                version = seen.get(record["_id"]) if seen else None
+                waiting.add(pool.submit(copy_context().run, self._one, record, work, to, version))
             yield from (future.result() for future in as_completed(waiting))
 
-    def _one(
-        self, record: MongoDocument, work: Callable[[MongoDatabase], object], to: int | None
-    ) -> Migrated:
+    def _one(self, record: MongoDocument, work: Work, to: int | None, seen: int | None) -> Migrated:
         before = after = error = result = None
         admin_db, tenant_id = self._connections.admin_db, record["_id"]
         try:
-            with self._locks.locked(tenant_id):
+            with self._locks.locked(tenant_id) as ensure_locked:
                 # As it is now: it may have been purged since, and must not come to be again.
                 current = tenants.find_tenant(admin_db, tenant_id)
                 if current is None:
                     return Migrated(tenant_id, record["name"])
                 with self._opened(current) as db:
                     before = newest_applied(db)
+                    if seen not in (None, before):
+                        raise Conflict(
+                            f"The tenant is at version {before} by now; look at it again"
+                        )
                     if to is not None and to < before:
                         # First, so that a record never says more than its database has, wherever
                         # this ends.
-                        tenants.set_schema_version(admin_db, tenant_id, to)
+                        self._record(tenant_id, to, ensure_locked)
                     try:
                         with (
-                            self._in_maintenance(current, needed=to not in (None, before)),
+                            self._in_maintenance(
+                                current, ensure_locked, needed=to not in (None, before)
+                            ) as ensure_alone,
                             pymongo.timeout(MAX_SECONDS),
                         ):
-                            result = work(db)
+                            result = work(db, ensure_alone)
                     except Exception as failure:  # one tenant must not end the run
                         logger.warning("Tenant %s", tenant_id, exc_info=failure)
                         error = f"{type(failure).__name__}: {text_of(failure)}"
                     after = newest_applied(db)
-                    tenants.set_schema_version(admin_db, tenant_id, after)
+                    self._record(tenant_id, after, ensure_locked)
         except (PyMongoError, DomainError, DecryptionFailed) as failure:
             error = error or f"{type(failure).__name__}: {text_of(failure)}"
         drift = tuple(result) if isinstance(result, list) else ()
         return Migrated(tenant_id, record["name"], before, after, error, drift)
 
+    def _record(self, tenant_id: ObjectId, version: int, ensure_locked: EnsureHeld) -> None:
+        """Write the version into the tenant's record, if nobody else can have changed it since."""
+        admin_db = self._connections.admin_db
+
+        def write() -> None:
+            ensure_locked()
+            tenants.set_schema_version(admin_db, tenant_id, version)
+
+        run_transaction(admin_db.client, write, seconds=RECORD_SECONDS)
+
     @contextmanager
-    def _in_maintenance(self, record: MongoDocument, *, needed: bool) -> Iterator[None]:
-        """Have all processes refuse the tenant during the block, where that is wanted. The block
-        begins when they do. Nobody works in a deleted tenant, so nothing is needed there."""
-        if self._maintain is None or not needed or record["status"] == "deleted":
-            yield
+    def _in_maintenance(
+        self, record: MongoDocument, ensure_locked: EnsureHeld, *, needed: bool
+    ) -> Iterator[EnsureAlone]:
+        """Have all processes refuse the tenant during the block, where that is wanted, and yield
+        what makes sure that they still do, and that the lock is held. The block begins when nobody
+        works in the tenant any more. Nobody does in a deleted one, while it is deleted."""
+        if self._maintain is None or not needed:
+            yield ensure_locked
+            return
+        admin_db = self._connections.admin_db
+
+        def ensure_alone(begun: MongoDocument) -> None:
+            ensure_locked()
+            ensure_in_maintenance(admin_db, begun)
+
+        if record["status"] == "deleted":
+            yield partial(ensure_alone, record)
             return
         self._await_end_of_maintenance(record["_id"])
-        with self._maintain(record) as (_, settle):
-            settle()
-            yield
+        # Who does not answer now would not in the maintenance: a killed process is not waited for
+        # there.
+        await_all_processes(admin_db, record["_id"])
+        with self._maintain(record) as begun:
+            await_all_processes(admin_db, record["_id"])
+            yield partial(ensure_alone, begun)
 
     def _await_end_of_maintenance(self, tenant_id: ObjectId) -> None:
         """Wait until the maintenance that a killed process has left is over by itself. Whoever

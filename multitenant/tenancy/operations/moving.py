@@ -38,7 +38,7 @@ from multitenant.tenancy.lifecycle.maintenance import end_maintenance, maintenan
 from multitenant.tenancy.lifecycle.orphans import drop_orphan
 from multitenant.tenancy.lifecycle.platform_access import tenant_database
 from multitenant.tenancy.lifecycle.switching import switch_database
-from multitenant.tenancy.lifecycle.tenant_locks import TenantLocks
+from multitenant.tenancy.lifecycle.tenant_locks import EnsureHeld, TenantLocks
 from multitenant.tenancy.routing.connection_manager import ConnectionManager
 from multitenant.tenancy.routing.handshakes import shake_hands
 from multitenant.tenancy.routing.presence import GONE_SECONDS
@@ -49,7 +49,6 @@ PAUSES = 3
 """How often the tenant is paused, should a process not answer in time."""
 ANSWER_SECONDS = 5.0
 """How long the tenant is paused at most before that is given up."""
-PLACED = ("cluster", "dbName", "isolation")
 NO_ANSWER = (
     "A process did not say in time that it writes nothing more: a request takes long, or a process"
     " hangs. Nothing was moved; try again"
@@ -119,17 +118,27 @@ class Moves:
         verify: bool = True,
         progress: Progress = lambda _: None,
         tell: Tell = lambda _: None,
+        seen: MongoDocument | None = None,
     ) -> Moved:
         """Move the tenant to the cluster, or where there is most room; the database that it had is
         kept. `progress` is called with the bytes that were copied, `tell` with what is done then.
+        It is moved away from where it is in `seen`, the record that somebody has decided by, or
+        when this is called: not from where it has come to be while this waited.
 
         Raises NotFound, ValidationFailed for a cluster that takes no tenants, Conflict where the
         tenant cannot be moved (now), BackupError where its data cannot be. Whatever is raised, the
         tenant is where it was, unless it is PyMongo's error of a commit whose result is unknown.
         """
         began_at = time.monotonic()
-        with TenantLocks(lambda: self._connections.admin_db) as locks, locks.locked(tenant_id):
+        admin_db = self._connections.admin_db
+        seen = seen or tenants.find_tenant(admin_db, tenant_id)
+        with (
+            TenantLocks(lambda: admin_db) as locks,
+            locks.locked(tenant_id) as ensure_locked,
+        ):
             record = self._movable(tenant_id, to)
+            if seen and any(record[name] != seen[name] for name in ("cluster", "dbName")):
+                raise Conflict("The tenant has another database by now; look at it again")
             self._drop_leftovers(tenant_id)
             with (
                 tenant_database(self._connections, self._cipher, record) as source,
@@ -144,7 +153,9 @@ class Moves:
             ):
                 self._ensure_can_be_followed(source, record)
                 with following(source, fresh.db) as follower:
-                    move = _Move(record, source, fresh, follower, actor, tell, began_at)
+                    move = _Move(
+                        record, source, fresh, follower, actor, tell, ensure_locked, began_at
+                    )
                     copied = copy_database(source, fresh.db, progress)
                     tell(f"Copied {copied.documents} documents ({copied.bytes / 1e6:.1f} MB)")
                     move.documents, move.bytes = copied.documents, copied.bytes
@@ -169,7 +180,9 @@ class Moves:
         def one(record: MongoDocument) -> MoveOutcome:
             tenant_id, name = record["_id"], record["name"]
             try:
-                moved = self.move(tenant_id, actor, to=to, verify=verify, progress=progress)
+                moved = self.move(
+                    tenant_id, actor, to=to, verify=verify, progress=progress, seen=record
+                )
             except (PyMongoError, DomainError, DecryptionFailed, BackupError) as failure:
                 logger.warning("Tenant %s was not moved", tenant_id, exc_info=failure)
                 return MoveOutcome(tenant_id, name, error=str(failure))
@@ -277,13 +290,10 @@ class Moves:
         with maintenance(
             self._connections,
             record,
-            settle_seconds=0,
             transaction_seconds=self._transaction_seconds,
             read_only=True,
-        ) as (begun, _):
+        ) as begun:
             with pymongo.timeout(ANSWER_SECONDS + self._transaction_seconds):
-                if any(begun[name] != record[name] for name in PLACED):
-                    raise Conflict("The tenant was changed meanwhile; look at it again")
                 if not shake_hands(admin_db, record["_id"], seconds=ANSWER_SECONDS):
                     raise _NoAnswer
                 self._ensure_no_shell(move.source, begun)
@@ -298,7 +308,14 @@ class Moves:
         admin_db, home = self._connections.admin_db, move.fresh.home
 
         def write() -> MongoDocument:
-            changed = switch_database(admin_db, self._cipher, begun, home, moving=True)
+            changed = switch_database(
+                admin_db,
+                self._cipher,
+                begun,
+                home,
+                ensure_locked=move.ensure_locked,
+                moving=True,
+            )
             details = {"fromCluster": begun["cluster"], "toCluster": home.cluster}
             details |= {"dbName": home.db_name, "keptDbName": begun["dbName"]}
             move.actor.record(admin_db, "tenant.move", begun["_id"], **details)
@@ -376,6 +393,7 @@ class _Move:
     follower: Follower
     actor: Actor
     tell: Tell
+    ensure_locked: EnsureHeld
     began_at: float
     documents: int = 0
     bytes: int = 0

@@ -6,7 +6,7 @@ the tenant is as it was; the database it had is kept, and may be switched to in 
 """
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -34,14 +34,18 @@ from multitenant.tenancy.lifecycle.maintenance import maintenance
 from multitenant.tenancy.lifecycle.orphans import drop_orphan
 from multitenant.tenancy.lifecycle.platform_access import unchecked_database
 from multitenant.tenancy.lifecycle.switching import switch_database
-from multitenant.tenancy.lifecycle.tenant_locks import TenantLocks
+from multitenant.tenancy.lifecycle.tenant_locks import EnsureHeld, TenantLocks
 from multitenant.tenancy.operations.stored_backup import StoredBackup
 from multitenant.tenancy.operations.tenant_copies import SWITCH_SECONDS
 from multitenant.tenancy.routing.connection_manager import ConnectionManager
+from multitenant.tenancy.routing.handshakes import shake_hands
 from multitenant.tenancy.users.returning_users import ReturningUsers, prepare_users
 from multitenant.tenancy.users.withdrawals import Withdrawals
 
 logger = logging.getLogger(__name__)
+
+UNDER_WAY_SECONDS = 5.0
+"""How long a restore waits for requests that began before it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +58,14 @@ class Restored:
     kept_db_name: str
     users: ReturningUsers
     copied: Copied | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    """A maintenance: the tenant's record in it, and what makes sure that its lock is held."""
+
+    record: MongoDocument
+    ensure_locked: EnsureHeld
 
 
 class Restoration:
@@ -78,10 +90,17 @@ class Restoration:
         self._transaction_seconds = transaction_seconds
 
     def restore(
-        self, backup: StoredBackup, actor: Actor, progress: Progress, *, uri: str | None = None
+        self,
+        backup: StoredBackup,
+        actor: Actor,
+        progress: Progress,
+        *,
+        uri: str | None = None,
+        seen: MongoDocument | None = None,
     ) -> Restored:
         """Take the tenant back to its own backup, which was verified. One on a server of its own
-        needs the `uri` of an empty database, such as another one there.
+        needs the `uri` of an empty database, such as another one there. With `seen`, by which
+        somebody has decided, the tenant must have that database still.
 
         Raises NotFound, Conflict (see maintenance(), too), BackupError, and ValidationFailed for a
         `uri` that is not taken. Whatever is raised, the tenant is as it was.
@@ -96,32 +115,34 @@ class Restoration:
                 " an empty one with --db-uri-file"
             )
         with (
-            self._in_maintenance(record) as (begun, settle),
+            self._in_maintenance(tenant_id, seen) as begun,
             self._fresh.prepared(
                 tenant_id,
-                isolation=begun["isolation"],
+                isolation=begun.record["isolation"],
                 uri=uri,
                 exists=True,
-                stays_on=begun["cluster"],
+                stays_on=begun.record["cluster"],
             ) as fresh,
         ):
             copied = fill_database(fresh.db, backup.contents(), progress)
             version = bring_up_to_date(fresh.db)
             write_identity(fresh.db, tenant_id)
-            settle()
+            self._settle(tenant_id)
             at = backup.manifest.snapshot.at
             action = "tenant.restore_backup"
             users = self._switch(begun, fresh.db, fresh.home, version, actor, action, snapshotAt=at)
-        return self._restored(record, fresh.db, users, copied)
+        return self._restored(begun.record, fresh.db, users, copied)
 
-    def undo(self, tenant_id: ObjectId, actor: Actor) -> Restored:
+    def undo(
+        self, tenant_id: ObjectId, actor: Actor, *, seen: MongoDocument | None = None
+    ) -> Restored:
         """Take the tenant back to the database that it had before the last restore (or undo),
-        which is kept. The one it has now is kept instead.
+        which is kept. The one that it has in `seen`, or when this is called, is kept instead: two
+        at once would take each other back, so the second is refused.
 
         Raises NotFound when there is none, and the same.
         """
-        record = self._existing(tenant_id)
-        with self._in_maintenance(record) as (begun, settle):
+        with self._in_maintenance(tenant_id, seen or self._existing(tenant_id)) as begun:
             # What a move has left is a copy that lacks what was written since.
             notes = (note for note in self.kept(tenant_id) if not note.get("moved"))
             note = next(notes, None)
@@ -136,24 +157,32 @@ class Restoration:
                 db = client[note["dbName"]]
                 ensure_own_database(self._connections.admin_db, db, tenant_id)
                 version = bring_up_to_date(db)
-                settle()
-                home = self._home(begun, note, db, uri)
+                self._settle(tenant_id)
+                home = self._home(begun.record, note, db, uri)
                 action = "tenant.undo_restore"
                 users = self._switch(begun, db, home, version, actor, action)
-        return self._restored(record, db, users)
+        return self._restored(begun.record, db, users)
 
     def confirm(
-        self, tenant_id: ObjectId, actor: Actor, *, action: str = "tenant.confirm_restore"
+        self,
+        tenant_id: ObjectId,
+        actor: Actor,
+        *,
+        action: str = "tenant.confirm_restore",
+        seen: Sequence[MongoDocument] | None = None,
     ) -> list[str]:
         """Drop the databases that the tenant had before, and return their names. There is no way
         back after that; should the process die, `multitenant tenants gc` drops them. The audit log
-        calls it `action`. Raises NotFound when none is kept."""
+        calls it `action`. Raises NotFound when none is kept, and Conflict when others are kept than
+        those in `seen`, the notes that somebody has decided by."""
         admin_db = self._connections.admin_db
 
         def release() -> list[MongoDocument]:
             notes = provisionings.release_kept(admin_db, tenant_id)
             if not notes:
                 raise NotFound("No database that the tenant had before is kept")
+            if seen is not None and {it["_id"] for it in notes} != {it["_id"] for it in seen}:
+                raise Conflict("The tenant has other kept databases by now; look at them again")
             names = [note["dbName"] for note in notes]
             actor.record(admin_db, action, tenant_id, dropped=names)
             return notes
@@ -178,24 +207,28 @@ class Restoration:
         return record
 
     @contextmanager
-    def _in_maintenance(
-        self, record: MongoDocument
-    ) -> Iterator[tuple[MongoDocument, Callable[[], None]]]:
+    def _in_maintenance(self, tenant_id: ObjectId, seen: MongoDocument | None) -> Iterator[_Begun]:
         with (
             TenantLocks(lambda: self._connections.admin_db) as locks,
-            locks.locked(record["_id"]),
+            locks.locked(tenant_id) as ensure_locked,
             maintenance(
                 self._connections,
-                record,
-                settle_seconds=self._settle_seconds,
+                seen or self._existing(tenant_id),
                 transaction_seconds=self._transaction_seconds,
             ) as begun,
         ):
-            yield begun
+            yield _Begun(begun, ensure_locked)
+
+    def _settle(self, tenant_id: ObjectId) -> None:
+        """Wait until every process has ended what it does in the tenant. One that does not say so
+        in time refuses the tenant by now; what it still writes is kept with the rest."""
+        seconds = self._settle_seconds + UNDER_WAY_SECONDS
+        if not shake_hands(self._connections.admin_db, tenant_id, seconds=seconds):
+            logger.warning("A request on the database before of %s takes long", tenant_id)
 
     def _switch(
         self,
-        record: MongoDocument,
+        begun: _Begun,
         db: MongoDatabase,
         home: Home,
         version: int,
@@ -203,13 +236,21 @@ class Restoration:
         action: str,
         **details: Any,
     ) -> ReturningUsers:
+        record = begun.record
         admin_db, tenant_id = self._connections.admin_db, record["_id"]
         # Whatever it has become: a lost one is what a restore is for.
         with unchecked_database(self._connections, self._cipher, record) as present:
             users = prepare_users(admin_db, tenant_id, present, db)
 
         def write() -> None:
-            switch_database(admin_db, self._cipher, record, home, schema_version=version)
+            switch_database(
+                admin_db,
+                self._cipher,
+                record,
+                home,
+                ensure_locked=begun.ensure_locked,
+                schema_version=version,
+            )
             users.write(admin_db, tenant_id, expires_at=self._withdrawals.expiry())
             actor.record(
                 admin_db,

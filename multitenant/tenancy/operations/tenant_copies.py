@@ -7,7 +7,7 @@ from typing import Any
 
 from bson import ObjectId
 
-from multitenant.errors import Conflict
+from multitenant.errors import Conflict, NotFound
 from multitenant.repositories.admin import tenant_users, tenants
 from multitenant.repositories.model import MongoDatabase, MongoDocument, utc_now
 from multitenant.repositories.transactions import run_transaction
@@ -78,10 +78,13 @@ class TenantCopies:
         self, record: MongoDocument, new: TenantCopy, actor: Actor, progress: Progress
     ) -> CopiedTenant:
         """Make a tenant with the data that another one has at this moment, while it works.
-        Raises the same."""
+        Raises the same, and NotFound when it was purged meanwhile."""
 
         def copy(db: MongoDatabase) -> Copied:
-            with tenant_database(self._connections, self._cipher, record) as source:
+            current = tenants.find_tenant(self._connections.admin_db, record["_id"])
+            if current is None:
+                raise NotFound("There is no such tenant any more")
+            with tenant_database(self._connections, self._cipher, current) as source:
                 return copy_database(source, db, progress)
 
         return self._make(BackedUpTenant.of(record), new, copy, actor, "tenant.clone")

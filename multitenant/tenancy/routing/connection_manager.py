@@ -16,7 +16,7 @@ from multitenant.errors import (
     TokenRevoked,
 )
 from multitenant.repositories.admin.clusters import find_cluster
-from multitenant.repositories.admin.tenants import find_tenant
+from multitenant.repositories.admin.tenants import end_expired_maintenance, find_tenant
 from multitenant.repositories.model import MongoDatabase, MongoDocument
 from multitenant.security.field_encryption import FieldCipher
 from multitenant.tenancy.deployments.clients import Client, ClientFactory, OpenedClient
@@ -236,7 +236,12 @@ class ConnectionManager:
         return quiet
 
     def _load(self, tenant_id: ObjectId) -> Tenant | None:
+        """Read the tenant's record. A maintenance that has expired is ended there before the tenant
+        is served: then whoever has begun it, and stood still since, cannot go on with it."""
         record = find_tenant(self.admin_db, tenant_id)
+        if record and Tenant.of(record).has_expired_maintenance:
+            ended = end_expired_maintenance(self.admin_db, record)
+            record = ended or find_tenant(self.admin_db, tenant_id)
         return Tenant.of(record) if record else None
 
     def _identify(self, entry: Entry, seconds: float) -> None:

@@ -10,11 +10,29 @@ import time
 
 from bson import ObjectId
 
+from multitenant.errors import Conflict
 from multitenant.repositories.admin import handshakes
 from multitenant.repositories.model import MongoDatabase
 from multitenant.tenancy.routing.presence import GONE_SECONDS
 
 POLL_SECONDS = 0.005
+ALL_SECONDS = GONE_SECONDS + 5.0
+"""By then a process that was killed counts as gone."""
+ASK_AGAIN_SECONDS = 5.0
+"""A process whose change stream was interrupted has not heard of the handshake."""
+NO_ANSWER = (
+    "A process did not say in time that it has ended what it does in the tenant: a request takes"
+    " long, or a process hangs. Nothing was changed; try again"
+)
+
+
+def await_all_processes(admin_db: MongoDatabase, tenant_id: ObjectId) -> None:
+    """Wait until all processes have answered about the tenant, those that were killed excepted.
+    Raises Conflict when one does not, in time."""
+    deadline = time.monotonic() + ALL_SECONDS
+    while not shake_hands(admin_db, tenant_id, seconds=ASK_AGAIN_SECONDS):
+        if time.monotonic() > deadline:
+            raise Conflict(NO_ANSWER)
 
 
 def shake_hands(admin_db: MongoDatabase, tenant_id: ObjectId, *, seconds: float) -> bool:
@@ -32,4 +50,4 @@ def shake_hands(admin_db: MongoDatabase, tenant_id: ObjectId, *, seconds: float)
             asked = missing & handshakes.list_processes(admin_db, seconds=GONE_SECONDS)
         return True
     finally:
-        handshakes.delete_handshakes(admin_db, tenant_id)
+        handshakes.delete_handshake(admin_db, handshake_id)

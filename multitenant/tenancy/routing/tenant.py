@@ -62,14 +62,21 @@ class Tenant:
         """What decides which client and database serve it; when it changes, so must they."""
         return (self.cluster, self.isolation, self.db_name, self.db_uri, self.credentials)
 
+    @property
+    def has_expired_maintenance(self) -> bool:
+        """Whether its maintenance is over, and its record does not say so yet."""
+        return (
+            self.status == "maintenance"
+            and self.maintenance_until is not None
+            and self.maintenance_until <= utc_now()
+        )
+
     def ensure_usable(self, *, for_reading: bool = False) -> None:
         """Return if the tenant may work, or, `for_reading`, at least be read. Otherwise raise
         TenantSuspended, TenantMaintenance, or TokenRevoked when it is deleted."""
         if self.status == "active":
             return
         if self.status == "maintenance":
-            if self.maintenance_until and self.maintenance_until < utc_now():
-                return
             if not self.read_only:
                 raise TenantMaintenance(retry_after=MAINTENANCE_RETRY_SECONDS)
             if for_reading:

@@ -8,6 +8,7 @@ from typing import Any
 from pymongo.errors import PyMongoError
 
 from multitenant.errors import Conflict
+from multitenant.repositories.admin.tenants import find_tenant
 from multitenant.repositories.model import MongoDatabase, MongoDocument
 from multitenant.security.field_encryption import FieldCipher
 from multitenant.tenancy.actor import Actor
@@ -16,6 +17,7 @@ from multitenant.tenancy.deployments.database_users import Role, create_user, dr
 from multitenant.tenancy.deployments.external import decrypt_uri
 from multitenant.tenancy.deployments.isolation import widened_scope
 from multitenant.tenancy.routing.connection_manager import ConnectionManager
+from multitenant.tenancy.routing.tenant import Tenant
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +40,8 @@ class TenantAccess:
         `multitenant tenants gc` drops. The audit log has it, with what the person came `through`.
 
         On a server of the tenant's own it is the user of its `dbUri`. Raises Conflict when the
-        platform may not make users, or cannot give this role there.
+        platform may not make users, or cannot give this role there, and when the tenant has another
+        database than in `record` by then, or a command is about to give it one.
         """
         details: dict[str, Any] = {"role": role, "through": through}
         if record["cluster"] == EXTERNAL_CLUSTER:
@@ -66,9 +69,20 @@ class TenantAccess:
                 self._record(actor, record, {**details, "databaseUser": user.name})
                 with self._connections.user_client(cluster, name, user) as client:
                     client[name].command("ping")  # from here on MongoDB knows that it is in use
+                    self._ensure_stays(record)
                     yield client[name]
             finally:
                 _drop(db, user.name)
+
+    def _ensure_stays(self, record: MongoDocument) -> None:
+        """Return if the tenant is not about to get another database. Whoever gives it one begins a
+        maintenance, and looks for shells then."""
+        current = find_tenant(self._connections.admin_db, record["_id"])
+        if current is None or any(current[it] != record[it] for it in ("cluster", "dbName")):
+            raise Conflict("The tenant has another database by now; look at it again")
+        held = current["status"] == "maintenance" and "maintenanceHolder" in current
+        if held and not Tenant.of(current).has_expired_maintenance:
+            raise Conflict("The tenant is in maintenance: wait until that is over")
 
     def _record(self, actor: Actor, record: MongoDocument, details: dict[str, Any]) -> None:
         actor.record(self._connections.admin_db, ACTION, record["_id"], **details)

@@ -243,7 +243,9 @@ class TenantCache:
 
     def _is_fresh(self, entry: Entry) -> bool:
         return (
-            self._is_recent(entry.checked_at) and self._clock() - entry.loaded_at <= self._seconds
+            self._is_recent(entry.checked_at)
+            and self._clock() - entry.loaded_at <= self._seconds
+            and not entry.tenant.has_expired_maintenance
         )
 
     def _is_recent(self, moment: float) -> bool:
