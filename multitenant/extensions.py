@@ -154,6 +154,12 @@ def build_platform(
         look_at_clusters,
     ):
         watcher.on_pause(keep_house)
+    login_limits = LoginLimits(
+        settings.login_rate_limit,
+        lambda: connections.admin_db,
+        connections.now,
+        seconds=min(LOGIN_COUNT_SECONDS, transaction_seconds),
+    )
     return Platform(
         settings=settings,
         connections=connections,
@@ -175,6 +181,7 @@ def build_platform(
             tokens,
             revocations,
             concurrency,
+            login_limits,
             transaction_seconds=transaction_seconds,
         ),
         user_administration=UserAdministration(
@@ -222,12 +229,7 @@ def build_platform(
         moves=Moves(connections, cipher, fresh, transaction_seconds=transaction_seconds),
         cipher=cipher,
         concurrency=concurrency,
-        login_limits=LoginLimits(
-            settings.login_rate_limit,
-            lambda: connections.admin_db,
-            connections.now,
-            seconds=min(LOGIN_COUNT_SECONDS, transaction_seconds),
-        ),
+        login_limits=login_limits,
         usage=Usage(connections, pool_size=settings.max_pool_size),
     )
 

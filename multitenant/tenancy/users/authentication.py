@@ -21,7 +21,7 @@ from multitenant.repositories.admin import revocations, tenant_users, tenants
 from multitenant.repositories.model import MongoDatabase, MongoDocument, utc_now
 from multitenant.repositories.tenant import users
 from multitenant.repositories.transactions import run_transaction
-from multitenant.security.passwords import PasswordHasher
+from multitenant.security.passwords import NO_TENANT, PasswordHasher
 from multitenant.security.tokens import Claims, TokenPair, Tokens, expiry
 from multitenant.tenancy.actor import Actor, Outcome
 from multitenant.tenancy.deployments.isolation import widened_scope
@@ -233,11 +233,11 @@ class Authenticator:
                 found = self._find_user(candidate, memberships[candidate.id])
             except (PyMongoError, DatabaseUnavailable, TenantBusy) as error:
                 found, unreachable = None, error
-            if self._opens(found, password) and found:
+            if self._opens(found, password, candidate.id) and found:
                 fitting.append((candidate, found))
         if not candidates:  # as much as for a candidate: a look-up, and a hash
             nobody = users.find_sound_user(self._connections.admin_db, ObjectId())
-            self._opens(nobody, password)
+            self._opens(nobody, password, NO_TENANT)
         if unreachable and not fitting:
             raise unreachable
         return fitting
@@ -253,9 +253,10 @@ class Authenticator:
         ):
             return users.find_sound_user(lease.database, user_id)
 
-    def _opens(self, user: MongoDocument | None, password: str) -> bool:
-        """Whether the password is that of an active user, at the cost of one hash in any case."""
-        fits = self._hasher.verify(password, user.get("password") if user else None)
+    def _opens(self, user: MongoDocument | None, password: str, tenant: ObjectId | str) -> bool:
+        """Whether the password is that of an active user, at the cost of one hash in any case, in
+        the share of that tenant."""
+        fits = self._hasher.verify(password, user.get("password") if user else None, tenant)
         return fits and user is not None and user["status"] == "active"
 
     def _session(self, tenant: Tenant, user: MongoDocument, *, family: str | None) -> Session:

@@ -51,9 +51,9 @@ class LoginLimits:
         self._lock = threading.Lock()
 
     def count(self, address: str | None, email: str | None) -> None:
-        """Count one login; raise RateLimited when there were more than the limits allow, from
-        this address (of IPv6, this network) or for this email. Accepting an invitation counts
-        for the address, too, and has no email."""
+        """Count one login, or whatever else checks or sets a password; raise RateLimited when
+        there were more than the limits allow, from this address (of IPv6, this network) or for
+        this email. Accepting an invitation has no email."""
         limiter, now = self._shared, self._now
         for key in (_address_key(address), *([_email_key(email)] if email else ())):
             for limit in self._limits:

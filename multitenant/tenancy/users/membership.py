@@ -22,6 +22,7 @@ from multitenant.tenancy.routing.revocations import Revocations
 from multitenant.tenancy.routing.tenant import Tenant
 from multitenant.tenancy.routing.tenant_concurrency import TenantConcurrency
 from multitenant.tenancy.users.authentication import TenantHints
+from multitenant.tenancy.users.login_limits import LoginLimits
 
 
 class Membership:
@@ -34,6 +35,7 @@ class Membership:
         tokens: Tokens,
         revoked: Revocations,
         concurrency: TenantConcurrency,
+        login_limits: LoginLimits,
         *,
         transaction_seconds: float,
     ) -> None:
@@ -42,6 +44,7 @@ class Membership:
         self._tokens = tokens
         self._revoked = revoked
         self._concurrency = concurrency
+        self._login_limits = login_limits
         self._transaction_seconds = transaction_seconds
 
     def change_password(
@@ -57,20 +60,21 @@ class Membership:
         """Change the password of the token's user and return the user.
 
         Every other session of the user ends with it, in the same transaction; the one that asks
-        goes on. Raises CredentialsInvalid when `current` is wrong, Conflict when the password
-        was changed by somebody else at the same time, RoleRequired when an operator acts as the
-        user.
+        goes on. It counts as a login of the user. Raises CredentialsInvalid when `current` is
+        wrong, RateLimited, Conflict when the password was changed by somebody else at the same
+        time, RoleRequired when an operator acts as the user.
         """
         if claims.impersonator:
             raise RoleRequired("Only the user may do this, not an operator who acts as them")
-        user = users.find_user(db, claims.user_id)
+        user = users.find_sound_user(db, claims.user_id)
         if user is None:
             raise TokenRevoked("The user of this token no longer exists")
-        if not self._hasher.verify(current, user.get("password")):
+        self._login_limits.count(actor.ip, user["email"])
+        if not self._hasher.verify(current, user.get("password"), tenant.id):
             raise CredentialsInvalid(
                 "The current password is wrong", incorrect_field="currentPassword"
             )
-        hashed = self._hasher.hash(new)
+        hashed = self._hasher.hash(new, tenant.id)
         version = user["tokenVersion"] + 1
 
         def replace_password(db: MongoDatabase) -> MongoDocument:
@@ -128,7 +132,7 @@ class Membership:
                 user = users.find_user(lease.database, claims.user_id)
                 if user is None or user.get("invitationId") != claims.id:
                     raise TokenRevoked("This invitation is not open any more")
-                hashed = self._hasher.hash(password)
+                hashed = self._hasher.hash(password, claims.tenant_id)
 
                 def accept(db: MongoDatabase) -> MongoDocument:
                     accepted = users.accept_invitation(

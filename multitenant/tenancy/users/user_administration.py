@@ -93,7 +93,8 @@ class UserAdministration:
         role = "owner" if by.tenant.system else new.role
         ensure_may_manage(by.claims, role)
         user_id, now = ObjectId(), utc_now()
-        hashed = self._hasher.hash(new.password.get_secret_value()) if new.password else None
+        password = new.password.get_secret_value() if new.password else None
+        hashed = self._hasher.hash(password, by.tenant.id) if password else None
         invitation_id = None if hashed else uuid4().hex
         left_over = self._is_left_over(by, new.email)
 
