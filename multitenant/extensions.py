@@ -32,13 +32,14 @@ from multitenant.tenancy.routing.revocations import CACHED_CHECKS, Revocations
 from multitenant.tenancy.routing.tenant_concurrency import TenantConcurrency
 from multitenant.tenancy.routing.watcher import Watcher
 from multitenant.tenancy.users.authentication import Authenticator
+from multitenant.tenancy.users.change_limits import ChangeLimits
 from multitenant.tenancy.users.login_limits import LoginLimits
 from multitenant.tenancy.users.membership import Membership
 from multitenant.tenancy.users.user_administration import MARGIN, UserAdministration
 
 NAME = "multitenant"
-LOGIN_COUNT_SECONDS = 2.0
-"""A login waits no longer than this to be counted; without the count it does not fail."""
+COUNT_SECONDS = 2.0
+"""A request waits no longer than this to be counted; without the count it does not fail."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +159,13 @@ def build_platform(
         settings.login_rate_limit,
         lambda: connections.admin_db,
         connections.now,
-        seconds=min(LOGIN_COUNT_SECONDS, transaction_seconds),
+        seconds=min(COUNT_SECONDS, transaction_seconds),
+    )
+    change_limits = ChangeLimits(
+        settings.tenant_change_limit,
+        lambda: connections.admin_db,
+        connections.now,
+        seconds=min(COUNT_SECONDS, transaction_seconds),
     )
     return Platform(
         settings=settings,
@@ -173,6 +180,7 @@ def build_platform(
             tokens,
             revocations,
             concurrency,
+            change_limits,
             transaction_seconds=transaction_seconds,
         ),
         membership=Membership(
@@ -185,7 +193,12 @@ def build_platform(
             transaction_seconds=transaction_seconds,
         ),
         user_administration=UserAdministration(
-            connections, hasher, tokens, revocations, transaction_seconds=transaction_seconds
+            connections,
+            hasher,
+            tokens,
+            revocations,
+            change_limits,
+            transaction_seconds=transaction_seconds,
         ),
         lifecycle=TenantLifecycle(
             connections,

@@ -30,6 +30,7 @@ from multitenant.tenancy.routing.host_names import NOBODY, NamedTenant
 from multitenant.tenancy.routing.revocations import Revocations
 from multitenant.tenancy.routing.tenant import Tenant
 from multitenant.tenancy.routing.tenant_concurrency import TenantConcurrency
+from multitenant.tenancy.users.change_limits import ChangeLimits
 
 # An email in more tenants than this must name one: each costs a hash.
 MAX_CANDIDATES = 5
@@ -90,6 +91,7 @@ class Authenticator:
         tokens: Tokens,
         revoked: Revocations,
         concurrency: TenantConcurrency,
+        change_limits: ChangeLimits,
         *,
         transaction_seconds: float,
     ) -> None:
@@ -98,6 +100,7 @@ class Authenticator:
         self._tokens = tokens
         self._revoked = revoked
         self._concurrency = concurrency
+        self._change_limits = change_limits
         self._transaction_seconds = transaction_seconds
 
     def login(self, email: str, password: str, hints: TenantHints, actor: Actor) -> Session:
@@ -149,11 +152,12 @@ class Authenticator:
         """Exchange a (verified) refresh token for a new pair; `db` is the tenant's database.
 
         A second use of the same token means that somebody else has it: the whole family is
-        withdrawn. Raises TokenRevoked.
+        withdrawn. Raises TokenRevoked, and RateLimited.
         """
         user = users.find_sound_user(db, claims.user_id)
         if user is None or user["status"] != "active":
             raise TokenRevoked()
+        self._change_limits.count_refresh(tenant.id, claims.user_id)
         # After the user was read: a password change before that is seen here, and one after it
         # makes the version that the new pair will carry too old.
         self._revoked.ensure_valid_now(claims, user["tokenVersion"])

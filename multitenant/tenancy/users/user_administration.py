@@ -1,7 +1,7 @@
 """Adding, changing and removing the users of a tenant.
 
 Each is one event: in the tenant's database, in the admin database (memberships, withdrawn tokens)
-and in the audit log. Those of one tenant happen one after another (see repositories/turns.py), so
+and in the audit log; there may only be so many of them. Those of one tenant happen one after another (see repositories/turns.py), so
 what they make sure of still holds when they commit: the limit of users, that an owner remains,
 and that whoever asks may do it.
 """
@@ -28,6 +28,7 @@ from multitenant.tenancy.lifecycle.both_databases import write_both
 from multitenant.tenancy.routing.connection_manager import ConnectionManager
 from multitenant.tenancy.routing.revocations import Revocations
 from multitenant.tenancy.routing.tenant import Tenant
+from multitenant.tenancy.users.change_limits import ChangeLimits
 from multitenant.tenancy.users.user_rules import (
     effective_changes,
     ensure_may_manage,
@@ -75,6 +76,7 @@ class UserAdministration:
         hasher: PasswordHasher,
         tokens: Tokens,
         revoked: Revocations,
+        limits: ChangeLimits,
         *,
         transaction_seconds: float,
     ) -> None:
@@ -82,6 +84,7 @@ class UserAdministration:
         self._hasher = hasher
         self._tokens = tokens
         self._revoked = revoked
+        self._limits = limits
         self._transaction_seconds = transaction_seconds
 
     def add(self, by: Manager, new: NewUser) -> Invited:
@@ -92,6 +95,7 @@ class UserAdministration:
         ensure_role_exists(by.tenant, new.role if "role" in new.model_fields_set else None)
         role = "owner" if by.tenant.system else new.role
         ensure_may_manage(by.claims, role)
+        self._limits.count_change(by.tenant.id)
         user_id, now = ObjectId(), utc_now()
         password = new.password.get_secret_value() if new.password else None
         hashed = self._hasher.hash(password, by.tenant.id) if password else None
@@ -134,6 +138,7 @@ class UserAdministration:
         if not fields:
             self._finish_change(by, user)
             return user
+        self._limits.count_change(by.tenant.id, user_id)
         version = user["tokenVersion"] + 1
 
         def update_user(db: MongoDatabase) -> MongoDocument:
@@ -158,6 +163,7 @@ class UserAdministration:
         """
         self._finish_removal(by, user_id)
         user = self._manageable(by, user_id)
+        self._limits.count_change(by.tenant.id, user_id)
 
         def delete_user(db: MongoDatabase) -> MongoDocument:
             ensure_owner_remains(db, user)
@@ -181,6 +187,7 @@ class UserAdministration:
         user = self._manageable(by, user_id)
         if user["status"] != "invited":
             raise Conflict("Only a user who has not accepted an invitation yet can be invited")
+        self._limits.count_change(by.tenant.id, user_id)
         now, invitation_id = utc_now(), uuid4().hex
 
         def replace_invitation(db: MongoDatabase) -> MongoDocument:
@@ -196,6 +203,8 @@ class UserAdministration:
         user = users.find_user(by.db, user_id)
         if user is None:
             raise NotFound("There is no such user")
+        if not users.is_sound(by.db, user):
+            raise Conflict("What is stored of this user does not fit its schema: change it there")
         ensure_somebody_else(by.claims, user_id)
         ensure_may_manage(by.claims, user["role"])
         return user
