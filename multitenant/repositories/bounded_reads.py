@@ -48,7 +48,7 @@ def decode(raw: bytes) -> dict[str, Any]:
 
 
 def read_page(
-    batches: Iterable[bytes], limit: int, *, size: int = PAGE_BYTES
+    batches: Iterable[Any], limit: int, *, size: int = PAGE_BYTES
 ) -> tuple[list[dict[str, Any]], bool]:
     """Return the first documents of a raw cursor: `limit` of them, or as many as have `size` bytes
     together, but one at least; and whether there is one more."""
@@ -61,7 +61,7 @@ def read_page(
     return documents, False
 
 
-def split(batches: Iterable[bytes]) -> Iterator[bytes]:
+def split(batches: Iterable[Any]) -> Iterator[bytes]:
     """Go through the documents of a raw cursor, undecoded."""
     for batch in batches:
         start = 0

@@ -55,8 +55,8 @@ class Model:
     @cached_property
     def _raw(self) -> Collection[RawBSONDocument]:
         """The same, not decoded."""
-        raw = bounded_reads.RAW
-        return self._db.get_collection(self.name, raw, write_concern=self._write_concern)
+        options: Any = bounded_reads.RAW
+        return self._db.get_collection(self.name, options, write_concern=self._write_concern)
 
     def insert(self, **fields: Any) -> MongoDocument:
         """Validate and insert a new document; return it as stored.
@@ -96,7 +96,7 @@ class Model:
             return_document=ReturnDocument.AFTER,
         )
         assert upserted is not None
-        return bounded_reads.decode(upserted.raw)
+        return bounded_reads.decode(bytes(upserted.raw))
 
     def update(self, query: Mapping[str, Any], **changes: Any) -> MongoDocument | None:
         """Validate `changes` and write them to the one document that fits `query`; None removes
@@ -209,7 +209,7 @@ def shorten(page: Page, count: int, document: type[Document]) -> Page:
 
 
 def _decoded(found: RawBSONDocument | None) -> MongoDocument | None:
-    return None if found is None else bounded_reads.decode(found.raw)
+    return None if found is None else bounded_reads.decode(bytes(found.raw))
 
 
 def _already_exists(error: DuplicateKeyError) -> AlreadyExists:

@@ -7,13 +7,14 @@ position: what comes after it is of a later type, or of the same type and greate
 
 import base64
 import binascii
+import math
 import zlib
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Self
 
 import bson
-from bson import Code, DBRef, Decimal128, MinKey, ObjectId, Timestamp
+from bson import Code, DBRef, Decimal128, MaxKey, MinKey, ObjectId, Regex, Timestamp
 from bson.codec_options import CodecOptions, DatetimeConversion
 from bson.datetime_ms import DatetimeMS
 from bson.errors import BSONError
@@ -49,9 +50,12 @@ ORDER: tuple[tuple[tuple[str, ...], tuple[type, ...]], ...] = (
     (("bool",), (bool,)),
     (("date",), (datetime, DatetimeMS)),
     (("timestamp",), (Timestamp,)),
-    (("regex", "dbPointer", "javascript", "javascriptWithScope", "maxKey"), (Code,)),
+    (("regex",), (Regex,)),
+    (("dbPointer", "javascript", "javascriptWithScope"), (Code,)),
+    (("maxKey",), (MaxKey,)),
 )
-MIN_KEY, NULL, LAST = 0, 1, len(ORDER) - 1
+NULL, LAST = 1, len(ORDER) - 1
+NOT_COMPARED = (MinKey, type(None), Regex, MaxKey)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,19 +102,29 @@ class Position:
         return base64.urlsafe_b64encode(bson.encode(parts)).decode()
 
     def query_beyond(self, field: str, *, newest_first: bool) -> dict[str, Any]:
-        """The query for what comes after it in a list that is ordered by this field and the id."""
+        """The query for what comes after it in a list that is ordered by this field and the id,
+        but where the value is an array."""
         rank, operator = _rank(self.value), "$lt" if newest_first else "$gt"
         others = ORDER[:rank] if newest_first else ORDER[rank + 1 :]
         conditions: list[dict[str, Any]] = []
         if not self.last_of_type:
             conditions.append({field: {"$eq": self.value}, "_id": {operator: self.id}})
-            if rank not in (MIN_KEY, NULL, LAST):
+            if _is_nan(self.value):  # the least number, which compares with none
+                conditions += [] if newest_first else [{field: {"$gte": float("-inf")}}]
+            elif not isinstance(self.value, NOT_COMPARED):
                 conditions.append({field: {operator: self.value}})
         if others:
             conditions.append({field: {"$type": [name for names, _ in others for name in names]}})
         if newest_first and rank > NULL:
             conditions.append({field: None})  # also where it is missing
-        return {"$or": conditions}
+        # One whose value is an array stands at its least element, and would fit with each other.
+        return {"$or": conditions, field: {"$not": {"$type": "array"}}}
+
+
+def _is_nan(value: Any) -> bool:
+    if isinstance(value, Decimal128):
+        return bool(value.to_decimal().is_nan())
+    return isinstance(value, float) and math.isnan(value)
 
 
 def _rank(value: Any) -> int:

@@ -1,7 +1,7 @@
 """Answers that are made of stored documents, which may be of any shape: what is in a tenant's
 database was not all written by this release, nor all by this platform."""
 
-from typing import Annotated, Any, Optional
+from typing import Annotated, Any
 
 from bson.json_util import RELAXED_JSON_OPTIONS, default
 from pydantic import PlainSerializer, ValidationError
@@ -18,12 +18,10 @@ class StoredAnswer(Answer):
         super().__pydantic_init_subclass__(**kwargs)
         for name, field in cls.model_fields.items():
             if name != "id":
-                typed = (
-                    Annotated[(field.annotation, *field.metadata)]
-                    if field.metadata
-                    else field.annotation
-                )
-                field.annotation, field.metadata = Optional[typed], []
+                typed: Any = field.annotation
+                if field.metadata:
+                    typed = Annotated[(typed, *field.metadata)]
+                field.annotation, field.metadata = typed | None, []
         cls.model_rebuild(force=True)
 
     @classmethod
@@ -54,8 +52,8 @@ def _with_null(value: Any, path: tuple[int | str, ...]) -> Any:
     if not path or not isinstance(value, dict | list):
         return None
     copy: Any = value.copy()
-    here, *rest = path
-    copy[here] = _with_null(value[here], tuple(rest)) if rest else None
+    here, rest = path[0], path[1:]
+    copy[here] = _with_null(copy[here], rest) if rest else None
     return copy
 
 

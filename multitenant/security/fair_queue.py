@@ -23,8 +23,9 @@ class FairQueue:
     (round-robin), and within a group in the order of arrival: a group that asks a hundred times
     delays another one by one turn each time.
 
-    As many callers work or wait as there are `places`. One more takes the place of the last one of the group
-    that has most, if that has more than its own would have then; otherwise it is refused at once.
+    As many callers work or wait as there are `places`. One more takes the place of the last one of
+    the group that has most, if that group has as many as its own even then; otherwise it is refused
+    at once.
     """
 
     def __init__(

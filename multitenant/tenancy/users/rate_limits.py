@@ -49,7 +49,7 @@ class RateLimits:
         self._strategy: type[RateLimiter] = (
             MovingWindowRateLimiter if exactly else FixedWindowRateLimiter
         )
-        self._shared = self._strategy(_AdminStorage(admin_db, now))
+        self._shared: RateLimiter = self._strategy(_AdminStorage(admin_db, now))
         self._own: RateLimiter | None = None
         self._lock = threading.Lock()
 
@@ -122,7 +122,7 @@ class _AdminStorage(MongoDBStorage):
             upsert=True,
             return_document=ReturnDocument.AFTER,
         )
-        return int(counted["count"])
+        return int(counted["count"]) if counted else 0
 
     def get_moving_window(self, key: str, limit: int, expiry: int) -> tuple[float, int]:
         """Return when the oldest attempt was that still counts (now, if none does), and how many

@@ -1,9 +1,9 @@
 """Adding, changing and removing the users of a tenant.
 
 Each is one event: in the tenant's database, in the admin database (memberships, withdrawn tokens)
-and in the audit log; there may only be so many of them. Those of one tenant happen one after another (see repositories/turns.py), so
-what they make sure of still holds when they commit: the limit of users, that an owner remains,
-and that whoever asks may do it.
+and in the audit log, and there may be only so many (see change_limits.py). Those of one tenant
+happen one after another (see repositories/turns.py), so what they make sure of still holds when
+they commit: the limit of users, that an owner remains, and that whoever asks may do it.
 """
 
 from collections.abc import Callable
