@@ -55,8 +55,9 @@ class Model:
     @cached_property
     def _raw(self) -> Collection[RawBSONDocument]:
         """The same, not decoded."""
-        options: Any = bounded_reads.RAW
-        return self._db.get_collection(self.name, options, write_concern=self._write_concern)
+        database: Database[Any] = self._db
+        options = bounded_reads.RAW
+        return database.get_collection(self.name, options, write_concern=self._write_concern)
 
     def insert(self, **fields: Any) -> MongoDocument:
         """Validate and insert a new document; return it as stored.
@@ -144,7 +145,8 @@ class Model:
         `order_by` and `_id`. Raises InvalidCursor.
         """
         by, direction = page.order_by, -1 if newest_first else 1
-        conditions = [query, {"_id": {"$type": "objectId"}}]
+        # As an expression, which MongoDB does not try to use an index for.
+        conditions = [query, {"$expr": {"$eq": [{"$type": "$_id"}, "objectId"]}}]
         if after := page.after(self.name):
             conditions.append(after.query_beyond(by, newest_first=newest_first))
         with self._raw.find_raw_batches(

@@ -82,7 +82,7 @@ def _collection_names(db: MongoDatabase) -> Iterator[str]:
 def _measure(db: MongoDatabase, names: list[str], sizes: CollectionSizes) -> None:
     """Add the sizes of these collections. Where they cannot be measured together, each is alone."""
     try:
-        sizes.measured += _read_all(db, _sizes_command(db, names))
+        found = {each["name"]: each for each in _read_all(db, _sizes_command(db, names))}
     except OperationFailure as error:
         if is_passing(error):
             raise
@@ -90,7 +90,13 @@ def _measure(db: MongoDatabase, names: list[str], sizes: CollectionSizes) -> Non
             for name in names:
                 _measure(db, [name], sizes)
         else:
-            sizes.leave_out(names[0], f"MongoDB refuses: {error.code}")
+            sizes.leave_out(names[0], f"MongoDB refuses to measure it (code {error.code})")
+        return
+    for name in names:
+        if name in found:
+            sizes.measured.append(found[name])
+        else:
+            sizes.leave_out(name, "MongoDB does not measure it")
 
 
 def _sizes_command(db: MongoDatabase, names: list[str]) -> MongoDocument:

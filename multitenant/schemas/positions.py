@@ -118,7 +118,7 @@ class Position:
         if newest_first and rank > NULL:
             conditions.append({field: None})  # also where it is missing
         # One whose value is an array stands at its least element, and would fit with each other.
-        return {"$or": conditions, field: {"$not": {"$type": "array"}}}
+        return {"$or": conditions, "$expr": {"$not": [{"$isArray": [f"${field}"]}]}}
 
 
 def _is_nan(value: Any) -> bool:

@@ -44,7 +44,10 @@ class StoredAnswer(Answer):
 def _with_nulls(value: Any, error: ValidationError) -> Any:
     """The value, with null wherever the error says that something is missing or wrong."""
     for problem in error.errors(include_url=False, include_context=False, include_input=False):
-        value = _with_null(value, problem["loc"])
+        path = problem["loc"]
+        while path and isinstance(path[-1], int):  # only fields may be null
+            path = path[:-1]
+        value = _with_null(value, path)
     return value
 
 

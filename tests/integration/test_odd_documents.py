@@ -14,6 +14,7 @@ from bson.raw_bson import RawBSONDocument
 from pymongo.errors import BulkWriteError
 
 from multitenant.repositories.model import MongoDatabase
+from multitenant.schemas.positions import LENIENT
 from tests.support import User, World, answer, refusal
 
 FAR = DatetimeMS(2**62)
@@ -73,7 +74,7 @@ def owner(shared: World) -> User:
 
 @pytest.fixture
 def db(shared: World, owner: User) -> Iterator[MongoDatabase]:
-    db = shared.db_of(owner.tenant_id)
+    db = shared.db_of(owner.tenant_id).with_options(LENIENT)
     yield db
     for noun in (*NOUNS, "comments", "orderItems"):
         db[noun].delete_many({"_id": {"$ne": ObjectId(owner.user_id)}})

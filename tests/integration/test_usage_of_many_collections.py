@@ -16,7 +16,7 @@ def test_collections_of_any_name_are_measured(shared: World) -> None:
     owner = shared.tenant("Names")
     db = shared.db_of(owner.tenant_id)
     names = ["a..b", "a.", "x" * 150, "système", "with space", "...", "a.b.c", "-"]
-    made = [name for name in names if db.command("create", name, check=False).get("ok")]
+    made = [name for name in names if db.command("create", name, check=False)["ok"]]
     assert "a..b" in made
     shown = answer(shared.operator.get(f"/api/tenants/{owner.tenant_id}/usage"))
     assert set(made) <= {each["name"] for each in shown["collections"]}
@@ -26,7 +26,7 @@ def test_collections_of_any_name_are_measured(shared: World) -> None:
 def test_more_collections_than_a_pipeline_takes_are_measured_and_the_rest_is_named(
     shared: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The bounds are small here; the test with MongoDB's own is below."""
+    """The bounds are small here: a thousand collections take mongod several seconds."""
     monkeypatch.setattr(usage, "MEASURED_AT_ONCE", 3)
     monkeypatch.setattr(usage, "MAX_COLLECTIONS", 10)
     monkeypatch.setattr(usage, "MAX_NAMED", 4)
@@ -73,13 +73,3 @@ def test_a_page_of_usage_is_bounded_in_collections(
         cursor = page["nextCursor"]
         query = f"?q=Paged&limit=2&cursor={cursor}" if cursor else ""
     assert seen == ["Paged0", "Paged1", "Paged2"]
-
-
-def test_a_thousand_and_one_collections(shared: World) -> None:
-    owner = shared.tenant("Thousand")
-    db = shared.db_of(owner.tenant_id)
-    for number in range(1001):
-        db.create_collection(f"c{number:04}", check_exists=False)
-    shown = answer(shared.operator.get(f"/api/tenants/{owner.tenant_id}/usage"))
-    assert len(shown["collections"]) + shown["unmeasuredCount"] >= 1001
-    assert answer(shared.operator.get("/api/usage?q=Thousand"))["errors"] == []
