@@ -153,6 +153,9 @@ class Settings(BaseModel):
     base_domain: str = Field("", pattern=r"^([a-z0-9-]+(\.[a-z0-9-]+)*)?$")
     max_content_length: int = Field(1024 * 1024, ge=1024, le=16 * 1024 * 1024)
     login_rate_limit: Annotated[str, AfterValidator(_rate_limits)] = "20 per minute;200 per hour"
+    tenant_change_limit: Annotated[str, AfterValidator(_rate_limits)] = (
+        "600 per minute;5000 per day"
+    )
     tenant_max_concurrency: int | None = Field(None, ge=1, le=256)
     cors_origins: Annotated[tuple[str, ...], BeforeValidator(_split), AfterValidator(_origins)] = ()
     trusted_proxies: Annotated[

@@ -32,6 +32,7 @@ from multitenant.tenancy.routing.revocations import CACHED_CHECKS, Revocations
 from multitenant.tenancy.routing.tenant_concurrency import TenantConcurrency
 from multitenant.tenancy.routing.watcher import Watcher
 from multitenant.tenancy.users.authentication import Authenticator
+from multitenant.tenancy.users.change_limits import ChangeLimits
 from multitenant.tenancy.users.login_limits import LoginLimits
 from multitenant.tenancy.users.membership import Membership
 from multitenant.tenancy.users.refresh_uses import RefreshUses
@@ -39,8 +40,8 @@ from multitenant.tenancy.users.user_administration import UserAdministration
 from multitenant.tenancy.users.withdrawals import Withdrawals
 
 NAME = "multitenant"
-LOGIN_COUNT_SECONDS = 2.0
-"""A login waits no longer than this to be counted; without the count it does not fail."""
+COUNT_SECONDS = 2.0
+"""A request waits no longer than this to be counted; without the count it does not fail."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +160,18 @@ def build_platform(
         look_at_clusters,
     ):
         watcher.on_pause(keep_house)
+    login_limits = LoginLimits(
+        settings.login_rate_limit,
+        lambda: connections.admin_db,
+        connections.now,
+        seconds=min(COUNT_SECONDS, transaction_seconds),
+    )
+    change_limits = ChangeLimits(
+        settings.tenant_change_limit,
+        lambda: connections.admin_db,
+        connections.now,
+        seconds=min(COUNT_SECONDS, transaction_seconds),
+    )
     return Platform(
         settings=settings,
         connections=connections,
@@ -174,6 +187,7 @@ def build_platform(
             withdrawals,
             concurrency,
             RefreshUses(lambda: connections.admin_db, grace_seconds=settings.refresh_grace_seconds),
+            change_limits,
             transaction_seconds=transaction_seconds,
         ),
         membership=Membership(
@@ -183,6 +197,7 @@ def build_platform(
             revocations,
             withdrawals,
             concurrency,
+            login_limits,
             transaction_seconds=transaction_seconds,
         ),
         user_administration=UserAdministration(
@@ -191,6 +206,7 @@ def build_platform(
             tokens,
             revocations,
             withdrawals,
+            change_limits,
             transaction_seconds=transaction_seconds,
         ),
         lifecycle=TenantLifecycle(
@@ -235,12 +251,7 @@ def build_platform(
         moves=Moves(connections, cipher, fresh, transaction_seconds=transaction_seconds),
         cipher=cipher,
         concurrency=concurrency,
-        login_limits=LoginLimits(
-            settings.login_rate_limit,
-            lambda: connections.admin_db,
-            connections.now,
-            seconds=min(LOGIN_COUNT_SECONDS, transaction_seconds),
-        ),
+        login_limits=login_limits,
         usage=Usage(connections, pool_size=settings.max_pool_size),
     )
 

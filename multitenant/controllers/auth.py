@@ -61,6 +61,7 @@ def login(header: TenantHeader, body: Login) -> Response:
 
 @blueprint.post("/refresh", responses=ok(SessionAnswer))
 @with_refresh_token
+@refuses("rate_limited")
 def refresh() -> Response:
     """Exchange a refresh token for a new pair; each works once."""
     _, from_cookie = read_token(request, "refresh")

@@ -3,24 +3,29 @@
 `Model(db, Todo)` is what `conn.model("todos", schema)` is in Mongoose. The document class is the
 schema: it validates what is written and declares the indexes. Commands go through PyMongo with
 the given `Database`, so no global MongoEngine state exists that could point at another tenant.
-Reads answer plain dicts, as stored.
+Reads answer plain dicts, as stored; whatever is stored can be read (see bounded_reads.py).
 """
 
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any
 
 from bson import ObjectId
+from bson.raw_bson import RawBSONDocument
 from mongoengine import Document
 from mongoengine import ValidationError as SchemaError
 from pymongo import IndexModel, ReturnDocument
+from pymongo.collection import Collection
 from pymongo.database import Database
 from pymongo.errors import DuplicateKeyError
 
 from multitenant.clock import CLOCK
 from multitenant.errors import AlreadyExists, ValidationFailed
+from multitenant.repositories import bounded_reads
 from multitenant.repositories.durability import write_concern
 from multitenant.schemas.paging import Page, PageQuery
+from multitenant.schemas.positions import LENIENT
 
 MongoDocument = dict[str, Any]
 MongoDatabase = Database[MongoDocument]
@@ -38,8 +43,21 @@ class Model:
     def __init__(self, db: MongoDatabase, document: type[Document]) -> None:
         self._document = document
         self._meta: dict[str, Any] = document._meta  # noqa: SLF001  # MongoEngine's, documented
-        name = self._meta["collection"]
-        self.collection = db.get_collection(name, write_concern=write_concern())
+        self._db = db
+        self.name: str = self._meta["collection"]
+        self._write_concern = write_concern()
+
+    @cached_property
+    def collection(self) -> Collection[MongoDocument]:
+        """The collection, for what has no method here."""
+        return self._db.get_collection(self.name, LENIENT, write_concern=self._write_concern)
+
+    @cached_property
+    def _raw(self) -> Collection[RawBSONDocument]:
+        """The same, not decoded."""
+        database: Database[Any] = self._db
+        options = bounded_reads.RAW
+        return database.get_collection(self.name, options, write_concern=self._write_concern)
 
     def insert(self, **fields: Any) -> MongoDocument:
         """Validate and insert a new document; return it as stored.
@@ -72,14 +90,14 @@ class Model:
         now = utc_now()
         whole = self._validated({**fields, "created_at": now, "updated_at": now})
         changing = {name: whole[name] for name in whole if name not in (*query, "createdAt")}
-        upserted = self.collection.find_one_and_update(
+        upserted = self._raw.find_one_and_update(
             query,
             {"$set": changing, "$setOnInsert": {"createdAt": now}},
             upsert=True,
             return_document=ReturnDocument.AFTER,
         )
         assert upserted is not None
-        return upserted
+        return bounded_reads.decode(bytes(upserted.raw))
 
     def update(self, query: Mapping[str, Any], **changes: Any) -> MongoDocument | None:
         """Validate `changes` and write them to the one document that fits `query`; None removes
@@ -102,39 +120,56 @@ class Model:
                 "" if value is None else field.to_mongo(value)
             )
         try:
-            return self.collection.find_one_and_update(
-                query, command, return_document=ReturnDocument.AFTER
+            return _decoded(
+                self._raw.find_one_and_update(query, command, return_document=ReturnDocument.AFTER)
             )
         except DuplicateKeyError as error:
             raise _already_exists(error) from error
+
+    def delete_one(self, query: Mapping[str, Any]) -> MongoDocument | None:
+        """Delete the one document that fits `query` and return it as it was, None when there is
+        none."""
+        return _decoded(self._raw.find_one_and_delete(query))
+
+    def find_one(self, query: Mapping[str, Any]) -> MongoDocument | None:
+        """Return the one document that fits `query`, None when there is none."""
+        return _decoded(self._raw.find_one(query))
 
     def find_page(
         self, query: Mapping[str, Any], page: PageQuery, *, newest_first: bool = False
     ) -> Page:
         """Return the page of the documents that fit `query`, oldest first unless told otherwise.
 
-        The schema should declare an index that ends with the page's `order_by` and `_id`.
-        Raises InvalidCursor.
+        Documents whose `_id` is no ObjectId are left out: nothing else can name them. The page is
+        bounded in bytes as well. The schema should declare an index that ends with the page's
+        `order_by` and `_id`. Raises InvalidCursor.
         """
-        by, beyond, direction = page.order_by, "$gt", 1
-        if newest_first:
-            beyond, direction = "$lt", -1
-        if after := page.after(self.collection.name):
-            behind = [{by: {beyond: after.time}}, {"_id": {beyond: after.id}}]
-            query = {"$and": [query, {by: {f"{beyond}e": after.time}, "$or": behind}]}
-        order = [(by, direction), ("_id", direction)]
-        found = list(self.collection.find(query).sort(order).limit(page.limit + 1))
-        return Page.of(found, page.limit, by, collection=self.collection.name)
+        by, direction = page.order_by, -1 if newest_first else 1
+        # As an expression, which MongoDB does not try to use an index for.
+        conditions = [query, {"$expr": {"$eq": [{"$type": "$_id"}, "objectId"]}}]
+        if after := page.after(self.name):
+            conditions.append(after.query_beyond(by, newest_first=newest_first))
+        with self._raw.find_raw_batches(
+            {"$and": conditions},
+            sort=[(by, direction), ("_id", direction)],
+            limit=page.limit + 1,
+            batch_size=bounded_reads.BATCH_DOCUMENTS,
+        ) as batches:
+            found, more = bounded_reads.read_page(batches, page.limit)
+        return Page.of(found, by, collection=self.name, more=more)
 
     def fits(self, document: MongoDocument) -> bool:
         """Whether the fields that the schema knows are as it says, in a document as stored."""
         names = {field.db_field: name for name, field in self._document._fields.items()}
         fields = {names[stored]: value for stored, value in document.items() if stored in names}
         try:
-            self._document(**fields).validate()
-        except (SchemaError, TypeError, ValueError):
+            instance = self._document(**fields)
+            instance.validate()
+            as_it_should_be = instance.to_mongo()
+        except Exception:  # noqa: BLE001  # whatever MongoEngine finds in whatever is there
             return False
-        return True
+        known = (stored for stored in document if stored in names)
+        return all(as_it_should_be.get(stored) == document[stored] for stored in known)
 
     def declared_indexes(self) -> list[IndexModel]:
         """The indexes that the schema declares."""
@@ -165,6 +200,18 @@ class Model:
                 for name, why in errors.items()
             ]
         )
+
+
+def shorten(page: Page, count: int, document: type[Document]) -> Page:
+    """Return the first `count` items of a page of these documents, as a page."""
+    if count == len(page.items):
+        return page
+    collection: str = document._meta["collection"]  # noqa: SLF001  # as in Model
+    return Page.of(page.items[:count], PageQuery.order_by, collection=collection, more=True)
+
+
+def _decoded(found: RawBSONDocument | None) -> MongoDocument | None:
+    return None if found is None else bounded_reads.decode(bytes(found.raw))
 
 
 def _already_exists(error: DuplicateKeyError) -> AlreadyExists:

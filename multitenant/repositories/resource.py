@@ -34,7 +34,7 @@ class Resource:
 
     def get(self, db: MongoDatabase, document_id: ObjectId) -> MongoDocument:
         """Return the document; raises NotFound."""
-        return self._existing(self._in(db).collection.find_one(self._one(document_id)))
+        return self._existing(self._in(db).find_one(self._one(document_id)))
 
     def update(self, db: MongoDatabase, document_id: ObjectId, **changes: Any) -> MongoDocument:
         """Change fields (None removes one) and return the document as it is then.
@@ -45,7 +45,7 @@ class Resource:
 
     def delete(self, db: MongoDatabase, document_id: ObjectId) -> MongoDocument:
         """Delete the document and return it as it was; raises NotFound."""
-        return self._existing(self._in(db).collection.find_one_and_delete(self._one(document_id)))
+        return self._existing(self._in(db).delete_one(self._one(document_id)))
 
     def _in(self, db: MongoDatabase) -> Model:
         return Model(db, self._document)

@@ -1,21 +1,106 @@
 """How much is stored in a database."""
 
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
+from pymongo.errors import OperationFailure
+
 from multitenant.repositories.model import MongoDatabase, MongoDocument
+from multitenant.repositories.retries import done_again, is_passing
+from multitenant.schemas.positions import LENIENT
+
+MAX_COLLECTIONS = 1_000
+"""How many collections of a database are measured."""
+SECONDS = 2.0
+"""After this time no more of them are begun with."""
+MEASURED_AT_ONCE = 100
+"""By one command: MongoDB takes a pipeline of 1,000 stages at the most."""
+MAX_NAMED = 100
+"""How many collections that were not measured are named."""
 
 
-def collection_sizes(db: MongoDatabase) -> list[MongoDocument]:
-    """Return `name`, `documents`, `bytes` (of data) and `diskBytes` (compressed, with indexes) of
-    each collection, by name.
+@dataclass(slots=True)
+class CollectionSizes:
+    """`measured` has `name`, `documents`, `bytes` (of data) and `diskBytes` (compressed, with
+    indexes) of collections, by name. Of the others, which are `unmeasured_count`, the first are in
+    `unmeasured`: `name`, and why, in `message`."""
 
-    One command reads what MongoDB keeps count of, so its cost does not grow with the data. The
-    counts are exact, but for a while after mongod was killed.
+    measured: list[MongoDocument] = field(default_factory=list)
+    unmeasured: list[MongoDocument] = field(default_factory=list)
+    unmeasured_count: int = 0
+
+    def leave_out(self, name: str, message: str) -> None:
+        """Count a collection as not measured."""
+        self.unmeasured_count += 1
+        if len(self.unmeasured) < MAX_NAMED:
+            self.unmeasured.append({"name": name, "message": message})
+
+
+def collection_sizes(db: MongoDatabase) -> CollectionSizes:
+    """Return the sizes of the database's collections, as far as MAX_COLLECTIONS and SECONDS go.
+
+    One command reads what MongoDB keeps count of for many collections, so its cost does not grow
+    with the data. The counts are exact, but for a while after mongod was killed.
     """
-    names = sorted(db.list_collection_names(filter={"type": "collection"}))
-    if not names:
-        return []
-    sizes: list[dict[str, Any]] = [
+    deadline = time.monotonic() + SECONDS
+    sizes = CollectionSizes()
+    names = sorted(_collection_names(db))
+    for start in range(0, min(len(names), MAX_COLLECTIONS), MEASURED_AT_ONCE):
+        some = names[start : min(start + MEASURED_AT_ONCE, MAX_COLLECTIONS)]
+        if start and time.monotonic() > deadline:
+            for name in some:
+                sizes.leave_out(name, "there was no time left")
+        else:
+            _measure(db, some, sizes)
+    for name in names[MAX_COLLECTIONS:]:
+        sizes.leave_out(name, f"only {MAX_COLLECTIONS} collections are measured")
+    return sizes
+
+
+def database_size(db: MongoDatabase) -> MongoDocument:
+    """Return how many `documents`, `collections` and `indexes` the database has, the `bytes` of its
+    data and its `diskBytes` (compressed, with indexes)."""
+    stats = db.command("dbStats")
+    return {
+        "documents": stats["objects"],
+        "collections": stats["collections"],
+        "indexes": stats["indexes"],
+        "bytes": stats["dataSize"],
+        "diskBytes": stats["storageSize"] + stats["indexSize"],
+    }
+
+
+def _collection_names(db: MongoDatabase) -> Iterator[str]:
+    """The names of all collections, some of which the driver would refuse to use, or decode."""
+    command = {"listCollections": 1, "nameOnly": True, "filter": {"type": "collection"}}
+    for collection in _read_all(db, command):
+        yield collection["name"]
+
+
+def _measure(db: MongoDatabase, names: list[str], sizes: CollectionSizes) -> None:
+    """Add the sizes of these collections. Where they cannot be measured together, each is alone."""
+    try:
+        found = {each["name"]: each for each in _read_all(db, _sizes_command(db, names))}
+    except OperationFailure as error:
+        if is_passing(error):
+            raise
+        if len(names) > 1:
+            for name in names:
+                _measure(db, [name], sizes)
+        else:
+            sizes.leave_out(names[0], f"MongoDB refuses to measure it (code {error.code})")
+        return
+    for name in names:
+        if name in found:
+            sizes.measured.append(found[name])
+        else:
+            sizes.leave_out(name, "MongoDB does not measure it")
+
+
+def _sizes_command(db: MongoDatabase, names: list[str]) -> MongoDocument:
+    stages: list[dict[str, Any]] = [
         {"$collStats": {"storageStats": {}}},
         {
             "$project": {
@@ -26,17 +111,17 @@ def collection_sizes(db: MongoDatabase) -> list[MongoDocument]:
             }
         },
     ]
-    others = [{"$unionWith": {"coll": name, "pipeline": sizes}} for name in names[1:]]
-    return list(db[names[0]].aggregate([*sizes, *others]))
+    others = [{"$unionWith": {"coll": name, "pipeline": stages}} for name in names[1:]]
+    return {"aggregate": names[0], "pipeline": [*stages, *others], "cursor": {}}
 
 
-def database_size(db: MongoDatabase) -> MongoDocument:
-    """Return how many `collections` and `indexes` the database has, the `bytes` of its data and its
-    `diskBytes` (compressed, with indexes)."""
-    stats = db.command("dbStats")
-    return {
-        "collections": stats["collections"],
-        "indexes": stats["indexes"],
-        "bytes": stats["dataSize"],
-        "diskBytes": stats["storageSize"] + stats["indexSize"],
-    }
+def _read_all(db: MongoDatabase, command: MongoDocument) -> Iterator[MongoDocument]:
+    """Go through what a command answers with a cursor; PyMongo's own methods would refuse some
+    names of collections."""
+    cursor = done_again(lambda: db.command(command, codec_options=LENIENT))["cursor"]
+    yield from cursor["firstBatch"]
+    collection = cursor["ns"].removeprefix(f"{db.name}.")
+    while cursor["id"]:
+        more = {"getMore": cursor["id"], "collection": collection}
+        cursor = db.command(more, codec_options=LENIENT)["cursor"]
+        yield from cursor["nextBatch"]

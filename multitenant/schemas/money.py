@@ -24,8 +24,8 @@ def _price(value: Any) -> Any:
 
 def _stored_amount(value: Any) -> Decimal:
     amount = value.to_decimal() if isinstance(value, Decimal128) else value
-    if not isinstance(amount, Decimal):
-        raise ValueError("must be a Decimal128")
+    if not isinstance(amount, Decimal) or not amount.is_finite():
+        raise ValueError("must be a finite Decimal128")
     return amount
 
 

@@ -3,16 +3,20 @@
 import re
 import secrets
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Hashable
 from typing import Any
 
 import bcrypt
 
 from multitenant.config import MAX_BCRYPT_ROUNDS
-from multitenant.errors import RateLimited
+from multitenant.security.fair_queue import FairQueue
 
-RETRY_SECONDS = 2
+WAIT_SECONDS = 5.0
+"""How long a caller waits for its turn; then it is refused, and may ask again."""
+PLATFORM = "platform"
+"""The group of callers that work for no tenant."""
+NO_TENANT = "nobody"
+"""The group of logins of emails that nobody has."""
 BCRYPT_HASH = re.compile(r"\$2[aby]\$(\d\d)\$[./A-Za-z0-9]{53}")
 
 
@@ -20,8 +24,10 @@ class PasswordHasher:
     """Hashes and verifies passwords, at most `parallel` at a time.
 
     A hash takes a core for a quarter of a second or so. At most `waiting` callers may hash or
-    queue to hash at once; one more gets RateLimited at once, so that logins never occupy every
-    thread of a worker.
+    queue to hash at once, so that logins never occupy every thread of a worker. Each caller names
+    the tenant for which it asks: tenants have equal shares (see fair_queue.py). All methods raise
+    RateLimited when there is no place, and DatabaseUnavailable when their turn does not come
+    within WAIT_SECONDS.
     """
 
     def __init__(
@@ -36,23 +42,23 @@ class PasswordHasher:
         that nobody else needs."""
         self._run = run
         self._rounds = rounds
-        self._cores = threading.BoundedSemaphore(parallel)
         self._places = threading.BoundedSemaphore(max(parallel, waiting))
+        self._queue = FairQueue(parallel=parallel, places=self._places, seconds=WAIT_SECONDS)
         self._nobodys = bcrypt.hashpw(secrets.token_bytes(16).hex().encode(), self._salt()).decode()
 
-    def hash(self, password: str) -> str:
+    def hash(self, password: str, tenant: Hashable = PLATFORM) -> str:
         """Return the hash of a password of at most 72 bytes."""
-        with self._turn():
+        with self._queue.turn(tenant):
             hashed: bytes = self._run(bcrypt.hashpw, password.encode(), self._salt())
             return hashed.decode()
 
-    def verify(self, password: str, hashed: str | None) -> bool:
+    def verify(self, password: str, hashed: str | None, tenant: Hashable = PLATFORM) -> bool:
         """Whether the password has that hash.
 
         No hash (there is no such user) takes the same time and is False; so is a damaged hash
         or a password that bcrypt cannot take.
         """
-        with self._turn():
+        with self._queue.turn(tenant):
             usable = hashed if hashed and self._is_usable(hashed) else None
             try:
                 fits = self._run(self._check, password.encode(), usable or self._nobodys)
@@ -78,13 +84,3 @@ class PasswordHasher:
 
     def _salt(self) -> bytes:
         return bcrypt.gensalt(self._rounds)
-
-    @contextmanager
-    def _turn(self) -> Iterator[None]:
-        if not self._places.acquire(blocking=False):
-            raise RateLimited("Too many logins at once", retry_after=RETRY_SECONDS)
-        try:
-            with self._cores:
-                yield
-        finally:
-            self._places.release()

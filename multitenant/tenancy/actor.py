@@ -13,6 +13,10 @@ from multitenant.repositories.model import MongoDatabase, utc_now
 
 Outcome = Literal["success", "failure"]
 
+BY_USERS = ("auth.", "user.")
+"""What the actions of tenants' own users begin with."""
+BY_USERS_KEPT = timedelta(days=400)
+
 
 @dataclass(frozen=True, slots=True)
 class Actor:
@@ -46,7 +50,10 @@ class Actor:
         **details: Any,
     ) -> None:
         """Write to the audit log what this actor did, or tried. Call it in the transaction of the
-        deed: then neither exists without the other. It is kept for ever, unless told otherwise."""
+        deed: then neither exists without the other. It is kept for `kept_for`; without that, what
+        users of tenants do is kept for BY_USERS_KEPT, and what operators do for ever."""
+        if kept_for is None and action.startswith(BY_USERS):
+            kept_for = BY_USERS_KEPT
         audit.insert_audit(
             admin_db,
             actor=self.user_id,

@@ -77,7 +77,7 @@ def get_user(path: IdPath) -> Response:
 
 @blueprint.patch("/<id>", responses=ok(UserAnswer))
 @requires_role("owner", "admin")
-@refuses("conflict")
+@refuses("conflict", "rate_limited")
 def change_user(path: IdPath, body: UserChanges) -> Response:
     """Change a user's role, disable or enable them; every session of theirs ends."""
     changed = platform().user_administration.change(_manager(), path.id, body)
@@ -86,7 +86,7 @@ def change_user(path: IdPath, body: UserChanges) -> Response:
 
 @blueprint.delete("/<id>", responses=ok(UserAnswer))
 @requires_role("owner", "admin")
-@refuses("conflict")
+@refuses("conflict", "rate_limited")
 def remove_user(path: IdPath) -> Response:
     """Remove a user; every session of theirs ends."""
     removed = platform().user_administration.remove(_manager(), path.id)
@@ -95,7 +95,7 @@ def remove_user(path: IdPath) -> Response:
 
 @blueprint.post("/<id>/invitation", responses=created(InvitedUserAnswer))
 @requires_role("owner", "admin")
-@refuses("conflict")
+@refuses("conflict", "rate_limited")
 def invite_again(path: IdPath) -> Response:
     """Make a new invitation for an invited user; the one before is void."""
     invited = platform().user_administration.invite_again(_manager(), path.id)

@@ -18,7 +18,7 @@ def list_settings(db: MongoDatabase, query: PageQuery) -> Page:
 
 def find_setting(db: MongoDatabase, key: str) -> MongoDocument | None:
     """Return the setting, None when there is none."""
-    return _settings(db).collection.find_one({"key": key})
+    return _settings(db).find_one({"key": key})
 
 
 def put_setting(db: MongoDatabase, key: str, value: Any) -> MongoDocument:
@@ -28,4 +28,4 @@ def put_setting(db: MongoDatabase, key: str, value: Any) -> MongoDocument:
 
 def delete_setting(db: MongoDatabase, key: str) -> MongoDocument | None:
     """Delete the setting and return it as it was, None when there was none."""
-    return _settings(db).collection.find_one_and_delete({"key": key})
+    return _settings(db).delete_one({"key": key})

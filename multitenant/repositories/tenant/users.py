@@ -40,19 +40,19 @@ def insert_user(
 
 def find_user(db: MongoDatabase, user_id: ObjectId) -> MongoDocument | None:
     """Return the user, password hash included; None when there is none."""
-    return _users(db).collection.find_one({"_id": user_id})
+    return _users(db).find_one({"_id": user_id})
 
 
 def find_sound_user(db: MongoDatabase, user_id: ObjectId) -> MongoDocument | None:
     """The same, but None also for one that does not fit the schema: whoever owns the server of a
     tenant may write anything there, and sessions are made of this."""
-    user = _users(db).collection.find_one({"_id": user_id})
+    user = find_user(db, user_id)
     return user if user is not None and _users(db).fits(user) else None
 
 
 def find_user_by_email(db: MongoDatabase, email: str) -> MongoDocument | None:
     """Return the user of the (normalised) email, password hash included."""
-    return _users(db).collection.find_one({"email": email})
+    return _users(db).find_one({"email": email})
 
 
 def list_users(db: MongoDatabase, query: PageQuery) -> Page:
@@ -101,7 +101,7 @@ def update_user(db: MongoDatabase, user: MongoDocument, **changes: Any) -> Mongo
 
 def delete_user(db: MongoDatabase, user: MongoDocument) -> MongoDocument | None:
     """Remove a user, if they are as `user` says; return the record, None otherwise."""
-    return _users(db).collection.find_one_and_delete(_as_known(user))
+    return _users(db).delete_one(_as_known(user))
 
 
 def replace_password(

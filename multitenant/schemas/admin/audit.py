@@ -1,12 +1,13 @@
 """Who did what, when, from where: the stored record, the query and the answer."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from mongoengine import DateTimeField, DictField, Document, ObjectIdField, StringField
 from pydantic import Field
 
 from multitenant.schemas.paging import PageQuery
-from multitenant.schemas.payload import Answer, Id, Time
+from multitenant.schemas.payload import Id, Time
+from multitenant.schemas.stored import Json, StoredAnswer
 
 
 class AuditDocument(Document):  # type: ignore[misc]  # MongoEngine has no type hints
@@ -57,7 +58,7 @@ class AuditQuery(PageQuery):
     until: Time | None = None
 
 
-class AuditAnswer(Answer):
+class AuditAnswer(StoredAnswer):
     """One entry of the audit log."""
 
     id: Id
@@ -70,4 +71,4 @@ class AuditAnswer(Answer):
     tenant_id: Id | None = None
     request_id: str
     ip: str | None = None
-    details: dict[str, Any] = {}
+    details: dict[str, Json] = {}

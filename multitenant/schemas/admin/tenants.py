@@ -34,6 +34,7 @@ from multitenant.schemas.payload import (
     Payload,
     Time,
 )
+from multitenant.schemas.stored import StoredAnswer
 
 STATUSES = ("active", "suspended", "maintenance", "deleted")
 MODULES = ("todos", "employees", "posts", "orders")
@@ -255,7 +256,7 @@ class TenantQuery(PageQuery):
     )
 
 
-class TenantAnswer(Answer):
+class TenantAnswer(StoredAnswer):
     """A tenant as operators see it: no URI, no credentials."""
 
     id: Id

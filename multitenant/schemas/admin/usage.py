@@ -13,8 +13,15 @@ class CollectionUsage(Answer):
     disk_bytes: int
 
 
+class UnmeasuredCollection(Answer):
+    """A collection whose size is not known, and why."""
+
+    name: str
+    message: str
+
+
 class UsageAnswer(Answer):
-    """One tenant: its collections, and their sums."""
+    """One tenant: its sums, its collections, and how many more it has, the first of them named."""
 
     tenant_id: Id
     name: str
@@ -23,6 +30,8 @@ class UsageAnswer(Answer):
     bytes: int
     disk_bytes: int
     collections: list[CollectionUsage]
+    unmeasured: list[UnmeasuredCollection]
+    unmeasured_count: int
 
 
 class UsageFailure(Answer):

@@ -6,7 +6,8 @@ from mongoengine import ObjectIdField, StringField
 from pydantic import Field
 
 from multitenant.schemas.document import DatedDocument
-from multitenant.schemas.payload import Answer, Id, IdPath, Payload, Text, Time
+from multitenant.schemas.payload import Id, IdPath, Payload, Text, Time
+from multitenant.schemas.stored import StoredAnswer
 
 MAX_COMMENT = 2_000
 
@@ -35,7 +36,7 @@ class NewComment(Payload):
     content: Annotated[Text, Field(max_length=MAX_COMMENT)] = Field(examples=["At last!"])
 
 
-class CommentAnswer(Answer):
+class CommentAnswer(StoredAnswer):
     """A comment."""
 
     id: Id

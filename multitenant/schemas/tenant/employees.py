@@ -6,7 +6,8 @@ from mongoengine import StringField
 from pydantic import Field
 
 from multitenant.schemas.document import DatedDocument
-from multitenant.schemas.payload import UNSET, Answer, Changes, Email, Id, Line, Payload, Time
+from multitenant.schemas.payload import UNSET, Changes, Email, Id, Line, Payload, Time
+from multitenant.schemas.stored import StoredAnswer
 
 
 class EmployeeDocument(DatedDocument):
@@ -52,7 +53,7 @@ class EmployeeChanges(Changes):
     phone: Phone | None = None
 
 
-class EmployeeAnswer(Answer):
+class EmployeeAnswer(StoredAnswer):
     """An employee."""
 
     id: Id

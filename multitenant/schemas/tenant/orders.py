@@ -8,7 +8,8 @@ from pydantic import Field
 
 from multitenant.schemas.document import DatedDocument
 from multitenant.schemas.money import MAX_PRICE, Amount, Price
-from multitenant.schemas.payload import Answer, Id, Line, Payload, Time
+from multitenant.schemas.payload import Id, Line, Payload, Time
+from multitenant.schemas.stored import StoredAnswer
 
 MAX_ITEMS = 100
 MAX_QUANTITY = 1_000_000
@@ -63,7 +64,7 @@ class NewOrder(Payload):
     items: Annotated[list[NewOrderItem], Field(min_length=1, max_length=MAX_ITEMS)]
 
 
-class OrderItemAnswer(Answer):
+class OrderItemAnswer(StoredAnswer):
     """One line of an order."""
 
     name: str
@@ -71,7 +72,7 @@ class OrderItemAnswer(Answer):
     price: Amount
 
 
-class OrderAnswer(Answer):
+class OrderAnswer(StoredAnswer):
     """An order with its items, as they were sent."""
 
     id: Id

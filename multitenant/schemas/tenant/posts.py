@@ -8,6 +8,7 @@ from pydantic import Field, StrictBool
 from multitenant.schemas.document import DatedDocument
 from multitenant.schemas.paging import PageQuery
 from multitenant.schemas.payload import UNSET, Answer, Changes, Id, Line, Payload, Text, Time
+from multitenant.schemas.stored import StoredAnswer
 from multitenant.schemas.tenant.comments import CommentAnswer
 
 MAX_CONTENT = 20_000
@@ -81,7 +82,7 @@ class PostsQuery(PublishedPostsQuery):
     include_deleted: bool = Field(False, description="Deleted ones as well, for owners and admins")
 
 
-class PostAnswer(Answer):
+class PostAnswer(StoredAnswer):
     """A post."""
 
     id: Id

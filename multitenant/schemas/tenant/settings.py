@@ -1,5 +1,6 @@
 """Settings: the stored document, payloads and answers. A value is any JSON."""
 
+import math
 import re
 from typing import Annotated, Any
 
@@ -9,15 +10,31 @@ from mongoengine.base import BaseField
 from pydantic import AfterValidator, Field, JsonValue
 
 from multitenant.schemas.document import DatedDocument
-from multitenant.schemas.payload import Answer, Payload, Time
+from multitenant.schemas.payload import Payload, Time
+from multitenant.schemas.stored import Json, StoredAnswer
 
 KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,99}", re.ASCII)
 MAX_VALUE_BYTES = 65_536
+MAX_VALUES = 10_000
+"""How many values one may hold, those in objects and lists counted: each takes a hundred bytes or
+so of memory, though it may have two as JSON."""
 
 
 def _bounded(value: Any) -> Any:
     if len(orjson.dumps(value)) > MAX_VALUE_BYTES:
         raise ValueError(f"must have at most {MAX_VALUE_BYTES} bytes as JSON")
+    pending, count = [value], 0
+    while pending:
+        inner = pending.pop()
+        count += 1
+        if isinstance(inner, dict):
+            pending += inner.values()
+        elif isinstance(inner, list):
+            pending += inner
+        elif isinstance(inner, float) and not math.isfinite(inner):
+            raise ValueError("must not have numbers that are not finite")
+    if count > MAX_VALUES:
+        raise ValueError(f"must have at most {MAX_VALUES} values, counting those inside")
     return value
 
 
@@ -70,10 +87,10 @@ class NewValue(Payload):
     value: Annotated[JsonValue, AfterValidator(_bounded)] = Field(examples=[{"colour": "red"}])
 
 
-class SettingAnswer(Answer):
+class SettingAnswer(StoredAnswer):
     """A setting."""
 
     key: str
-    value: Any
+    value: Json
     created_at: Time
     updated_at: Time

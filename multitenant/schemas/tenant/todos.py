@@ -4,7 +4,8 @@ from mongoengine import BooleanField, DateTimeField, StringField
 from pydantic import Field, StrictBool
 
 from multitenant.schemas.document import DatedDocument
-from multitenant.schemas.payload import UNSET, Answer, Changes, Id, Line, Payload, Time
+from multitenant.schemas.payload import UNSET, Changes, Id, Line, Payload, Time
+from multitenant.schemas.stored import StoredAnswer
 
 
 class TodoDocument(DatedDocument):
@@ -37,7 +38,7 @@ class TodoChanges(Changes):
     due_at: Time | None = None
 
 
-class TodoAnswer(Answer):
+class TodoAnswer(StoredAnswer):
     """A to-do item."""
 
     id: Id

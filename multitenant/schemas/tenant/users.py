@@ -7,7 +7,6 @@ from pydantic import Field
 
 from multitenant.schemas.payload import (
     UNSET,
-    Answer,
     Changes,
     Email,
     GivenPassword,
@@ -16,6 +15,7 @@ from multitenant.schemas.payload import (
     Payload,
     Time,
 )
+from multitenant.schemas.stored import StoredAnswer
 
 ROLES = ("owner", "admin", "member")
 STATUSES = ("active", "invited", "disabled")
@@ -44,7 +44,7 @@ class UserDocument(Document):  # type: ignore[misc]  # MongoEngine has no type h
     password = StringField(max_length=60)
     role = StringField(required=True, choices=ROLES)
     status = StringField(required=True, choices=STATUSES)
-    token_version = IntField(db_field="tokenVersion", required=True, min_value=0)
+    token_version = IntField(db_field="tokenVersion", required=True, min_value=0, max_value=2**53)
     except_family = StringField(db_field="exceptFamily", max_length=64)
     invitation_id = StringField(db_field="invitationId")
     created_at = DateTimeField(db_field="createdAt", required=True)
@@ -85,7 +85,7 @@ class PasswordChange(Payload):
     new_password: NewPassword
 
 
-class UserAnswer(Answer):
+class UserAnswer(StoredAnswer):
     """A user as their tenant sees them."""
 
     id: Id

@@ -33,5 +33,5 @@ def ensure_moderates(user: User) -> None:
 def ensure_may_change(document: MongoDocument, user: User) -> None:
     """Return if the user has written the document or may moderate; otherwise raise
     RoleRequired."""
-    if document["authorId"] != user.id and user.role not in MODERATORS:
+    if document.get("authorId") != user.id and user.role not in MODERATORS:
         raise RoleRequired("Only its author, an owner or an admin may do this")

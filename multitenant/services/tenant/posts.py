@@ -2,11 +2,17 @@
 
 from bson import ObjectId
 
-from multitenant.repositories.model import MongoDatabase, MongoDocument, utc_now
+from multitenant.repositories.model import MongoDatabase, MongoDocument, shorten, utc_now
 from multitenant.repositories.tenant.comments import find_first_comments
 from multitenant.repositories.tenant.posts import all_posts, posts, published_posts
 from multitenant.schemas.paging import Page
-from multitenant.schemas.tenant.posts import NewPost, PostChanges, PostsQuery, PublishedPostsQuery
+from multitenant.schemas.tenant.posts import (
+    NewPost,
+    PostChanges,
+    PostDocument,
+    PostsQuery,
+    PublishedPostsQuery,
+)
 from multitenant.services.tenant.authorship import User, ensure_may_change, ensure_moderates
 
 FIRST_COMMENTS = 10
@@ -35,7 +41,7 @@ def list_published_posts(db: MongoDatabase, query: PublishedPostsQuery) -> Page:
 def get_post(db: MongoDatabase, post_id: ObjectId, *, with_comments: bool = False) -> MongoDocument:
     """Return the post, with its first comments if wanted; raises NotFound."""
     post = posts.get(db, post_id)
-    return _with_comments(db, [post])[0] if with_comments else post
+    return _with_comments(db, Page([post], None)).items[0] if with_comments else post
 
 
 def change_post(
@@ -68,12 +74,15 @@ def restore_post(db: MongoDatabase, post_id: ObjectId, user: User) -> MongoDocum
 
 def _included(db: MongoDatabase, query: PublishedPostsQuery, page: Page) -> Page:
     """The page, with what the query wants included."""
-    if query.include is None:
-        return page
-    return Page(_with_comments(db, page.items), page.next_cursor)
+    return page if query.include is None else _with_comments(db, page)
 
 
-def _with_comments(db: MongoDatabase, found: list[MongoDocument]) -> list[MongoDocument]:
-    comments = find_first_comments(db, [post["_id"] for post in found], FIRST_COMMENTS)
-    none = Page([], None)  # for a post that went away meanwhile
-    return [{**post, "comments": comments.get(post["_id"], none).as_document()} for post in found]
+def _with_comments(db: MongoDatabase, page: Page) -> Page:
+    """The page, each post with its first comments; it ends earlier where those are many bytes."""
+    comments = find_first_comments(db, [post["_id"] for post in page.items], FIRST_COMMENTS)
+    shown = shorten(page, len(comments), PostDocument)
+    items = [
+        {**post, "comments": of_post.as_document()}
+        for post, of_post in zip(shown.items, comments, strict=True)
+    ]
+    return Page(items, shown.next_cursor)

@@ -20,7 +20,7 @@ from multitenant.repositories.admin import tenant_users, tenants
 from multitenant.repositories.model import MongoDatabase, MongoDocument
 from multitenant.repositories.tenant import users
 from multitenant.repositories.transactions import run_transaction
-from multitenant.security.passwords import PasswordHasher
+from multitenant.security.passwords import NO_TENANT, PasswordHasher
 from multitenant.security.tokens import Claims, TokenPair, Tokens
 from multitenant.tenancy.actor import Actor, Outcome
 from multitenant.tenancy.deployments.isolation import widened_scope
@@ -29,6 +29,7 @@ from multitenant.tenancy.routing.host_names import NOBODY, NamedTenant
 from multitenant.tenancy.routing.revocations import Revocations
 from multitenant.tenancy.routing.tenant import Tenant
 from multitenant.tenancy.routing.tenant_concurrency import TenantConcurrency
+from multitenant.tenancy.users.change_limits import ChangeLimits
 from multitenant.tenancy.users.refresh_uses import RefreshUses
 from multitenant.tenancy.users.withdrawals import Withdrawals
 
@@ -93,6 +94,7 @@ class Authenticator:
         withdrawals: Withdrawals,
         concurrency: TenantConcurrency,
         refresh_uses: RefreshUses,
+        change_limits: ChangeLimits,
         *,
         transaction_seconds: float,
     ) -> None:
@@ -103,6 +105,7 @@ class Authenticator:
         self._withdrawals = withdrawals
         self._refresh_uses = refresh_uses
         self._concurrency = concurrency
+        self._change_limits = change_limits
         self._transaction_seconds = transaction_seconds
 
     def login(self, email: str, password: str, hints: TenantHints, actor: Actor) -> Session:
@@ -155,11 +158,12 @@ class Authenticator:
         """Exchange a (verified) refresh token for a new pair; `db` is the tenant's database.
 
         A second use of the same token, later than the grace allows, means that somebody else has
-        it: the whole family is withdrawn. Raises TokenRevoked.
+        it: the whole family is withdrawn. Raises TokenRevoked, and RateLimited.
         """
         user = users.find_sound_user(db, claims.user_id)
         if user is None or user["status"] != "active":
             raise TokenRevoked()
+        self._change_limits.count_refresh(tenant.id, claims.user_id)
         # After the user was read: a password change before that is seen here, and one after it
         # makes the version that the new pair will carry too old.
         self._revoked.ensure_valid_now(claims, user)
@@ -237,11 +241,11 @@ class Authenticator:
                 found = self._find_user(candidate, memberships[candidate.id])
             except (PyMongoError, DatabaseUnavailable, TenantBusy) as error:
                 found, unreachable = None, error
-            if self._opens(found, password) and found:
+            if self._opens(found, password, candidate.id) and found:
                 fitting.append((candidate, found))
         if not candidates:  # as much as for a candidate: a look-up, and a hash
             nobody = users.find_sound_user(self._connections.admin_db, ObjectId())
-            self._opens(nobody, password)
+            self._opens(nobody, password, NO_TENANT)
         if unreachable and not fitting:
             raise unreachable
         return fitting
@@ -257,9 +261,10 @@ class Authenticator:
         ):
             return users.find_sound_user(lease.database, user_id)
 
-    def _opens(self, user: MongoDocument | None, password: str) -> bool:
-        """Whether the password is that of an active user, at the cost of one hash in any case."""
-        fits = self._hasher.verify(password, user.get("password") if user else None)
+    def _opens(self, user: MongoDocument | None, password: str, tenant: ObjectId | str) -> bool:
+        """Whether the password is that of an active user, at the cost of one hash in any case, in
+        the share of that tenant."""
+        fits = self._hasher.verify(password, user.get("password") if user else None, tenant)
         return fits and user is not None and user["status"] == "active"
 
     def _session(self, tenant: Tenant, user: MongoDocument, *, family: str | None) -> Session:

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 
+from bson import ObjectId
+
 from multitenant.errors import (
     Conflict,
     CredentialsInvalid,
@@ -24,6 +26,7 @@ from multitenant.tenancy.routing.revocations import Revocations
 from multitenant.tenancy.routing.tenant import Tenant
 from multitenant.tenancy.routing.tenant_concurrency import TenantConcurrency
 from multitenant.tenancy.users.authentication import TenantHints
+from multitenant.tenancy.users.login_limits import LoginLimits
 from multitenant.tenancy.users.withdrawals import Withdrawals
 
 
@@ -38,6 +41,7 @@ class Membership:
         revoked: Revocations,
         withdrawals: Withdrawals,
         concurrency: TenantConcurrency,
+        login_limits: LoginLimits,
         *,
         transaction_seconds: float,
     ) -> None:
@@ -47,6 +51,7 @@ class Membership:
         self._revoked = revoked
         self._withdrawals = withdrawals
         self._concurrency = concurrency
+        self._login_limits = login_limits
         self._transaction_seconds = transaction_seconds
 
     def change_password(
@@ -63,11 +68,12 @@ class Membership:
 
         Every other session of the user ends with it, in the same transaction; the one that asks
         goes on. The session that has made this change may ask for it again, should it not have
-        heard the answer: what is missing is done then (see docs/adr/0035).
+        heard the answer: what is missing is done then (see docs/adr/0035). It counts as a login of
+        the user.
 
-        Raises CredentialsInvalid when `current` is wrong, Conflict when the user was changed at the
-        same time, TokenRevoked when the token was withdrawn or there is no such user (any more),
-        RoleRequired when an operator acts as the user.
+        Raises CredentialsInvalid when `current` is wrong, RateLimited, Conflict when the user was
+        changed at the same time, TokenRevoked when the token was withdrawn or there is no such user
+        (any more), RoleRequired when an operator acts as the user.
         """
         if claims.impersonator:
             raise RoleRequired("Only the user may do this, not an operator who acts as them")
@@ -75,13 +81,14 @@ class Membership:
         if user is None:
             raise TokenRevoked("The user of this token no longer exists")
         self._revoked.ensure_valid_now(claims, user)
-        if not self._hasher.verify(current, user.get("password")):
-            if not self._was_changed_here(user, claims, new):
+        self._login_limits.count(actor.ip, user["email"])
+        if not self._hasher.verify(current, user.get("password"), tenant.id):
+            if not self._was_changed_here(user, claims, new, tenant.id):
                 raise CredentialsInvalid(
                     "The current password is wrong", incorrect_field="currentPassword"
                 )
             return self._end_others(tenant, db, claims, actor, user["tokenVersion"], lambda _: user)
-        hashed = self._hasher.hash(new)
+        hashed = self._hasher.hash(new, tenant.id)
 
         def replace_password(db: MongoDatabase) -> MongoDocument:
             changed = users.replace_password(db, user, hashed, except_family=claims.family)
@@ -121,11 +128,13 @@ class Membership:
         self._revoked.forget(revocations.user_key(tenant.id, claims.user_id))
         return changed
 
-    def _was_changed_here(self, user: MongoDocument, claims: Claims, new: str) -> bool:
+    def _was_changed_here(
+        self, user: MongoDocument, claims: Claims, new: str, tenant_id: ObjectId
+    ) -> bool:
         """Whether this session has changed the user's password to `new`, and nobody has ended the
         user's sessions since."""
         return user.get("exceptFamily") == claims.family and self._hasher.verify(
-            new, user.get("password")
+            new, user.get("password"), tenant_id
         )
 
     def accept_invitation(
@@ -153,7 +162,7 @@ class Membership:
                 user = users.find_user(lease.database, claims.user_id)
                 if user is None or user.get("invitationId") != claims.id:
                     raise TokenRevoked("This invitation is not open any more")
-                hashed = self._hasher.hash(password)
+                hashed = self._hasher.hash(password, claims.tenant_id)
 
                 def accept(db: MongoDatabase) -> MongoDocument:
                     accepted = users.accept_invitation(

@@ -1,9 +1,9 @@
 """Adding, changing and removing the users of a tenant.
 
 Each is one event: in the tenant's database, in the admin database (memberships, withdrawn tokens)
-and in the audit log. Those of one tenant happen one after another (see repositories/turns.py), so
-what they make sure of still holds when they commit: the limit of users, that an owner remains,
-and that whoever asks may do it.
+and in the audit log, and there may be only so many (see change_limits.py). Those of one tenant
+happen one after another (see repositories/turns.py), so what they make sure of still holds when
+they commit: the limit of users, that an owner remains, and that whoever asks may do it.
 """
 
 from collections.abc import Callable
@@ -28,6 +28,7 @@ from multitenant.tenancy.lifecycle.both_databases import write_both
 from multitenant.tenancy.routing.connection_manager import ConnectionManager
 from multitenant.tenancy.routing.revocations import Revocations
 from multitenant.tenancy.routing.tenant import Tenant
+from multitenant.tenancy.users.change_limits import ChangeLimits
 from multitenant.tenancy.users.user_rules import (
     effective_changes,
     ensure_may_manage,
@@ -74,6 +75,7 @@ class UserAdministration:
         tokens: Tokens,
         revoked: Revocations,
         withdrawals: Withdrawals,
+        limits: ChangeLimits,
         *,
         transaction_seconds: float,
     ) -> None:
@@ -82,6 +84,7 @@ class UserAdministration:
         self._tokens = tokens
         self._revoked = revoked
         self._withdrawals = withdrawals
+        self._limits = limits
         self._transaction_seconds = transaction_seconds
 
     def add(self, by: Manager, new: NewUser) -> Invited:
@@ -92,8 +95,10 @@ class UserAdministration:
         ensure_role_exists(by.tenant, new.role if "role" in new.model_fields_set else None)
         role = "owner" if by.tenant.system else new.role
         ensure_may_manage(by.claims, role)
+        self._limits.count_change(by.tenant.id)
         user_id, now = ObjectId(), utc_now()
-        hashed = self._hasher.hash(new.password.get_secret_value()) if new.password else None
+        password = new.password.get_secret_value() if new.password else None
+        hashed = self._hasher.hash(password, by.tenant.id) if password else None
         invitation_id = None if hashed else uuid4().hex
         left_over = self._find_left_over(by, new.email)
 
@@ -133,6 +138,7 @@ class UserAdministration:
         if not fields:
             self._finish_change(by, user)
             return user
+        self._limits.count_change(by.tenant.id, user_id)
         version = user["tokenVersion"] + 1
 
         def update_user(db: MongoDatabase) -> MongoDocument:
@@ -159,6 +165,7 @@ class UserAdministration:
         """
         self._finish_removal(by, user_id)
         user = self._manageable(by, user_id)
+        self._limits.count_change(by.tenant.id, user_id)
 
         def delete_user(db: MongoDatabase) -> MongoDocument:
             ensure_owner_remains(db, user)
@@ -182,6 +189,7 @@ class UserAdministration:
         user = self._manageable(by, user_id)
         if user["status"] != "invited":
             raise Conflict("Only a user who has not accepted an invitation yet can be invited")
+        self._limits.count_change(by.tenant.id, user_id)
         now, invitation_id = utc_now(), uuid4().hex
 
         def replace_invitation(db: MongoDatabase) -> MongoDocument:
@@ -197,6 +205,8 @@ class UserAdministration:
         user = users.find_user(by.db, user_id)
         if user is None:
             raise NotFound("There is no such user")
+        if not users.is_sound(by.db, user):
+            raise Conflict("What is stored of this user does not fit its schema: change it there")
         ensure_somebody_else(by.claims, user_id)
         ensure_may_manage(by.claims, user["role"])
         return user

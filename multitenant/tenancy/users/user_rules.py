@@ -46,9 +46,9 @@ def ensure_still_manages(db: MongoDatabase, claims: Claims) -> None:
     taken away ends its tokens within a second; in a transaction it counts at once. Raises
     TokenRevoked."""
     user = users.find_user(db, claims.user_id)
-    if user is None or user["status"] != "active":
+    if user is None or user.get("status") != "active":
         raise TokenRevoked()
-    if claims.role not in ("operator", user["role"]):
+    if claims.role not in ("operator", user.get("role")):
         raise TokenRevoked()
 
 
