@@ -16,7 +16,7 @@ from multitenant.cli.copy_options import (
 )
 from multitenant.cli.options import json_option
 from multitenant.cli.platform import opened_platform, running_database
-from multitenant.repositories.usage import collection_sizes
+from multitenant.repositories.usage import database_size
 from multitenant.services.admin.tenants import get_named_tenant
 from multitenant.tenancy.actor import Actor
 from multitenant.tenancy.lifecycle.platform_access import tenant_database
@@ -58,7 +58,7 @@ def clone(
     with running_database() as settings, opened_platform(settings) as platform:
         record = get_named_tenant(platform.connections.admin_db, tenant)
         with tenant_database(platform.connections, platform.cipher, record) as db:
-            size = sum(collection["bytes"] for collection in collection_sizes(db))
+            size = database_size(db)["bytes"]
         with byte_bar("Copying", size) as progress:
             made = platform.copies.clone(record, new, Actor.on_command_line(), progress)
     report_copy(made, as_json=as_json)

@@ -13,7 +13,7 @@ from multitenant.cli.options import ask, json_option, yes_option
 from multitenant.cli.platform import opened_platform, running_database
 from multitenant.extensions import Platform
 from multitenant.repositories.model import MongoDocument
-from multitenant.repositories.usage import collection_sizes
+from multitenant.repositories.usage import database_size
 from multitenant.services.admin.tenants import get_named_tenant
 from multitenant.tenancy.actor import Actor
 from multitenant.tenancy.lifecycle.platform_access import tenant_database
@@ -98,7 +98,7 @@ def _move(platform: Platform, record: MongoDocument, to: str | None, *, verify: 
     size = 0
     if not record["system"]:
         with tenant_database(platform.connections, platform.cipher, record) as db:
-            size = sum(collection["bytes"] for collection in collection_sizes(db))
+            size = database_size(db)["bytes"]
     with ExitStack() as shown:
         progress = shown.enter_context(byte_bar("Copying", size))
 

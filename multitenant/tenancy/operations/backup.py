@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bson import ObjectId
-from pymongo.errors import PyMongoError
 
-from multitenant.errors import BackupError, DecryptionFailed, DomainError
-from multitenant.repositories.model import MongoDocument
+from multitenant.errors import BackupError, explain
+from multitenant.repositories.model import MongoDatabase, MongoDocument
 from multitenant.security.field_encryption import FieldCipher
 from multitenant.tenancy.contents.collection_specs import CollectionSpec
 from multitenant.tenancy.contents.copying import Progress
@@ -27,9 +26,11 @@ from multitenant.tenancy.contents.manifest import (
     Moment,
 )
 from multitenant.tenancy.contents.snapshots import Snapshot, open_snapshot
+from multitenant.tenancy.lifecycle.fresh_databases import ensure_known_migrations
 from multitenant.tenancy.lifecycle.platform_access import tenant_database
 from multitenant.tenancy.migrations import newest_applied
 from multitenant.tenancy.routing.connection_manager import ConnectionManager
+from multitenant.tenancy.users.returning_users import sound_users
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +47,8 @@ class BackedUp:
     manifest: Manifest | None = None
     error: str | None = None
     """Why there is no backup; None when there is one."""
+    warning: str | None = None
+    """Why `multitenant restore` would refuse the backup, as the tenant's data is."""
 
 
 class Backup:
@@ -87,13 +90,15 @@ class Backup:
         directory = self._output / str(tenant_id)
         try:
             with _new_directory(directory) as temporary:
-                manifest = self._write(record, temporary, progress)
-        except (PyMongoError, DomainError, DecryptionFailed, BackupError, OSError) as failure:
+                manifest, warning = self._write(record, temporary, progress)
+        except Exception as failure:  # noqa: BLE001  # whatever it is, the others go on
             logger.warning("No backup of tenant %s", tenant_id, exc_info=failure)
-            return BackedUp(tenant_id, name, directory, error=str(failure))
-        return BackedUp(tenant_id, name, directory, manifest)
+            return BackedUp(tenant_id, name, directory, error=explain(failure))
+        return BackedUp(tenant_id, name, directory, manifest, warning=warning)
 
-    def _write(self, record: MongoDocument, directory: Path, progress: Progress) -> Manifest:
+    def _write(
+        self, record: MongoDocument, directory: Path, progress: Progress
+    ) -> tuple[Manifest, str | None]:
         with tenant_database(self._connections, self._cipher, record) as db:
             version = newest_applied(db)
             with open_snapshot(db) as snapshot:
@@ -113,8 +118,9 @@ class Backup:
                     gzipped=self._gzipped,
                     collections=collections,
                 )
+            warning = why_not_restorable(db)
         manifest.write(directory)
-        return manifest
+        return manifest, warning
 
     def _write_collection(
         self, directory: Path, snapshot: Snapshot, spec: CollectionSpec, progress: Progress
@@ -138,6 +144,16 @@ class Backup:
             bytes=written.bytes,
             sha256=written.sha256,
         )
+
+
+def why_not_restorable(db: MongoDatabase) -> str | None:
+    """Return why a tenant with this database would not be restored; None where it would be."""
+    try:
+        ensure_known_migrations(db)
+        sound_users(db)
+    except BackupError as error:
+        return str(error)
+    return None
 
 
 @contextmanager
