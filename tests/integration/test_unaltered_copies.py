@@ -14,14 +14,13 @@ from pymongo import MongoClient
 from multitenant.embedded import EmbeddedServer
 from multitenant.errors import BackupError
 from multitenant.repositories.model import MongoDatabase
-from multitenant.tenancy.actor import Actor
+from multitenant.tenancy.contents.collection_specs import read_specs
 from multitenant.tenancy.contents.raw_documents import RAW
 from tests.conftest import MakeWorld
 from tests.integration.backups import Multitenant, back_up, restore, told
 from tests.integration.test_copies import clone, restore_as_new
-from tests.integration.test_external_tenants import purge
 from tests.integration.test_move import database, move
-from tests.support import User, World, answer
+from tests.support import World, answer
 
 Client = MongoClient[dict[str, Any]]
 Fill = Callable[[MongoDatabase], None]
@@ -163,7 +162,7 @@ def odd_values(db: MongoDatabase) -> None:
     )
     rows: list[Any] = [FAR, DatetimeMS(-(2**62)), NOT_UTF8, SYMBOL, UNDEFINED, Regex("a", "u")]
     db["rows"].insert_many({"v": row, "w": [row, {"x": row}]} for row in rows)
-    db["rows"].insert_one(RawBSONDocument(bson.encode({"_id": 7})[:-1] + b"\x06u\0\0"))
+    db["rows"].insert_one(RawBSONDocument(b"\x11\0\0\0\x10_id\0\x07\0\0\0\x06u\0\0"))
     zero = Timestamp(0, 0)
     every = {"at": zero, "$at": zero, "a.b": zero, "": zero, "d": {"at": zero}, "l": [zero]}
     fixed = [{"$replaceWith": {"$literal": RawBSONDocument(bson.encode({"_id": 1, **every}))}}]
@@ -200,3 +199,131 @@ def test_nothing_is_left_out_or_changed(
     }
     assert moved.late == 0
     assert owner.get("/api/users/me").status_code == 200
+
+
+def test_what_changes_during_a_move_is_copied_unaltered(world: World, blue: Client) -> None:
+    """Also the tenant's functions, of which no change stream tells."""
+    owner = world.tenant("Acme", cluster="default")
+    db = world.db_of(owner.tenant_id)
+    odd_values(db)
+    db["system.js"].insert_many({"_id": name, "value": 1} for name in ("kept", "changed", "gone"))
+
+    def change(step: str) -> None:
+        if not step.startswith("Copied"):
+            return
+        db["system.js"].update_one({"_id": "changed"}, {"$set": {"value": 2}})
+        db["system.js"].delete_one({"_id": "gone"})
+        db["system.js"].insert_one({"_id": "added", "value": FAR})
+        db["values"].update_many({}, {"$set": {"far": FAR}}, bypass_document_validation=True)
+        db["rows"].update_many({}, {"$set": {"far": FAR}})
+        db["values"].delete_many({"_id": {"$in": [FAR, NOT_UTF8, "text"]}})
+        pipeline = [{"$set": {"again": {"$literal": Timestamp(0, 0)}}}]
+        db["zero"].update_one({"_id": 1}, pipeline)
+        db["turns"].insert_one({"_id": "move", "mine": True})
+
+    moved = move(world, owner, tell=change)
+    assert everything(database(world, owner, blue)) == everything(db)
+    assert moved.late == 0
+
+
+def test_a_database_on_a_server_of_its_own_keeps_its_mark_and_the_tenants_collection(
+    make_world: MakeWorld, elsewhere: EmbeddedServer, their_uri: str, theirs: Client, tmp_path: Path
+) -> None:
+    """Both are in the collection `owner`."""
+    world = make_world(tenant_uri_allowed_hosts=f"127.0.0.1:{elsewhere._port}")
+    owner = world.tenant("Acme")
+    db = world.db_of(owner.tenant_id)
+    db.create_collection("owner", validator={"name": {"$type": "string"}})
+    db["owner"].insert_one({"_id": 1, "name": "Ben"})
+    db["owner"].create_index("name")
+    before = everything(db)["owner"]
+
+    directory = back_up(world, owner, tmp_path / "shared")
+    there = restore_as_new(world, directory, name="There", dbUri=their_uri)
+    mark = {"_id": "tenant", "tenantId": there.tenant_id}
+    assert theirs["acme"]["owner"].count_documents(mark) == 1
+    assert everything(theirs["acme"])["owner"][:2] == before[:2]
+    assert theirs["acme"]["owner"].count_documents({}) == 2
+
+    user = world.login("owner@acme.example", tenant="There")
+    directory = back_up(world, user, tmp_path / "external")
+    for back in (
+        clone(world, user, name="Back"),
+        restore_as_new(world, directory, name="Restored"),
+    ):
+        assert everything(world.db_of(str(back.tenant_id)))["owner"] == before
+    path = f"/api/tenants/{there.tenant_id}"
+    world.operator.delete(path)
+    gone = answer(world.operator.post(f"{path}/purge", {"confirm": "There"}))["gone"]
+    assert all(gone.values())
+    assert theirs["acme"].list_collection_names() == []
+
+
+@pytest.mark.parametrize("name", ["a..b", "a."])
+def test_a_name_that_drivers_refuse_is_named_and_the_other_tenants_go_on(
+    world: World, blue: Client, multitenant: Multitenant, tmp_path: Path, name: str
+) -> None:
+    owner, other = (world.tenant(one, cluster="default") for one in ("Acme", "Globex"))
+    world.db_of(owner.tenant_id).command({"create": name})
+
+    result = multitenant("backup", "--all", "--output", tmp_path / "b", "--json", code=1)
+    errors = {one["name"]: one.get("error") for one in told(result)}
+    assert repr(name) in errors.pop("Acme")
+    assert set(errors.values()) == {None}
+    for copy in (lambda: clone(world, owner, name="Copy"), lambda: move(world, owner)):
+        with pytest.raises(BackupError, match=repr(name)):
+            copy()
+    result = multitenant("clusters", "drain", "default", "--move", "--json", code=1)
+    (failed,) = told(result)["failed"]
+    assert failed["name"] == "Acme"
+    assert repr(name) in failed["error"]
+    assert world.record(other.tenant_id)["cluster"] == "blue"
+
+
+def test_whatever_fails_with_one_tenant_the_others_are_backed_up_and_moved(
+    world: World, blue: Client, multitenant: Multitenant, tmp_path: Path, monkeypatch: Any
+) -> None:
+    """Also an error that nobody has thought of."""
+    owner, other = (world.tenant(one, cluster="default") for one in ("Acme", "Globex"))
+    unlucky = world.record(owner.tenant_id)["dbName"]
+
+    def read(db: MongoDatabase) -> Any:
+        if db.name == unlucky:
+            raise RuntimeError("out of luck")
+        return read_specs(db)
+
+    for module in ("snapshots", "comparing"):
+        monkeypatch.setattr(f"multitenant.tenancy.contents.{module}.read_specs", read)
+    result = multitenant("backup", "--all", "--output", tmp_path / "b", "--json", code=1)
+    errors = {one["name"]: one.get("error") for one in told(result)}
+    assert errors.pop("Acme") == "RuntimeError: out of luck"
+    assert set(errors.values()) == {None}
+    result = multitenant("clusters", "drain", "default", "--move", "--json", code=1)
+    (failed,) = told(result)["failed"]
+    assert (failed["name"], failed["error"]) == ("Acme", "RuntimeError: out of luck")
+    assert world.record(other.tenant_id)["cluster"] == "blue"
+
+
+@pytest.mark.parametrize(
+    ("spoil", "why"),
+    [
+        (lambda db: db["migrations"].insert_one({"_id": 99}), "does not know"),
+        (lambda db: db["users"].update_many({}, {"$set": {"createdAt": FAR}}), "not as users are"),
+        (lambda db: db["users"].insert_one({"email": "x"}), "not as users are"),
+        (lambda db: db["users"].update_many({}, {"$set": {"status": "disabled"}}), "no owner"),
+    ],
+)
+def test_a_backup_that_would_not_be_restored_says_so_when_it_is_made(
+    world: World, multitenant: Multitenant, tmp_path: Path, spoil: Fill, why: str
+) -> None:
+    owner = world.tenant("Acme")
+    spoil(world.db_of(owner.tenant_id))
+    output = tmp_path / "b"
+    result = multitenant("backup", "--tenant", "acme", "--output", output, "--json", code=1)
+    (done,) = told(result)
+    assert why in done["warning"]
+    assert why in result.stderr
+    with pytest.raises(BackupError, match=why):
+        restore(world, output / owner.tenant_id)
+    with pytest.raises(BackupError, match=why):
+        clone(world, owner, name="Copy")

@@ -39,13 +39,13 @@ def compare(
         known = differing.setdefault(spec.name, {})
         documents = raw_collection(source, spec.name).find(spec.documents).sort("_id", 1)
         for batch in in_batches(one.raw for one in documents):
-            here = {id_of(one.raw): one.raw for one in batch}
+            here = {id_of(one): one.raw for one in batch}
             there = _documents(target, spec.name, here)
             known |= {_id: _id for _id, document in here.items() if there.get(_id) != document}
             compared += len(here)
             progress(sum(map(len, here.values())))
         only_ids = raw_collection(target, spec.name).find({}, {"_id": 1})
-        for ids in _batches(id_of(one.raw) for one in only_ids):
+        for ids in _batches(id_of(one) for one in only_ids):
             present = _documents(source, spec.name, ids, {"_id": 1})
             known |= {_id: _id for _id in ids if _id not in present}
     return compared
@@ -84,7 +84,7 @@ def _documents(
 ) -> dict[bytes, bytes]:
     with pymongo.timeout(STEP_SECONDS):
         found = raw_collection(db, name).find(with_ids(ids), fields)
-        return {id_of(one.raw): one.raw for one in found}
+        return {id_of(one): one.raw for one in found}
 
 
 def _batches(ids: Iterable[bytes]) -> Iterator[list[bytes]]:

@@ -63,7 +63,7 @@ def _wrapped(pairs: list[tuple[str, Any]]) -> Any:  # noqa: C901  # a line for e
         case [("$numberDecimal", str(text))]:
             return Decimal128(text)
         case [("$date", Int64() as milliseconds)]:
-            return DatetimeMS(milliseconds)
+            return DatetimeMS(int(milliseconds))
         case [("$timestamp", {"t": int(seconds), "i": int(increment), **rest})] if not rest:
             return Timestamp(seconds, increment)
         case [("$binary", {"base64": str(data), "subType": str(subtype), **rest})] if not rest:

@@ -15,6 +15,7 @@ from typing import Any
 import bson
 import pymongo
 from bson import ObjectId
+from bson.raw_bson import RawBSONDocument
 from pymongo.change_stream import ChangeStream
 from pymongo.errors import BulkWriteError, OperationFailure
 
@@ -62,7 +63,7 @@ class Follower:
         self._stream = stream
         self._marker = ObjectId()
         """A turn in the original that is taken to see its event come; nobody else has it."""
-        self._marker_id = id_of(bson.encode({"_id": self._marker}))
+        self._marker_id = id_of(RawBSONDocument(bson.encode({"_id": self._marker})))
         self._changed: Documents = {}
         self._seen: Documents | None = None
         self.copied = 0
@@ -131,7 +132,7 @@ class Follower:
             if change is None:
                 continue
             key = change.get("documentKey")
-            if key is None or id_of(key.raw) != self._marker_id:
+            if key is None or id_of(key) != self._marker_id:
                 yield change
             elif change["operationType"] == "delete":
                 return
@@ -139,13 +140,13 @@ class Follower:
     def _note(self, change: MongoDocument) -> None:
         if change["operationType"] not in WRITES:
             raise BackupError(CHANGED)
-        self._note_document(change["ns"]["coll"], id_of(change["documentKey"].raw))
+        self._note_document(change["ns"]["coll"], id_of(change["documentKey"]))
 
     def _note_functions(self) -> None:
         """Take all of the tenant's functions as changed: MongoDB's change streams do not tell."""
         for db in (self._source, self._target):
             for function in raw_collection(db, FUNCTIONS).find({}, {"_id": 1}):
-                self._note_document(FUNCTIONS, id_of(function.raw))
+                self._note_document(FUNCTIONS, id_of(function))
 
     def _note_document(self, collection: str, _id: bytes) -> None:
         self._changed.setdefault(collection, {})[_id] = _id
@@ -182,7 +183,7 @@ class Follower:
                     raise BackupError(
                         f"{collection!r} has a document that MongoDB refuses (error {told})"
                     ) from None
-                refused += [id_of(documents[one["index"]].raw) for one in errors]
+                refused += [id_of(documents[one["index"]]) for one in errors]
             refused += put_zero_timestamps_back(target, documents)
         return refused
 
@@ -205,7 +206,7 @@ def following(source: MongoDatabase, target: MongoDatabase) -> Iterator[Follower
 
 
 def _add(documents: Documents, change: MongoDocument) -> None:
-    _id = id_of(change["documentKey"].raw)
+    _id = id_of(change["documentKey"])
     documents.setdefault(change["ns"]["coll"], {})[_id] = _id
 
 

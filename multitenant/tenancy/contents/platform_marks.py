@@ -33,11 +33,13 @@ def is_marked_as_copy(db: MongoDatabase, note_id: ObjectId) -> bool:
 
 def find_mark(db: MongoDatabase, name: str) -> RawBSONDocument | None:
     """Return the mark that is in the collection; None where there is none."""
+    mark: RawBSONDocument | None
     if name == OWNER_COLLECTION:
         mark = raw_collection(db, name).find_one({"_id": OWNER_ID})
-        return mark if mark and is_claim(mark) else None
+        if mark and is_claim(mark):
+            return mark
     if name.startswith(FILLING_PREFIX):
         mark = raw_collection(db, name).find_one({"_id": FILLING})
-        named = mark and name == f"{FILLING_PREFIX}{mark.get('noteId')}"
-        return mark if named and len(mark) == 2 else None
+        if mark and len(mark) == 2 and name == f"{FILLING_PREFIX}{mark.get('noteId')}":
+            return mark
     return None

@@ -11,6 +11,7 @@ from bson.codec_options import CodecOptions, DatetimeConversion
 from bson.raw_bson import RawBSONDocument
 from pymongo.collection import Collection
 
+from multitenant.errors import BackupError
 from multitenant.repositories.model import MongoDatabase
 
 BATCH_BYTES = 4 * 2**20
@@ -25,13 +26,17 @@ DOCUMENT, ARRAY, TIMESTAMP = 0x03, 0x04, 0x11
 FIXED_SIZES = {
     **dict.fromkeys((0x06, 0x0A, 0x7F, 0xFF), 0),
     **dict.fromkeys((0x01, 0x09, TIMESTAMP, 0x12), 8),
-    **{0x07: 12, 0x08: 1, 0x10: 4, 0x13: 16},
+    0x07: 12,
+    0x08: 1,
+    0x10: 4,
+    0x13: 16,
 }
 """Bytes of a value by its type. Source: https://bsonspec.org/spec.html"""
 SIZES_BEYOND_LENGTH = {
     **dict.fromkeys((0x02, 0x0D, 0x0E), 4),
     **dict.fromkeys((DOCUMENT, ARRAY, 0x0F), 0),
-    **{0x05: 5, 0x0C: 16},
+    0x05: 5,
+    0x0C: 16,
 }
 """How much longer a value is than the length that it begins with."""
 REGULAR_EXPRESSION = 0x0B
@@ -70,11 +75,13 @@ def in_batches(documents: Iterable[bytes]) -> Iterator[list[RawBSONDocument]]:
         yield batch
 
 
-def id_of(document: bytes) -> bytes:
-    """Return the document's `_id`, its type first: what tells it from any other."""
-    return next(
-        bytes([kind]) + value for kind, name, value in _elements(document) if name == b"_id"
-    )
+def id_of(document: RawBSONDocument) -> bytes:
+    """Return the document's `_id`, its type first: what tells it from any other. Raises BackupError
+    for a document without one."""
+    for kind, name, value in _elements(document):
+        if name == b"_id":
+            return bytes([kind]) + value
+    raise BackupError("There is a document without an _id")
 
 
 def with_ids(ids: Iterable[bytes]) -> RawBSONDocument:
@@ -86,10 +93,11 @@ def with_ids(ids: Iterable[bytes]) -> RawBSONDocument:
     return RawBSONDocument(_document([_element(DOCUMENT, b"_id", condition)]), RAW)
 
 
-def has_zero_timestamp(document: bytes) -> bool:
+def has_zero_timestamp(document: RawBSONDocument) -> bool:
     """Whether a field of the document, which is sound, is Timestamp(0, 0). Those of nested ones and
     the `_id` do not count: MongoDB leaves them alone."""
-    if TIMESTAMP not in document or bytes(9) not in document:  # nearly all
+    raw = bytes(document.raw)
+    if TIMESTAMP not in raw or bytes(9) not in raw:  # nearly all
         return False
     zero = (TIMESTAMP, bytes(8))
     return any(
@@ -97,23 +105,24 @@ def has_zero_timestamp(document: bytes) -> bool:
     )
 
 
-def _elements(document: bytes) -> Iterator[tuple[int, bytes, bytes]]:
+def _elements(document: RawBSONDocument) -> Iterator[tuple[int, bytes, bytes]]:
     """Go through the fields of the document: type, name and value."""
-    at, end = 4, len(document) - 1
+    raw = bytes(document.raw)
+    at, end = 4, len(raw) - 1
     while at < end:
-        kind = document[at]
-        value_at = document.index(0, at + 1) + 1
-        after = value_at + _size_of_value(document, kind, value_at)
-        yield kind, document[at + 1 : value_at - 1], document[value_at:after]
+        kind = raw[at]
+        value_at = raw.index(0, at + 1) + 1
+        after = value_at + _size_of_value(raw, kind, value_at)
+        yield kind, raw[at + 1 : value_at - 1], raw[value_at:after]
         at = after
 
 
-def _size_of_value(document: bytes, kind: int, at: int) -> int:
+def _size_of_value(raw: bytes, kind: int, at: int) -> int:
     if kind in FIXED_SIZES:
         return FIXED_SIZES[kind]
     if kind == REGULAR_EXPRESSION:  # two texts that end with NUL
-        return document.index(0, document.index(0, at) + 1) + 1 - at
-    length = int.from_bytes(document[at : at + 4], "little")
+        return raw.index(0, raw.index(0, at) + 1) + 1 - at
+    length = int.from_bytes(raw[at : at + 4], "little")
     return length + SIZES_BEYOND_LENGTH[kind]
 
 

@@ -23,12 +23,11 @@ def put_zero_timestamps_back(
 ) -> list[bytes]:
     """Make documents that were just inserted what they were before. Return the `_id`s of those that
     a unique index refuses then, and raises BackupError for other refusals."""
-    altered = [document for document in inserted if has_zero_timestamp(document.raw)]
+    altered = [document for document in inserted if has_zero_timestamp(document)]
     if not altered:
         return []
     updates = [
-        UpdateOne(with_ids([id_of(one.raw)]), [{"$replaceWith": {"$literal": one}}])
-        for one in altered
+        UpdateOne(with_ids([id_of(one)]), [{"$replaceWith": {"$literal": one}}]) for one in altered
     ]
     try:
         collection.bulk_write(updates, ordered=False, bypass_document_validation=True)
@@ -39,5 +38,5 @@ def put_zero_timestamps_back(
             raise BackupError(
                 f"{collection.name!r} has a document that MongoDB refuses (error {told})"
             ) from None
-        return [id_of(altered[one["index"]].raw) for one in errors]
+        return [id_of(altered[one["index"]]) for one in errors]
     return []

@@ -91,7 +91,7 @@ class Backup:
         try:
             with _new_directory(directory) as temporary:
                 manifest, warning = self._write(record, temporary, progress)
-        except Exception as failure:  # noqa: BLE001  # whatever it is, the others go on
+        except Exception as failure:  # whatever it is, the others go on
             logger.warning("No backup of tenant %s", tenant_id, exc_info=failure)
             return BackedUp(tenant_id, name, directory, error=explain(failure))
         return BackedUp(tenant_id, name, directory, manifest, warning=warning)

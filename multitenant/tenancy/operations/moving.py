@@ -170,7 +170,7 @@ class Moves:
             tenant_id, name = record["_id"], record["name"]
             try:
                 moved = self.move(tenant_id, actor, to=to, verify=verify, progress=progress)
-            except Exception as failure:  # noqa: BLE001  # whatever it is, the others go on
+            except Exception as failure:  # whatever it is, the others go on
                 logger.warning("Tenant %s was not moved", tenant_id, exc_info=failure)
                 return MoveOutcome(tenant_id, name, error=explain(failure))
             return MoveOutcome(tenant_id, name, moved)
