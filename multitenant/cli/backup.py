@@ -53,7 +53,8 @@ def backup(
 
     The files are mongodump's, so mongorestore can read them, too, and a manifest.json with counts
     and checksums. They hold password hashes and all of the tenant's data: nobody else may read
-    them. A tenant that fails does not end the others; then the command exits with 1.
+    them. A tenant that fails does not end the others; then the command exits with 1, as it does
+    where the data is such that `multitenant restore` would refuse the backup, which is made.
 
     \b
     Examples:
@@ -77,7 +78,7 @@ def backup(
             failed=len(failed),
         )
     _report(done, as_json=as_json)
-    if failed:
+    if failed or any(one.warning for one in done):
         sys.exit(1)
 
 
@@ -129,8 +130,11 @@ def _report(done: Sequence[BackedUp], *, as_json: bool) -> None:
                 "snapshotAt": at.isoformat(),
                 "documents": manifest.documents,
                 "bytes": manifest.bytes,
+                "warning": one.warning,
             }
         )
+        if one.warning:
+            click.echo(f"{one.name}: `multitenant restore` refuses this: {one.warning}", err=True)
         if not as_json:
             what = f"{manifest.documents} documents, {manifest.bytes / 1e6:.1f} MB"
             click.echo(f"{one.name}: {what}, as of {at:%Y-%m-%d %H:%M:%S} UTC, in {one.directory}")

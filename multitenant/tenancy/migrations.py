@@ -26,6 +26,8 @@ from multitenant.repositories.model import Model, MongoDatabase, utc_now
 from multitenant.repositories.retries import done_again
 
 COLLECTION = "migrations"
+RECORDED = {"_id": {"$type": "int"}}
+"""What the platform has written there: a tenant may have documents of its own in it."""
 UNDOING = "undoing"
 EnsureAlone = Callable[[], None]
 """Raises when nobody else was to work on the database meanwhile, and somebody may have: called
@@ -182,9 +184,10 @@ def _record(db: MongoDatabase, *migrations: Migration) -> None:
 
 
 def _applied(db: MongoDatabase) -> set[int]:
-    return {it["_id"] for it in db[COLLECTION].find({UNDOING: {"$exists": False}}, {"_id": 1})}
+    applied = {**RECORDED, UNDOING: {"$exists": False}}
+    return {it["_id"] for it in db[COLLECTION].find(applied, {"_id": 1})}
 
 
 def _recorded(db: MongoDatabase) -> set[int]:
     """Of these, some may have been half undone."""
-    return {it["_id"] for it in db[COLLECTION].find({}, {"_id": 1})}
+    return {it["_id"] for it in db[COLLECTION].find(RECORDED, {"_id": 1})}

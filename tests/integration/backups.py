@@ -33,7 +33,7 @@ def back_up(world: World, owner: User, output: Path, *, gzipped: bool = False) -
     platform = world.platform
     work = Backup(platform.connections, platform.cipher, output, gzipped=gzipped, parallel=1)
     (done,) = work.run([world.record(owner.tenant_id)])
-    assert done.error is None
+    assert done.error is None, done.error
     assert done.manifest is not None
     return done.directory
 

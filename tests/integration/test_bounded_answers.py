@@ -73,7 +73,8 @@ def test_what_is_large_once_decoded_is_bounded_by_what_it_is_undecoded(
 
 def test_a_setting_may_have_so_many_values(owner: User) -> None:
     path = "/api/settings/nodes"
-    for value in ([{}] * 20_000, [[1] * 10_000], {"a": {str(n): n for n in range(10_000)}}):
+    values: list[Any] = [[{}] * 20_000, [[1] * 10_000], {"a": {str(n): n for n in range(10_000)}}]
+    for value in values:
         refusal(owner.put(path, {"value": value}), 422, "validation_failed")
     assert answer(owner.put(path, {"value": [1] * 9_999}))["value"] == [1] * 9_999
     assert owner.delete(path).status_code == 200

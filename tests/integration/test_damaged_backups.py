@@ -146,11 +146,10 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
     "another format": (rewrite(format=2), "another format than 1"),
     "a later schema": (rewrite(schemaVersion=99), "schema version 99"),
     "a field too many": (rewrite(more=1), "is damaged: more"),
-    "a path": (rename("../x"), "no name of a tenant's collection"),
+    "a path": (rename("../x"), "no name of a collection"),
     "a path to the top": (rename("/etc/passwd"), "passwd.metadata.json is missing"),
-    "a system collection": (rename("system.js"), "no name of a tenant's collection"),
+    "a system collection": (rename("system.views"), "no name of a tenant's collection"),
     "a name with $": (rename("$cmd"), "no name of a collection"),
-    "the platform's own": (rename("owner"), "the platform keeps for itself"),
     "one listed twice": (rename("users"), "listed twice"),
     "an index of nothing": (
         forge_metadata("todos", indexes=[{"name": "x", "key": {}}]),

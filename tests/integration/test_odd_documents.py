@@ -119,11 +119,11 @@ def test_whatever_a_field_holds_lists_and_reads_answer(
     with suppress(BulkWriteError):  # emails and keys are unique
         db[noun].insert_many(made, ordered=False)
     # An array in the place of a time is listed on the first page only.
-    ids = {
+    listed = {
         document["_id"]
         for document in db[noun].find({"createdAt": {"$not": {"$type": "array"}}}, {"_id": 1})
     }
-    made = [document for document in made if document["_id"] in ids]
+    made = [document for document in made if document["_id"] in listed]
 
     shown = walk(owner, path, 7)
 

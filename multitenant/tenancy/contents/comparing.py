@@ -4,6 +4,7 @@ All documents are compared while the tenant works. What differs, and whatever ha
 beginning, is compared once more when nobody writes: that is little, however large the database.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 import pymongo
@@ -16,10 +17,11 @@ from multitenant.tenancy.contents.expiry import expires
 from multitenant.tenancy.contents.following import CHANGED
 from multitenant.tenancy.contents.raw_documents import (
     Documents,
-    document_key,
+    id_of,
     in_batches,
     in_id_batches,
     raw_collection,
+    with_ids,
 )
 
 
@@ -33,21 +35,17 @@ def compare(
         if spec.kind == "view" or expires(spec):
             continue
         known = differing.setdefault(spec.name, {})
-        documents = raw_collection(source, spec.name).find().sort("_id", 1)
+        documents = raw_collection(source, spec.name).find(spec.documents).sort("_id", 1)
         for batch in in_batches(one.raw for one in documents):
-            here = {document_key(one["_id"]): one.raw for one in batch}
-            there = _documents(target, spec.name, [one["_id"] for one in batch])
-            known |= {
-                document_key(one["_id"]): one["_id"]
-                for one in batch
-                if there.get(document_key(one["_id"])) != one.raw
-            }
+            here = {id_of(one): one.raw for one in batch}
+            there = _documents(target, spec.name, here)
+            known |= {_id: _id for _id, document in here.items() if there.get(_id) != document}
             compared += len(here)
             progress(sum(map(len, here.values())))
         only_ids = raw_collection(target, spec.name).find({}, {"_id": 1})
-        for ids in in_id_batches(one["_id"] for one in only_ids):
+        for ids in in_id_batches(id_of(one) for one in only_ids):
             present = _documents(source, spec.name, ids, {"_id": 1})
-            known |= {document_key(_id): _id for _id in ids if document_key(_id) not in present}
+            known |= {_id: _id for _id in ids if _id not in present}
     return compared
 
 
@@ -74,8 +72,8 @@ def _shapes(db: MongoDatabase) -> list[Any]:
 
 
 def _documents(
-    db: MongoDatabase, name: str, ids: list[Any], fields: Any = None
+    db: MongoDatabase, name: str, ids: Iterable[bytes], fields: Any = None
 ) -> dict[bytes, bytes]:
     with pymongo.timeout(STEP_SECONDS):
-        found = raw_collection(db, name).find({"_id": {"$in": ids}}, fields)
-        return {document_key(one["_id"]): one.raw for one in found}
+        found = raw_collection(db, name).find(with_ids(ids), fields)
+        return {id_of(one): one.raw for one in found}

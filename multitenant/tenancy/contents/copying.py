@@ -13,15 +13,16 @@ from multitenant.errors import BackupError
 from multitenant.repositories.model import MongoDatabase
 from multitenant.tenancy.contents.bson_streams import documents_of
 from multitenant.tenancy.contents.collection_specs import (
-    COPY_MARK,
-    NEVER_COPIED,
     CollectionSpec,
     create_collection,
     create_indexes,
+    read_specs,
 )
+from multitenant.tenancy.contents.platform_marks import find_mark
 from multitenant.tenancy.contents.raw_documents import in_batches
 from multitenant.tenancy.contents.refusals import explained
 from multitenant.tenancy.contents.snapshots import open_snapshot
+from multitenant.tenancy.contents.zero_timestamps import put_zero_timestamps_back
 
 MAX_SECONDS = 24 * 3600.0
 """For one database: no limit of a request applies."""
@@ -59,7 +60,7 @@ def copy_database(source: MongoDatabase, target: MongoDatabase, progress: Progre
 
 def fill_database(target: MongoDatabase, contents: Contents, progress: Progress) -> Copied:
     """Make the collections in an empty database; views must come last. Raises BackupError."""
-    if set(target.list_collection_names()) - NEVER_COPIED:
+    if read_specs(target):
         raise BackupError(f"The database {target.name} is not empty")
     collections = documents = size = 0
     for spec, chunks in contents:
@@ -72,21 +73,6 @@ def fill_database(target: MongoDatabase, contents: Contents, progress: Progress)
         documents += written
         size += bytes_written
     return Copied(collections, documents, size)
-
-
-def mark_as_copy(db: MongoDatabase) -> None:
-    """Mark the database as one that is being filled, before anything else is in it."""
-    db[COPY_MARK].insert_one({"_id": COPY_MARK})
-
-
-def unmark(db: MongoDatabase) -> None:
-    """Remove the mark: the database is a tenant's."""
-    db[COPY_MARK].drop()
-
-
-def is_marked_as_copy(db: MongoDatabase) -> bool:
-    """Whether the database was being filled when somebody last did anything about that."""
-    return db[COPY_MARK].find_one({"_id": COPY_MARK}) is not None
 
 
 def _fill_collection(
@@ -102,11 +88,13 @@ def _fill_collection(
             pymongo.timeout(STEP_SECONDS),
         ):
             collection.insert_many(batch, bypass_document_validation=bypass)
+            put_zero_timestamps_back(collection, batch)
         documents += len(batch)
         written = sum(len(document.raw) for document in batch)
         size += written
         progress(written)
-    if (found := collection.count_documents({})) != documents:
+    found = collection.count_documents({}) - (find_mark(target, spec.name) is not None)
+    if found != documents:
         raise BackupError(f"{spec.name!r} has {found} documents after {documents} were written")
     with explained(spec.name, f"An index of {spec.name!r} cannot be made"):
         create_indexes(target, spec)

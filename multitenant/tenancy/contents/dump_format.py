@@ -16,19 +16,25 @@ from pathlib import Path
 from typing import IO, cast
 from urllib.parse import quote
 
-from bson import json_util
+import bson
+from bson.errors import BSONError
 
 from multitenant.errors import BackupError
 from multitenant.repositories.model import MongoDocument
+from multitenant.tenancy.contents import extended_json
 from multitenant.tenancy.contents.bson_streams import documents_of
 from multitenant.tenancy.contents.collection_specs import CollectionSpec, Kind
+from multitenant.tenancy.contents.raw_documents import RAW
 
 UNESCAPED = "$&+:=@"
 """Besides letters, digits and `_.-~`: as mongodump has it."""
 MAX_STEM = 238
 """With `.metadata.json.gz` it makes the 255 bytes that file systems take."""
 READ_BYTES = 2**20
-MAX_METADATA_BYTES = 16 * 2**20
+MAX_METADATA_BYTES = 2**28
+"""MongoDB takes 16 MiB of options, which are several times as long in JSON."""
+EXACT = "bson"
+"""Of metadata that JSON cannot express: the same as BSON, in Base64. mongorestore skips it."""
 PRIVATE_FILE = 0o600
 COMPRESSION = 6
 
@@ -87,9 +93,13 @@ def write_metadata(directory: Path, spec: CollectionSpec, *, gzipped: bool) -> s
     """Write the collection's options and indexes to a new file; return the SHA-256 of its text."""
     metadata: MongoDocument = {"options": spec.options} if spec.options else {}
     metadata |= {"indexes": list(spec.indexes), "uuid": spec.uuid, "collectionName": spec.name}
-    text = json_util.dumps(
-        {**metadata, "type": spec.kind}, json_options=json_util.CANONICAL_JSON_OPTIONS
-    ).encode()
+    metadata |= {"type": spec.kind}
+    if not extended_json.is_exact(extended_json.dumps(metadata), metadata):
+        exact = bson.encode({"options": spec.options, "indexes": list(spec.indexes)})
+        metadata |= {EXACT: base64.b64encode(exact).decode()}
+    text = extended_json.dumps(metadata).encode()
+    if len(text) > MAX_METADATA_BYTES:
+        raise BackupError(f"The options of {spec.name!r} are too large")
     path = _path(directory, spec.name, "metadata.json", gzipped=gzipped)
     with _new_file(path, gzipped=gzipped) as file:
         file.write(text)
@@ -107,15 +117,18 @@ def read_metadata(
     if hashlib.sha256(text).hexdigest() != sha256:
         raise BackupError(f"{path.name} is not what was written: its checksum is another")
     try:
-        metadata = json_util.loads(text, json_options=json_util.CANONICAL_JSON_OPTIONS)
-        options, indexes = metadata.get("options", {}), metadata["indexes"]
+        metadata = extended_json.loads(text)
         listed, uuid = metadata["collectionName"], metadata.get("uuid", "")
-        sound = isinstance(options, dict) and all(isinstance(index, dict) for index in indexes)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        kind_listed = metadata.get("type", "collection")
+        if EXACT in metadata:
+            metadata = bson.decode(base64.b64decode(metadata[EXACT]), RAW)
+        options = dict(metadata.get("options", {}))
+        indexes = tuple(dict(index) for index in metadata["indexes"])
+    except (BSONError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise BackupError(f"{path.name} is not in mongodump's format") from error
-    if not sound or listed != name or metadata.get("type", "collection") != kind:
+    if listed != name or kind_listed != kind:
         raise BackupError(f"{path.name} is not in mongodump's format, or of another collection")
-    spec = CollectionSpec(name, kind, options, tuple(indexes), str(uuid))
+    spec = CollectionSpec(name, kind, options, indexes, str(uuid))
     spec.ensure_sound()
     return spec
 

@@ -13,7 +13,10 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
+import bson
 import pymongo
+from bson import ObjectId
+from bson.raw_bson import RawBSONDocument
 from pymongo.change_stream import ChangeStream
 from pymongo.errors import BulkWriteError, OperationFailure
 
@@ -23,17 +26,20 @@ from multitenant.repositories.error_kinds import codes_of, write_errors
 from multitenant.repositories.model import MongoDatabase, MongoDocument
 from multitenant.repositories.retries import done_again
 from multitenant.repositories.turns import delete_turns, take_turn
-from multitenant.tenancy.contents.collection_specs import NEVER_COPIED, read_specs
+from multitenant.tenancy.contents.collection_specs import FUNCTIONS, read_specs
 from multitenant.tenancy.contents.copying import STEP_SECONDS
 from multitenant.tenancy.contents.expiry import expired
 from multitenant.tenancy.contents.raw_documents import (
+    RAW,
     Documents,
-    document_key,
+    id_of,
     in_batches,
     in_id_batches,
     raw_collection,
+    with_ids,
 )
 from multitenant.tenancy.contents.refusals import explained
+from multitenant.tenancy.contents.zero_timestamps import put_zero_timestamps_back
 
 AWAIT_MS = 100
 BATCH = 1000
@@ -51,9 +57,6 @@ HISTORY_LOST = (
     " Enlarge it (replSetResizeOplog), and run it again"
 )
 
-MARKER = "move"
-"""A turn in the original that is taken to see its event come."""
-
 
 class Follower:
     """Knows what has changed in `source` and is not in `target` yet."""
@@ -64,6 +67,9 @@ class Follower:
         self._source = source
         self._target = target
         self._stream = stream
+        self._marker = ObjectId()
+        """A turn in the original that is taken to see its event come; nobody else has it."""
+        self._marker_id = id_of(RawBSONDocument(bson.encode({"_id": self._marker})))
         self._changed: Documents = {}
         self._seen: Documents | None = None
         self.copied = 0
@@ -94,6 +100,7 @@ class Follower:
     def finish(self) -> None:
         """Catch up for the last time: nobody writes to the original any more. Raises BackupError
         also when something cannot be copied."""
+        self._note_functions()
         self.catch_up()
         left = _count(self._changed)
         while left:
@@ -123,23 +130,23 @@ class Follower:
         return _count(late)
 
     def _unexpired(
-        self, collection: str, ids: dict[bytes, Any], expiry: MongoDocument
-    ) -> dict[bytes, Any]:
+        self, collection: str, ids: dict[bytes, bytes], expiry: MongoDocument
+    ) -> dict[bytes, bytes]:
         """Return those that the copy has and that have not expired: one that the copy does not
         have is lost to nobody."""
-        found: dict[bytes, Any] = {}
+        found: dict[bytes, bytes] = {}
         for batch in in_id_batches(ids.values()):
-            wanted = {"_id": {"$in": batch}, "$nor": [expiry]}
+            wanted = {"$and": [with_ids(batch), {"$nor": [expiry]}]}
             with pymongo.timeout(STEP_SECONDS):
                 documents = raw_collection(self._target, collection).find(wanted, {"_id": 1})
-                found |= {document_key(one["_id"]): one["_id"] for one in documents}
+                found |= {id_of(one): id_of(one) for one in documents}
         return found
 
     def _changes(self) -> Iterator[MongoDocument]:
         """Go through the changes until now: a marker is written, and comes back as the last one."""
         with pymongo.timeout(STEP_SECONDS):
-            take_turn(self._source, MARKER)
-            delete_turns(self._source, MARKER)
+            take_turn(self._source, self._marker)
+            delete_turns(self._source, self._marker)
         while True:
             try:
                 with pymongo.timeout(STEP_SECONDS):
@@ -150,20 +157,27 @@ class Follower:
                 raise
             if change is None:
                 continue
-            if change.get("documentKey", {}).get("_id") != MARKER:
+            key = change.get("documentKey")
+            if key is None or id_of(key) != self._marker_id:
                 yield change
             elif change["operationType"] == "delete":
                 return
 
     def _note(self, change: MongoDocument) -> None:
-        collection = change.get("ns", {}).get("coll")
-        if collection in NEVER_COPIED:
-            return
         if change["operationType"] not in WRITES:
             raise BackupError(CHANGED)
-        _add(self._changed, change)
+        self._note_document(change["ns"]["coll"], id_of(change["documentKey"]))
+
+    def _note_functions(self) -> None:
+        """Take all of the tenant's functions as changed: MongoDB's change streams do not tell."""
+        for db in (self._source, self._target):
+            for function in raw_collection(db, FUNCTIONS).find({}, {"_id": 1}):
+                self._note_document(FUNCTIONS, id_of(function))
+
+    def _note_document(self, collection: str, _id: bytes) -> None:
+        self._changed.setdefault(collection, {})[_id] = _id
         if self._seen is not None:
-            _add(self._seen, change)
+            self._seen.setdefault(collection, {})[_id] = _id
 
     def _copy_changed(self) -> None:
         changed, self._changed = self._changed, {}
@@ -177,10 +191,10 @@ class Follower:
             if refused:
                 self._changed[collection] = {key: ids[key] for key in refused if key in ids}
 
-    def _copy(self, collection: str, ids: list[Any]) -> list[bytes]:
+    def _copy(self, collection: str, ids: list[bytes]) -> list[bytes]:
         """Make these documents of the copy what they are in the original; return the keys of those
         that a unique index refuses. May be done again."""
-        wanted = {"_id": {"$in": ids}}
+        wanted = with_ids(ids)
         target = raw_collection(self._target, collection)
         target.delete_many(wanted)
         found = raw_collection(self._source, collection).find(wanted)
@@ -194,9 +208,8 @@ class Follower:
             except BulkWriteError as error:
                 if codes_of(error) != {DUPLICATE_KEY}:
                     raise
-                refused += [
-                    document_key(documents[one["index"]]["_id"]) for one in write_errors(error)
-                ]
+                refused += [id_of(documents[one["index"]]) for one in write_errors(error)]
+            refused += put_zero_timestamps_back(target, documents)
         return refused
 
     def _bypasses(self, collection: str) -> bool | None:
@@ -209,15 +222,17 @@ def following(source: MongoDatabase, target: MongoDatabase) -> Iterator[Follower
     """Yield what follows the changes of `source` from now on; to be opened before it is copied."""
     # So that the collection of the marker is there, and copied. Its own name, for the stream may
     # begin with it.
-    take_turn(source, "following")
-    delete_turns(source, "following")
-    with source.watch(PIPELINE, max_await_time_ms=AWAIT_MS) as stream:
+    turn = ObjectId()
+    take_turn(source, turn)
+    delete_turns(source, turn)
+    raw = source.with_options(codec_options=RAW)
+    with raw.watch(PIPELINE, max_await_time_ms=AWAIT_MS) as stream:
         yield Follower(source, target, stream)
 
 
 def _add(documents: Documents, change: MongoDocument) -> None:
-    _id = change["documentKey"]["_id"]
-    documents.setdefault(change["ns"]["coll"], {})[document_key(_id)] = _id
+    _id = id_of(change["documentKey"])
+    documents.setdefault(change["ns"]["coll"], {})[_id] = _id
 
 
 def _count(documents: Documents) -> int:

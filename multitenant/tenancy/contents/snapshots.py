@@ -60,7 +60,8 @@ class Snapshot:
         Raises BackupError when MongoDB does not have that moment any more.
         """
         session = self._session if _has_a_past(spec) else None
-        with _explained(), self._db[spec.name].find_raw_batches(session=session) as cursor:
+        found = self._db[spec.name].find_raw_batches(spec.documents, session=session)
+        with _explained(), found as cursor:
             yield from cursor
 
     def ensure_whole(self) -> None:

@@ -132,6 +132,16 @@ def is_claimed_by(
     return db[OWNER_COLLECTION].find_one(owner) is not None
 
 
+def is_claim(document: Mapping[str, Any]) -> bool:
+    """Whether a document of OWNER_COLLECTION is what claim() writes there."""
+    return (
+        document.keys() - {"copyId"} == {"_id", "tenantId", "adminDb"}
+        and document["_id"] == OWNER_ID
+        and isinstance(document["tenantId"], ObjectId)
+        and isinstance(document["adminDb"], str)
+    )
+
+
 @contextlib.contextmanager
 def _explained() -> Iterator[None]:
     """Turn what a server does wrong into what is wrong with the URI."""

@@ -20,7 +20,8 @@ from multitenant.repositories.admin import provisionings
 from multitenant.repositories.model import MongoDatabase, MongoDocument
 from multitenant.repositories.transactions import may_be_committed
 from multitenant.security.field_encryption import EncryptedField, FieldCipher
-from multitenant.tenancy.contents.copying import MAX_SECONDS, STEP_SECONDS, mark_as_copy, unmark
+from multitenant.tenancy.contents.copying import MAX_SECONDS, STEP_SECONDS
+from multitenant.tenancy.contents.platform_marks import mark_as_copy, unmark
 from multitenant.tenancy.deployments.clusters import EXTERNAL_CLUSTER
 from multitenant.tenancy.deployments.database_users import create_user
 from multitenant.tenancy.deployments.external import check_uri, claim, encrypt_uri, ensure_usable
@@ -134,14 +135,14 @@ class FreshDatabases:
                         copy_id = note_id if exists else None
                         admin_db_name = self._connections.admin_db.name
                         claim(db, tenant_id, admin_db_name, copy_id=copy_id)
-                    mark_as_copy(db)
+                    mark_as_copy(db, note_id)
                     yield FreshDatabase(db, self._home(tenant_id, db, note, uri))
             except BaseException as error:
                 if not may_be_committed(error):
                     self._discard(note)
                 raise
             try:
-                unmark(db)
+                unmark(db, note_id)
             except PyMongoError:  # it does no harm where the note is gone
                 logger.warning("%s still has the mark of a copy", db_name)
 
@@ -183,12 +184,18 @@ class FreshDatabases:
 def bring_up_to_date(db: MongoDatabase) -> int:
     """Run the migrations that a filled database has not had; return its version. Raises
     BackupError where it comes from a later release."""
+    ensure_known_migrations(db)
+    return migrate(db, TENANT_MIGRATIONS)
+
+
+def ensure_known_migrations(db: MongoDatabase) -> None:
+    """Return if the database has had no migration that this release does not know. Raises
+    BackupError."""
     if unknown := unknown_migrations(db, TENANT_MIGRATIONS):
         raise BackupError(
             f"It has had migrations that this release does not know ({unknown}): use the release"
             " that it comes from, or a later one"
         )
-    return migrate(db, TENANT_MIGRATIONS)
 
 
 def take_note_away(admin_db: MongoDatabase, note_id: ObjectId) -> None:

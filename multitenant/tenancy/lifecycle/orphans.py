@@ -17,7 +17,8 @@ from multitenant.repositories.error_codes import UNAUTHORIZED
 from multitenant.repositories.model import MongoDatabase, MongoDocument, utc_now
 from multitenant.repositories.retries import done_again
 from multitenant.security.field_encryption import FieldCipher
-from multitenant.tenancy.contents.copying import is_marked_as_copy
+from multitenant.tenancy.contents.collection_specs import is_mongodbs_own
+from multitenant.tenancy.contents.platform_marks import is_marked_as_copy
 from multitenant.tenancy.deployments.clusters import DEFAULT_CLUSTER, EXTERNAL_CLUSTER
 from multitenant.tenancy.deployments.database_users import drop_all_users
 from multitenant.tenancy.deployments.external import OWNER_COLLECTION, decrypt_uri, is_claimed_by
@@ -128,7 +129,7 @@ def _is_in_use(admin_db: MongoDatabase, db: MongoDatabase, note: MongoDocument) 
         return False
     if tenants.find_tenants_by_db_names(admin_db, note["cluster"], [note["dbName"]]):
         return True
-    if is_marked_as_copy(db):
+    if is_marked_as_copy(db, note["_id"]):
         return False
     if is_of_another(db, note["tenantId"] if "tenantId" in note else note["_id"]):
         return True
@@ -171,7 +172,7 @@ def _drop(db: MongoDatabase) -> None:
     except OperationFailure as error:
         if error.code != UNAUTHORIZED:
             raise
-        names = [name for name in db.list_collection_names() if not name.startswith("system.")]
+        names = [name for name in db.list_collection_names() if not is_mongodbs_own(name)]
         for name in sorted(names, key=lambda name: name == OWNER_COLLECTION):  # the mark last
             db.drop_collection(name)
 

@@ -12,11 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bson import ObjectId
-from pymongo.errors import PyMongoError
 
-from multitenant.errors import BackupError, DecryptionFailed, DomainError
+from multitenant.errors import BackupError, explain
 from multitenant.repositories.admin.tenants import find_tenant
-from multitenant.repositories.model import MongoDocument
+from multitenant.repositories.model import MongoDatabase, MongoDocument
 from multitenant.security.field_encryption import FieldCipher
 from multitenant.tenancy.contents.collection_specs import CollectionSpec
 from multitenant.tenancy.contents.copying import Progress
@@ -28,9 +27,11 @@ from multitenant.tenancy.contents.manifest import (
     Moment,
 )
 from multitenant.tenancy.contents.snapshots import Snapshot, open_snapshot
+from multitenant.tenancy.lifecycle.fresh_databases import ensure_known_migrations
 from multitenant.tenancy.lifecycle.platform_access import tenant_database
 from multitenant.tenancy.migrations import newest_applied
 from multitenant.tenancy.routing.connection_manager import ConnectionManager
+from multitenant.tenancy.users.returning_users import sound_users
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +48,8 @@ class BackedUp:
     manifest: Manifest | None = None
     error: str | None = None
     """Why there is no backup; None when there is one."""
+    warning: str | None = None
+    """Why `multitenant restore` would refuse the backup, as the tenant's data is."""
 
 
 class Backup:
@@ -88,11 +91,11 @@ class Backup:
         directory = self._output / str(tenant_id)
         try:
             with _new_directory(directory) as temporary:
-                manifest = self._write(record, temporary, progress)
-        except (PyMongoError, DomainError, DecryptionFailed, BackupError, OSError) as failure:
+                manifest, warning = self._write(record, temporary, progress)
+        except Exception as failure:  # whatever it is, the others go on
             logger.warning("No backup of tenant %s", tenant_id, exc_info=failure)
-            return BackedUp(tenant_id, name, directory, error=str(failure))
-        return BackedUp(tenant_id, name, directory, manifest)
+            return BackedUp(tenant_id, name, directory, error=explain(failure))
+        return BackedUp(tenant_id, name, directory, manifest, warning=warning)
 
     def _current(self, record: MongoDocument) -> MongoDocument:
         """The tenant's record as it is now, which may be long after it was listed."""
@@ -101,7 +104,9 @@ class Backup:
             raise BackupError("The tenant was purged meanwhile")
         return current
 
-    def _write(self, record: MongoDocument, directory: Path, progress: Progress) -> Manifest:
+    def _write(
+        self, record: MongoDocument, directory: Path, progress: Progress
+    ) -> tuple[Manifest, str | None]:
         record = self._current(record)
         with tenant_database(self._connections, self._cipher, record) as db:
             version = newest_applied(db)
@@ -124,8 +129,9 @@ class Backup:
                     gzipped=self._gzipped,
                     collections=collections,
                 )
+            warning = why_not_restorable(db)
         manifest.write(directory)
-        return manifest
+        return manifest, warning
 
     def _write_collection(
         self, directory: Path, snapshot: Snapshot, spec: CollectionSpec, progress: Progress
@@ -149,6 +155,16 @@ class Backup:
             bytes=written.bytes,
             sha256=written.sha256,
         )
+
+
+def why_not_restorable(db: MongoDatabase) -> str | None:
+    """Return why a tenant with this database would not be restored; None where it would be."""
+    try:
+        ensure_known_migrations(db)
+        sound_users(db)
+    except BackupError as error:
+        return str(error)
+    return None
 
 
 @contextmanager

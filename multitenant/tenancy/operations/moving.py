@@ -19,7 +19,7 @@ import pymongo
 from bson import ObjectId
 from pymongo.errors import OperationFailure, PyMongoError
 
-from multitenant.errors import BackupError, Conflict, DecryptionFailed, DomainError, NotFound
+from multitenant.errors import BackupError, Conflict, DomainError, NotFound, explain
 from multitenant.repositories.admin import clusters, provisionings, tenants
 from multitenant.repositories.error_codes import UNAUTHORIZED
 from multitenant.repositories.model import MongoDatabase, MongoDocument
@@ -183,9 +183,9 @@ class Moves:
                 moved = self.move(
                     tenant_id, actor, to=to, verify=verify, progress=progress, seen=record
                 )
-            except (PyMongoError, DomainError, DecryptionFailed, BackupError) as failure:
+            except Exception as failure:  # whatever it is, the others go on
                 logger.warning("Tenant %s was not moved", tenant_id, exc_info=failure)
-                return MoveOutcome(tenant_id, name, error=str(failure))
+                return MoveOutcome(tenant_id, name, error=explain(failure))
             return MoveOutcome(tenant_id, name, moved)
 
         with ThreadPoolExecutor(parallel, thread_name_prefix="move") as pool:

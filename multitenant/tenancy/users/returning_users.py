@@ -9,6 +9,7 @@ from multitenant.errors import BackupError
 from multitenant.repositories.admin import revocations, tenant_users
 from multitenant.repositories.model import MongoDatabase, MongoDocument, utc_now
 from multitenant.repositories.tenant import users
+from multitenant.tenancy.contents.raw_documents import decoded_leniently
 
 MAX_TOKEN_VERSION = 2**53
 """Nobody's grows that far."""
@@ -52,7 +53,7 @@ def sound_users(db: MongoDatabase) -> dict[ObjectId, str]:
     schema says, and when there is no owner who could do anything (an invited one can)."""
     emails: dict[ObjectId, str] = {}
     owned = False
-    for user in users.iterate_users(db):
+    for user in users.iterate_users(decoded_leniently(db)):
         if not users.is_sound(db, user) or user["tokenVersion"] > MAX_TOKEN_VERSION:
             raise BackupError(f"The user {user['_id']} is not as users are: look at the data")
         owned = owned or (user["role"] == "owner" and user["status"] != "disabled")
@@ -72,7 +73,8 @@ def prepare_users(
     out is older than those that will be, and an invitation is open only if it still is.
     """
     emails = sound_users(following)
-    before = {user["_id"]: user for user in users.iterate_users(present)}
+    present_users = users.iterate_users(decoded_leniently(present))
+    before = {user["_id"]: user for user in present_users}
     version = revocations.newest_revoked_version(admin_db, tenant_id)
     back, changed, void = [], [], []
     for user in users.iterate_users(following):

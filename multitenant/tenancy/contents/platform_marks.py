@@ -1,0 +1,44 @@
+"""What the platform writes into a tenant's database about that database: whose it is, and that it
+is being filled. That is true of this database alone, so no copy has it.
+
+A mark is recognised by what it is. A tenant may have collections of the same names.
+"""
+
+from bson import ObjectId
+from bson.raw_bson import RawBSONDocument
+
+from multitenant.repositories.model import MongoDatabase
+from multitenant.tenancy.contents.raw_documents import raw_collection
+from multitenant.tenancy.deployments.external import OWNER_COLLECTION, OWNER_ID, is_claim
+
+FILLING = "filling"
+FILLING_PREFIX = "multitenant.filling."
+
+
+def mark_as_copy(db: MongoDatabase, note_id: ObjectId) -> None:
+    """Mark the database, which is noted under this id, as one that is being filled, before anything
+    else is in it."""
+    db[f"{FILLING_PREFIX}{note_id}"].insert_one({"_id": FILLING, "noteId": note_id})
+
+
+def unmark(db: MongoDatabase, note_id: ObjectId) -> None:
+    """Remove the mark: the database is a tenant's."""
+    db[f"{FILLING_PREFIX}{note_id}"].drop()
+
+
+def is_marked_as_copy(db: MongoDatabase, note_id: ObjectId) -> bool:
+    """Whether the database was being filled when somebody last did anything about that."""
+    return find_mark(db, f"{FILLING_PREFIX}{note_id}") is not None
+
+
+def find_mark(db: MongoDatabase, name: str) -> RawBSONDocument | None:
+    """Return the mark that is in the collection; None where there is none."""
+    mark: RawBSONDocument | None
+    if name == OWNER_COLLECTION:
+        mark = raw_collection(db, name).find_one({"_id": OWNER_ID})
+        return mark if mark and is_claim(mark) else None
+    if name.startswith(FILLING_PREFIX):
+        mark = raw_collection(db, name).find_one({"_id": FILLING})
+        sound = mark and len(mark) == 2 and name == f"{FILLING_PREFIX}{mark.get('noteId')}"
+        return mark if sound else None
+    return None

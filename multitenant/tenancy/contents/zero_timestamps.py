@@ -1,0 +1,38 @@
+"""Keeping Timestamp(0, 0), which MongoDB replaces by its clock in documents that are inserted.
+
+It does so in fields of the document itself, but for `_id`. `bypassEmptyTsReplacement` forbids that
+from 6.0.17, 7.0.13 and 8.0 on; what works with every version is what mongorestore does with older
+ones: such a document is inserted, and then replaced by itself in an update with a pipeline.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from bson.raw_bson import RawBSONDocument
+from pymongo import UpdateOne
+from pymongo.collection import Collection
+from pymongo.errors import BulkWriteError
+
+from multitenant.repositories.error_codes import DUPLICATE_KEY
+from multitenant.repositories.error_kinds import codes_of, write_errors
+from multitenant.tenancy.contents.raw_documents import has_zero_timestamp, id_of, with_ids
+
+
+def put_zero_timestamps_back(
+    collection: Collection[Any], inserted: Sequence[RawBSONDocument]
+) -> list[bytes]:
+    """Make documents that were just inserted what they were before, and return the `_id`s of those
+    that a unique index refuses then. Raises BulkWriteError for anything else that goes wrong."""
+    altered = [document for document in inserted if has_zero_timestamp(document)]
+    if not altered:
+        return []
+    updates = [
+        UpdateOne(with_ids([id_of(one)]), [{"$replaceWith": {"$literal": one}}]) for one in altered
+    ]
+    try:
+        collection.bulk_write(updates, ordered=False, bypass_document_validation=True)
+    except BulkWriteError as error:
+        if codes_of(error) != {DUPLICATE_KEY}:
+            raise
+        return [id_of(altered[one["index"]]) for one in write_errors(error)]
+    return []
