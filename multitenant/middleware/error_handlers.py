@@ -123,8 +123,6 @@ def _answer_database_error(error: PyMongoError) -> Response:
         logger.error("The database has no room on its disk")
         return answer_domain_error(DatabaseUnavailable())
     if is_passing(error):
-        if "tenant" in g:
-            platform().connections.note_failure(g.tenant.cluster)
         logger.error("The database did not answer: %s", type(error).__name__, exc_info=error)
         return answer_domain_error(DatabaseUnavailable())
     return _answer_unexpected_error(error)

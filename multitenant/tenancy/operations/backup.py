@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bson import ObjectId
-from pymongo.errors import PyMongoError
 
-from multitenant.errors import BackupError, DecryptionFailed, DomainError
+from multitenant.errors import BackupError
 from multitenant.repositories.model import MongoDocument
 from multitenant.security.field_encryption import FieldCipher
 from multitenant.tenancy.contents.collection_specs import CollectionSpec
@@ -27,6 +26,7 @@ from multitenant.tenancy.contents.manifest import (
     Moment,
 )
 from multitenant.tenancy.contents.snapshots import Snapshot, open_snapshot
+from multitenant.tenancy.failures import contained
 from multitenant.tenancy.lifecycle.platform_access import tenant_database
 from multitenant.tenancy.migrations import newest_applied
 from multitenant.tenancy.routing.connection_manager import ConnectionManager
@@ -85,13 +85,14 @@ class Backup:
     def _one(self, record: MongoDocument, progress: Progress) -> BackedUp:
         tenant_id, name = record["_id"], record["name"]
         directory = self._output / str(tenant_id)
-        try:
-            with _new_directory(directory) as temporary:
-                manifest = self._write(record, temporary, progress)
-        except (PyMongoError, DomainError, DecryptionFailed, BackupError, OSError) as failure:
-            logger.warning("No backup of tenant %s", tenant_id, exc_info=failure)
-            return BackedUp(tenant_id, name, directory, error=str(failure))
-        return BackedUp(tenant_id, name, directory, manifest)
+        manifest = None
+        with (
+            contained(f"No backup of tenant {tenant_id}") as failure,
+            _new_directory(directory) as temporary,
+        ):
+            manifest = self._write(record, temporary, progress)
+        error = failure.message if failure else None
+        return BackedUp(tenant_id, name, directory, manifest, error)
 
     def _write(self, record: MongoDocument, directory: Path, progress: Progress) -> Manifest:
         with tenant_database(self._connections, self._cipher, record) as db:

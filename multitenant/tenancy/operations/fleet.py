@@ -17,9 +17,7 @@ from typing import Self
 
 import pymongo
 from bson import ObjectId
-from pymongo.errors import PyMongoError
 
-from multitenant.errors import DecryptionFailed, DomainError
 from multitenant.repositories.admin import tenants
 from multitenant.repositories.indexes import IndexDrift, find_drift, repair_drift
 from multitenant.repositories.model import MongoDatabase, MongoDocument, utc_now
@@ -27,6 +25,7 @@ from multitenant.schemas.tenant import DOCUMENTS
 from multitenant.security.field_encryption import FieldCipher
 from multitenant.tenancy.deployments.external import decrypt_uri
 from multitenant.tenancy.deployments.isolation import widened_scope
+from multitenant.tenancy.failures import Failure, contained
 from multitenant.tenancy.lifecycle.tenant_locks import (
     LOCK_POLL_SECONDS,
     LOCK_WAIT_SECONDS,
@@ -152,33 +151,33 @@ class Fleet:
     def _one(
         self, record: MongoDocument, work: Callable[[MongoDatabase], object], to: int | None
     ) -> Migrated:
-        before = after = error = result = None
+        before = after = result = None
+        working = Failure()
         admin_db, tenant_id = self._connections.admin_db, record["_id"]
-        try:
-            with self._locks.locked(tenant_id):
-                # As it is now: it may have been purged since, and must not come to be again.
-                current = tenants.find_tenant(admin_db, tenant_id)
-                if current is None:
-                    return Migrated(tenant_id, record["name"])
-                with self._opened(current) as db:
-                    before = newest_applied(db)
-                    if to is not None and to < before:
-                        # First, so that a record never says more than its database has, wherever
-                        # this ends.
-                        tenants.set_schema_version(admin_db, tenant_id, to)
-                    try:
-                        with (
-                            self._in_maintenance(current, needed=to not in (None, before)),
-                            pymongo.timeout(MAX_SECONDS),
-                        ):
-                            result = work(db)
-                    except Exception as failure:  # one tenant must not end the run
-                        logger.warning("Tenant %s", tenant_id, exc_info=failure)
-                        error = f"{type(failure).__name__}: {failure}"
-                    after = newest_applied(db)
-                    tenants.set_schema_version(admin_db, tenant_id, after)
-        except (PyMongoError, DomainError, DecryptionFailed) as failure:
-            error = error or f"{type(failure).__name__}: {failure}"
+        with (
+            contained(f"Tenant {tenant_id} was not reached") as reaching,
+            self._locks.locked(tenant_id),
+        ):
+            # As it is now: it may have been purged since, and must not come to be again.
+            current = tenants.find_tenant(admin_db, tenant_id)
+            if current is None:
+                return Migrated(tenant_id, record["name"])
+            with self._opened(current) as db:
+                before = newest_applied(db)
+                if to is not None and to < before:
+                    # First, so that a record never says more than its database has, wherever
+                    # this ends.
+                    tenants.set_schema_version(admin_db, tenant_id, to)
+                with (
+                    contained(f"Tenant {tenant_id} was left as it is") as working,
+                    self._in_maintenance(current, needed=to not in (None, before)),
+                    pymongo.timeout(MAX_SECONDS),
+                ):
+                    result = work(db)
+                after = newest_applied(db)
+                tenants.set_schema_version(admin_db, tenant_id, after)
+        failure = working or reaching
+        error = f"{failure.name}: {failure.error}" if failure else None
         drift = tuple(result) if isinstance(result, list) else ()
         return Migrated(tenant_id, record["name"], before, after, error, drift)
 
