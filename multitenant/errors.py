@@ -209,11 +209,3 @@ class BackupError(Exception):
 
 class ConfigurationError(Exception):
     """Raised at start when settings are wrong; the message names each and how to mend it."""
-
-
-def explain(error: Exception) -> str:
-    """Return what an operator is told of a failure, among those of other tenants. The platform's
-    own errors speak for themselves; of another one the class may say more than its text."""
-    if isinstance(error, DomainError | BackupError | DecryptionFailed):
-        return str(error)
-    return f"{type(error).__name__}: {error}"

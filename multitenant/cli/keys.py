@@ -37,13 +37,23 @@ def rotate() -> None:
         with click.progressbar(
             rotate_keys(admin_db, cipher), length=outdated, label="Encrypting", file=sys.stderr
         ) as steps:
-            done = sum(1 for _ in steps)
+            outcomes = list(steps)
+        unreadable = [why for why in outcomes if why is not None]
+        done = len(outcomes) - len(unreadable)
+        if done:
+            Actor.on_command_line().record(admin_db, "keys.rotate", None, fields=done)
+        if unreadable:
+            for why in unreadable:
+                click.echo(why, err=True)
+            raise click.ClickException(
+                f"{done} fields encrypted anew; {len(unreadable)} cannot be decrypted and stay as"
+                " they are. Put the key that they were encrypted with behind the new one in"
+                " CREDENTIAL_KEYS, or give these tenants new credentials, and run this again."
+            )
         left = count_outdated(admin_db, cipher)
         if left:
             raise click.ClickException(
                 f"{left} fields are still encrypted with an old key: a process that does not have"
                 " the new one has written them. Restart every process and run this again."
             )
-        if done:
-            Actor.on_command_line().record(admin_db, "keys.rotate", None, fields=done)
     click.echo(f"{done} fields encrypted anew; all have the current key now", err=True)

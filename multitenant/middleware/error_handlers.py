@@ -16,7 +16,6 @@ from multitenant.extensions import platform
 from multitenant.middleware.envelope import failure
 from multitenant.repositories.error_codes import LOGIN_REFUSED, Kind, is_out_of_space
 from multitenant.repositories.error_kinds import classify, describe
-from multitenant.tenancy.routing.cluster_concurrency import is_unreachable
 
 logger = logging.getLogger(__name__)
 
@@ -136,8 +135,6 @@ def _note_unavailable(error: Exception) -> None:
     elif isinstance(error, OperationFailure) and is_out_of_space(error):
         logger.error("The database has no room on its disk")
     else:
-        if "tenant" in g and is_unreachable(error):
-            platform().connections.note_failure(g.tenant.cluster)
         logger.error("The database is unavailable: %s", describe(error), exc_info=error)
 
 

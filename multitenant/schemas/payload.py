@@ -30,6 +30,15 @@ MAX_EMAIL_LENGTH = 254
 MIN_PASSWORD_LENGTH = 8
 MAX_PASSWORD_BYTES = 72  # bcrypt reads no more; longer ones would be cut silently
 CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f]")
+BLANKS = frozenset(
+    "\u115f\u1160\u3164\uffa0"  # the fillers of Hangul
+    "\u2800"  # a Braille pattern without dots
+    "\u303f\ufffc"  # a space of half a width, the place of an object
+    "\U0001d159"  # a note without a head
+    "\U00013441\U00013442"  # blanks of Egyptian
+)
+"""Letters and symbols, as Unicode calls them, of which nothing is seen. Everything else that a
+renderer leaves out ("default ignorable") is of another category."""
 NO_TEXT = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _SCHEMAS: dict[Any, dict[str, Any]] = {}
 
@@ -143,7 +152,7 @@ def _text(value: str) -> str:
 
 
 def _visible(value: str) -> str:
-    if not any(unicodedata.category(character)[0] in "LNPS" for character in value):
+    if not any(unicodedata.category(it)[0] in "LNPS" and it not in BLANKS for it in value):
         raise ValueError("must have a character that can be seen")
     return value
 

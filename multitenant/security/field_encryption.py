@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from multitenant.errors import DecryptionFailed
 
 NONCE_BYTES = 12
+PARTS = ("keyId", "nonce", "ciphertext")
 EncryptedField = dict[str, str]
 """`keyId`, and in base 64 `nonce` and `ciphertext`: as the stored record has them."""
 
@@ -55,25 +56,27 @@ class FieldCipher:
         """Return the text that was encrypted for this field of this record.
 
         Raises DecryptionFailed when the key is not among CREDENTIAL_KEYS, or the value was
-        changed, or made for another record or field.
+        changed, or made for another record or field, or is none that encrypt() has made.
         """
-        key = self._keys.get(encrypted["keyId"])
-        if key is None:
-            raise DecryptionFailed(
-                f"{field} of {record_id} is encrypted with the key {encrypted['keyId']}, which is"
-                " not in CREDENTIAL_KEYS"
-            )
         try:
-            text = key.decrypt(
-                b64decode(encrypted["nonce"]),
-                b64decode(encrypted["ciphertext"]),
+            key_id, nonce, ciphertext = (encrypted[name] for name in PARTS)
+            key = self._keys.get(key_id)
+            if key is None:
+                raise DecryptionFailed(
+                    f"{field} of {record_id} is encrypted with the key {key_id}, which is not in"
+                    " CREDENTIAL_KEYS"
+                )
+            return key.decrypt(
+                b64decode(nonce, validate=True),
+                b64decode(ciphertext, validate=True),
                 _binding(record_id, field),
-            )
+            ).decode()
         except InvalidTag as error:
             raise DecryptionFailed(
                 f"{field} of {record_id} was altered, or belongs to another record"
             ) from error
-        return text.decode()
+        except (LookupError, TypeError, ValueError) as error:  # whatever stands in its place
+            raise DecryptionFailed(f"{field} of {record_id} is not an encrypted field") from error
 
     def digests(self, text: str) -> list[str]:
         """Fingerprints of the text, one under each key, which say nothing about it without."""

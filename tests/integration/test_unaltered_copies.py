@@ -49,6 +49,7 @@ ODD_IDS = [
 def everything(db: MongoDatabase) -> dict[str, Any]:
     """All options, indexes and documents in the database as MongoDB has them, undecoded."""
     found = {}
+    collection: Any
     listed: Any
     for listed in db.cursor_command("listCollections", codec_options=RAW):
         name = listed["name"]

@@ -4,12 +4,11 @@ import sys
 from datetime import timedelta
 
 import click
-from pymongo.errors import PyMongoError
 
 from multitenant.cli.options import yes_option
 from multitenant.cli.platform import opened_platform, running_database
-from multitenant.errors import DecryptionFailed, DomainError
 from multitenant.tenancy.actor import Actor
+from multitenant.tenancy.failures import contained
 from multitenant.tenancy.lifecycle.garbage import Garbage, GarbageCollector
 from multitenant.tenancy.lifecycle.orphans import MIN_AGE
 
@@ -70,8 +69,9 @@ def gc(older_than: int, dry_run: bool, yes: bool) -> None:
 
 def _remove(garbage: Garbage) -> bool:
     """Remove one thing; what goes wrong with it must not keep the others."""
-    try:
-        return garbage.remove()
-    except (PyMongoError, DomainError, DecryptionFailed) as error:
-        click.echo(f"{garbage.name}: {error}", err=True)
-        return False
+    removed = False
+    with contained(f"{garbage.kind} {garbage.name} was not removed") as failure:
+        removed = garbage.remove()
+    if failure:
+        click.echo(f"{garbage.name}: {failure.message}", err=True)
+    return removed

@@ -24,7 +24,8 @@ class Found:
     collection: str
     record_id: Any
     field: str
-    value: dict[str, Any]
+    value: Any
+    """As it is stored: whatever stands there, if somebody has edited it."""
 
 
 def count_with_other_key(db: MongoDatabase, key_id: str) -> int:
@@ -51,4 +52,4 @@ def replace_encrypted_field(db: MongoDatabase, found: Found, value: dict[str, An
 
 
 def _with_other_key(field: str, key_id: str) -> dict[str, Any]:
-    return {field: {"$exists": True}, f"{field}.keyId": {"$ne": key_id}}
+    return {field: {"$ne": None}, f"{field}.keyId": {"$ne": key_id}}

@@ -21,6 +21,7 @@ from pydantic import (
     field_validator,
 )
 
+from multitenant.schemas.host_labels import is_encoded, is_reserved
 from multitenant.schemas.paging import PageQuery
 from multitenant.schemas.payload import (
     UNSET,
@@ -38,8 +39,6 @@ from multitenant.schemas.stored import StoredAnswer
 
 STATUSES = ("active", "suspended", "maintenance", "deleted")
 MODULES = ("todos", "employees", "posts", "orders")
-# Labels of a host name that a platform wants for itself: they never name a tenant.
-RESERVED_SUBDOMAINS = frozenset({"www", "api", "app", "admin", "mail", "static"})
 CASE_INSENSITIVE = {"locale": "en", "strength": 2}
 
 
@@ -93,7 +92,9 @@ def _subdomain(value: str) -> str:
     label = value.strip().lower()
     if not re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", label):
         raise ValueError("must be 1 to 63 letters, digits and hyphens, with none at the ends")
-    if label in RESERVED_SUBDOMAINS:
+    if is_encoded(label):
+        raise ValueError("must not have hyphens as its third and fourth characters, as 'xn--' does")
+    if is_reserved(label):
         raise ValueError(f"{label!r} is reserved")
     return label
 

@@ -1,9 +1,10 @@
 """Opening MongoClients, and knowing how many sockets each has and may have."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pymongo
+from bson.codec_options import DatetimeConversion
 from pymongo import MongoClient
 from pymongo.monitoring import CommandListener, ServerHeartbeatListener
 
@@ -11,7 +12,8 @@ from multitenant.clock import HeartbeatsSetTheClock
 from multitenant.config import MONITORING_SOCKETS_PER_CLIENT, Settings
 from multitenant.repositories.connections import pools_of
 from multitenant.repositories.model import MongoDocument
-from multitenant.tenancy.deployments.steady_client import SteadyClient
+from multitenant.tenancy.deployments.foreign_servers import ForeignServers
+from multitenant.tenancy.deployments.steady_client import OnOutcome, SteadyClient
 from multitenant.tenancy.deployments.waiting_line import WaitingLine
 
 Client = MongoClient[MongoDocument]
@@ -27,14 +29,33 @@ class OpenedClient:
     deployment."""
 
     def __init__(
-        self, uri: str, *, pool_size: int, monitoring_per_server: int, **options: Any
+        self,
+        hosts: str | list[str],
+        *,
+        pool_size: int,
+        monitoring_per_server: int,
+        foreign: ForeignServers | None = None,
+        **options: Any,
     ) -> None:
+        """`hosts` is a URI, or servers. `foreign` are those of a tenant's own deployment, which may
+        be anybody's."""
+        self._foreign = foreign
         self.pool_size = pool_size
         self._min_pool_size: int = options.get("minPoolSize", 0)
         self._monitoring_per_server = monitoring_per_server
-        self.client: Client = SteadyClient(uri, maxPoolSize=pool_size, **options)
+        self.client: Client = SteadyClient(
+            hosts,
+            maxPoolSize=pool_size,
+            refused=lambda: foreign.refused if foreign else None,
+            **options,
+        )
         self.line = WaitingLine(pool_size, self.client.options.timeout)
         """For those who are to get their connections in the order in which they came."""
+
+    def settle(self) -> None:
+        """Take no more servers than it knows by now: its sockets are counted by them."""
+        if self._foreign is not None:
+            self._foreign.keep_to(self._servers)
 
     @property
     def in_use(self) -> int:
@@ -56,8 +77,13 @@ class OpenedClient:
     def limit(self) -> int:
         """The most sockets that it may open: the primary's pool, what is kept ready for each other
         server, and what watches all of them."""
-        servers = max(1, len(self.client.topology_description.server_descriptions()))
-        return _limit(self.pool_size, self._monitoring_per_server, self._min_pool_size, servers)
+        return _limit(
+            self.pool_size, self._monitoring_per_server, self._min_pool_size, self._servers
+        )
+
+    @property
+    def _servers(self) -> int:
+        return max(1, len(self.client.topology_description.server_descriptions()))
 
     def close(self) -> None:
         """Close it, for good. The farewell to a server that hangs takes a second at most."""
@@ -69,11 +95,16 @@ class ClientFactory:
     """Opens this application's clients: bounded, and with a time limit on every operation."""
 
     def __init__(self, settings: Settings, listeners: Sequence[Listener] = ()) -> None:
+        self._allowed_hosts = settings.tenant_uri_allowed_hosts
         self._shared_pool_size = settings.max_pool_size
         self.dedicated_pool_size = settings.dedicated_pool_size
         self._options: dict[str, Any] = {
             "appname": "multitenant",
             "tz_aware": True,
+            # A date beyond the year 9999, or a text that is not UTF-8, is read as such, and fails
+            # where it does not fit, rather than everything that was read with it.
+            "datetime_conversion": DatetimeConversion.DATETIME_AUTO,
+            "unicode_decode_error_handler": "replace",
             "timeoutMS": settings.operation_timeout_ms,
             # Whatever the URI says: nobody is served on what a secondary has not heard of yet, and
             # what an election interrupts is done again.
@@ -83,9 +114,12 @@ class ClientFactory:
             "event_listeners": list(listeners),
         }
 
-    def open_shared(self, uri: str, *, sets_clock: bool = False) -> OpenedClient:
+    def open_shared(
+        self, uri: str, *, sets_clock: bool = False, on_outcome: OnOutcome | None = None
+    ) -> OpenedClient:
         """Open the one client of a cluster, which hears of its elections at once. With
-        `sets_clock` this process goes by that cluster's clock (see clock.py)."""
+        `sets_clock` this process goes by that cluster's clock (see clock.py). `on_outcome` hears
+        of each operation whether a server has answered it."""
         options = self._options
         if sets_clock:
             listeners = [HeartbeatsSetTheClock(), *options["event_listeners"]]
@@ -94,11 +128,14 @@ class ClientFactory:
             uri,
             pool_size=self._shared_pool_size,
             monitoring_per_server=MONITORING_SOCKETS_PER_CLIENT,
+            on_outcome=on_outcome,
             maxIdleTimeMS=SHARED_IDLE_MS,
             **options,
         )
 
-    def open_dedicated(self, uri: str, **credentials: str) -> OpenedClient:
+    def open_dedicated(
+        self, uri: str, *, on_outcome: OnOutcome | None = None, **credentials: Any
+    ) -> OpenedClient:
         """Open a small client for one tenant; `credentials` go before those of the URI.
 
         It polls instead of streaming, which takes one socket for each server, and has one
@@ -112,8 +149,31 @@ class ClientFactory:
             minPoolSize=1,
             maxIdleTimeMS=DEDICATED_IDLE_MS,
             serverMonitoringMode="poll",
+            on_outcome=on_outcome,
             **self._options,
             **credentials,
+        )
+
+    def open_foreign(
+        self,
+        uri: str,
+        *,
+        on_outcome: OnOutcome | None = None,
+        on_refused: Callable[[], object] = lambda: None,
+    ) -> OpenedClient:
+        """Open a small client to a tenant's own server, which is bounded in what it can make the
+        client do. `on_refused` is called when the client has closed itself over that. Raises
+        PyMongo's errors, ForeignServerRefused among them."""
+        foreign = ForeignServers(uri, self._allowed_hosts, on_refused)
+        return OpenedClient(
+            foreign.hosts,
+            pool_size=self.dedicated_pool_size,
+            monitoring_per_server=1,
+            foreign=foreign,
+            minPoolSize=1,
+            maxIdleTimeMS=DEDICATED_IDLE_MS,
+            on_outcome=on_outcome,
+            **{**foreign.options, **self._options},
         )
 
     def shared_limit(self, servers: int) -> int:

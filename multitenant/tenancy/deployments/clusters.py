@@ -12,6 +12,8 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 from multitenant.errors import DatabaseUnavailable
 from multitenant.tenancy.deployments.clients import Client, ClientFactory, OpenedClient
@@ -64,14 +66,17 @@ class Clusters:
         factory: ClientFactory,
         *,
         room_for: Callable[[int], AbstractContextManager[None]] = lambda _: nullcontext(),
+        on_outcome: Callable[[str, bool], None] | None = None,
     ) -> None:
         """`find_uri` reads the URI of a cluster other than `default`, and knows None of those
         that are not there or closed. `room_for` makes room for so many sockets, for the length of
-        the block; it raises DatabaseUnavailable where there is none."""
+        the block; it raises DatabaseUnavailable where there is none. `on_outcome` hears of each
+        operation on a cluster other than `default` whether a server has answered it."""
         self._default_uri = default_uri
         self._find_uri = find_uri
         self._factory = factory
         self._room_for = room_for
+        self._on_outcome = on_outcome
         self._uris: dict[str, str] = {}
         self._clients: dict[str, _Shared] = {}
         self._replaced: list[_Shared] = []
@@ -193,10 +198,11 @@ class Clusters:
         uri = self.uri(cluster)
         needed = self._factory.shared_limit(self.servers(cluster))
         room = nullcontext() if cluster == DEFAULT_CLUSTER else self._room_for(needed)
+        options: dict[str, Any] = {"sets_clock": cluster == DEFAULT_CLUSTER}
+        if self._on_outcome is not None and cluster != DEFAULT_CLUSTER:
+            options["on_outcome"] = partial(self._on_outcome, cluster)
         with room:
-            shared = _Shared(
-                cluster, self._factory.open_shared(uri, sets_clock=cluster == DEFAULT_CLUSTER)
-            )
+            shared = _Shared(cluster, self._factory.open_shared(uri, **options))
             with self._lock:
                 if not self._closed:
                     self._clients[cluster] = shared

@@ -9,7 +9,7 @@ import orjson
 from bson import ObjectId
 from pymongo.errors import OperationFailure
 
-from multitenant.errors import Conflict
+from multitenant.errors import Conflict, DecryptionFailed
 from multitenant.repositories.durability import CONFIRMED
 from multitenant.repositories.error_codes import (
     UNAUTHORIZED,
@@ -37,11 +37,14 @@ class DatabaseUser:
 
     @classmethod
     def of(cls, tenant_id: ObjectId, credentials: EncryptedField, cipher: FieldCipher) -> Self:
-        """Decrypt the credentials of a tenant's record."""
+        """Decrypt the credentials of a tenant's record. Raises DecryptionFailed."""
         text = cipher.decrypt(credentials, record_id=tenant_id, field=FIELD)
-        return cls(**orjson.loads(text))
+        try:
+            return cls(**orjson.loads(text))
+        except (TypeError, ValueError) as error:
+            raise DecryptionFailed(f"{FIELD} of {tenant_id} hold no user and password") from error
 
-    def login(self, db: str) -> dict[str, str]:
+    def login(self, db: str) -> dict[str, Any]:
         """The options with which a client logs in as this user of the database called `db`."""
         return {
             "username": self.name,

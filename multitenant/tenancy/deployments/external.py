@@ -27,13 +27,18 @@ from multitenant.errors import AlreadyExists, ValidationFailed
 from multitenant.repositories.error_codes import AUTHENTICATION_FAILED, UNAUTHORIZED
 from multitenant.repositories.model import MongoDatabase
 from multitenant.security.field_encryption import EncryptedField, FieldCipher
+from multitenant.tenancy.deployments.allowed_hosts import is_allowed
+from multitenant.tenancy.deployments.foreign_servers import (
+    MAX_MEMBERS,
+    SRV_SCHEME,
+    ForeignServerRefused,
+)
 
 FIELD = "dbUri"
 OWNER_COLLECTION = "owner"
 OWNER_ID = "tenant"
 CHECK_SECONDS = 5.0
 DB_NAME = re.compile(r"[A-Za-z0-9_-]{1,63}")
-SRV_SCHEME = "mongodb+srv://"
 SCHEMES = ("mongodb://", SRV_SCHEME)
 AMBIGUOUS = re.compile(r"[;#\\\s\x00-\x1f\x7f]")
 """What URI parsers understand differently, or do not expect."""
@@ -73,6 +78,8 @@ def check_uri(uri: str, allowed: Sequence[str]) -> str | None:
     except (InvalidURI, ConfigurationError, ValueError) as error:
         raise _refusal("is not a MongoDB URI, or its name cannot be looked up") from error
     # What counts is what the driver has understood.
+    if len(parsed["nodelist"]) > MAX_MEMBERS:
+        raise _refusal(f"leads to more than {MAX_MEMBERS} servers")
     _ensure_allowed(parsed["nodelist"], allowed)
     _ensure_harmless(parsed["options"])
     if not parsed["username"] or not parsed["password"]:
@@ -151,6 +158,8 @@ def _explained() -> Iterator[None]:
         if error.code in REFUSED:
             raise _refusal("has a user or password that the server refuses") from error
         raise _refusal("leads to a server that refuses to be used") from error
+    except ForeignServerRefused as error:
+        raise _refusal(str(error)) from error
     except ConnectionFailure as error:
         raise _refusal("leads to no server that can be reached") from error
     except PyMongoError as error:
@@ -177,19 +186,8 @@ def _ensure_harmless(options: Mapping[str, Any]) -> None:
 
 def _ensure_allowed(hosts: Sequence[tuple[str, int | None]], allowed: Sequence[str]) -> None:
     for host, port in hosts:
-        if not any(_fits(host.lower(), port, pattern) for pattern in allowed):
+        if not is_allowed((host, port), allowed):
             raise _refusal("leads to a host that TENANT_URI_ALLOWED_HOSTS does not list")
-
-
-def _fits(host: str, port: int | None, pattern: str) -> bool:
-    """Whether the server is what the pattern allows: one host or, with `*.`, every host below a
-    domain; on any port, or the one that it names."""
-    wanted, _, wanted_port = pattern.partition(":")
-    if wanted_port and str(port) != wanted_port:
-        return False
-    if wanted.startswith("*."):
-        return re.fullmatch(rf"[a-z0-9.-]+{re.escape(wanted[1:])}", host) is not None
-    return host == wanted
 
 
 def _refusal(message: str) -> ValidationFailed:

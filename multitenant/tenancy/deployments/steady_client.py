@@ -7,7 +7,14 @@ from typing import Any, TypeVar
 from pymongo import MongoClient
 from pymongo.collection import Collection
 from pymongo.database import Database
-from pymongo.errors import NotPrimaryError
+from pymongo.errors import (
+    AutoReconnect,
+    ConnectionFailure,
+    InvalidOperation,
+    NotPrimaryError,
+    OperationFailure,
+    ProtocolError,
+)
 from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
 
@@ -16,15 +23,53 @@ from multitenant.repositories.durability import write_concern
 from multitenant.repositories.error_codes import NOT_WRITABLE_PRIMARY
 from multitenant.repositories.model import MongoDocument
 from multitenant.repositories.turns import COLLECTION as TURNS
+from multitenant.tenancy.deployments.foreign_servers import ForeignServerRefused
 from multitenant.tenancy.deployments.write_permission import ensure_write_permitted
 
 T = TypeVar("T")
+OnOutcome = Callable[[bool], None]
+Refused = Callable[[], str | None]
 
 
 class SteadyClient(MongoClient[MongoDocument]):
     """A client whose URI has no say in how reads and writes are done. Many providers put
     `w=majority` there, which PyMongo would send with each operation of a transaction, and MongoDB
     refuses that."""
+
+    def __init__(
+        self,
+        *args: Any,
+        on_outcome: OnOutcome | None = None,
+        refused: Refused = lambda: None,
+        **options: Any,
+    ) -> None:
+        """`on_outcome` hears of each operation whether a server has answered it; `refused` tells
+        why the client was closed by itself, if it was."""
+        self._on_outcome: OnOutcome = on_outcome or (lambda _: None)
+        self._refused = refused
+        super().__init__(*args, **options)
+
+    def _retry_internal(self, *args: Any, **options: Any) -> Any:
+        """Run one operation, whatever it is: PyMongo does all of them through this. An answer that
+        is none is as good as no answer."""
+        try:
+            result = super()._retry_internal(*args, **options)
+        except ConnectionFailure:
+            self._on_outcome(False)
+            raise
+        except OperationFailure:
+            self._on_outcome(True)
+            raise
+        except ProtocolError as error:
+            self._on_outcome(False)
+            raise AutoReconnect(str(error)) from error
+        except InvalidOperation as error:
+            if why := self._refused():
+                self._on_outcome(False)
+                raise ForeignServerRefused(why) from error
+            raise
+        self._on_outcome(True)
+        return result
 
     @property
     def write_concern(self) -> WriteConcern:

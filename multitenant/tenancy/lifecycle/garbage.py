@@ -7,14 +7,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 
-from pymongo.errors import PyMongoError
-
-from multitenant.errors import DatabaseUnavailable, DecryptionFailed
 from multitenant.repositories.admin import clusters, provisionings, tenants
 from multitenant.repositories.model import MongoDocument, utc_now
 from multitenant.security.field_encryption import FieldCipher
 from multitenant.tenancy.actor import Actor
 from multitenant.tenancy.deployments.database_users import drop_unused_users
+from multitenant.tenancy.failures import contained
 from multitenant.tenancy.lifecycle.lost_memberships import (
     LostMemberships,
     find_lost_memberships,
@@ -66,7 +64,8 @@ class GarbageCollector:
 
     def find(self, actor: Actor, *, older_than: timedelta) -> Iterator[Garbage]:
         """Go through what is left over; databases and users that are younger than `older_than`
-        (at least MIN_AGE counts) may belong to tenants in the making."""
+        (at least MIN_AGE counts) may belong to tenants in the making. What cannot be looked at
+        is logged, and the rest is gone through."""
         admin_db = self._connections.admin_db
         for note in find_orphans(
             admin_db, older_than=older_than, keep_prepared=self._keep_prepared
@@ -82,12 +81,18 @@ class GarbageCollector:
             yield Garbage("tenant", record["name"], record["deletedAt"], purge)
         before = utc_now() - max(older_than, MIN_AGE)
         for cluster in clusters.list_clusters(admin_db):
-            for left in self._find_users(cluster, before):
+            lefts: list[LeftoverUsers] = []
+            with contained(f"Cluster {cluster['_id']}: its users were not looked at"):
+                lefts = self._find_users(cluster, before)
+            for left in lefts:
                 drop_users = partial(self._drop_users, left)
                 name = f"{len(left.names)} of {left.db_name}"
                 yield Garbage("database users", name, None, drop_users)
         for record in find_tenants_elsewhere(self._connections):
-            for lost in self._find_memberships(record, before):
+            losts: list[LostMemberships] = []
+            with contained(f"Tenant {record['_id']}: its users were not looked at"):
+                losts = self._find_memberships(record, before)
+            for lost in losts:
                 remove = partial(
                     remove_lost_memberships, self._connections, self._cipher, lost, actor
                 )
@@ -99,26 +104,12 @@ class GarbageCollector:
                 yield Garbage("maintenance", record["name"], until, end)
 
     def _find_users(self, cluster: MongoDocument, before: datetime) -> list[LeftoverUsers]:
-        """Those of one cluster, which may be down: that must not keep the others."""
         if cluster["state"] == "closed":
             return []
-        try:
-            return list(self._credentials.find_leftover_users(cluster["_id"], before=before))
-        except (PyMongoError, DatabaseUnavailable, DecryptionFailed) as error:
-            why = type(error).__name__
-            logger.warning("Cluster %s: its users were not looked at: %s", cluster["_id"], why)
-            return []
+        return list(self._credentials.find_leftover_users(cluster["_id"], before=before))
 
     def _find_memberships(self, record: MongoDocument, before: datetime) -> list[LostMemberships]:
-        """Those of one tenant, whose server may be down likewise."""
-        try:
-            return list(
-                find_lost_memberships(self._connections, self._cipher, record, before=before)
-            )
-        except (PyMongoError, DatabaseUnavailable, DecryptionFailed) as error:
-            why = type(error).__name__
-            logger.warning("Tenant %s: its users were not looked at: %s", record["_id"], why)
-            return []
+        return list(find_lost_memberships(self._connections, self._cipher, record, before=before))
 
     def _end_maintenance(self, record: MongoDocument) -> bool:
         """The tenant works already: now it is shown so, too."""

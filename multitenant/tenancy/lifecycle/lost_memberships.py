@@ -43,8 +43,7 @@ def find_lost_memberships(
     connections: ConnectionManager, cipher: FieldCipher, record: MongoDocument, *, before: datetime
 ) -> Iterator[LostMemberships]:
     """Look for memberships of this tenant that are older than `before`: a younger one may belong to
-    a user who is just being added. Raises PyMongo's errors, DatabaseUnavailable and
-    DecryptionFailed."""
+    a user who is just being added. Raises whatever its database, or its record, leads to."""
     memberships = tenant_users.list_memberships(connections.admin_db, record["_id"], before=before)
     if not memberships:
         return

@@ -11,15 +11,14 @@ from datetime import timedelta
 from uuid import uuid4
 
 from bson import ObjectId
-from pymongo.errors import PyMongoError
 
-from multitenant.errors import DecryptionFailed, DomainError
 from multitenant.repositories.admin import provisionings
 from multitenant.repositories.admin.locks import acquire_lock, release_lock
 from multitenant.repositories.model import MongoDocument
 from multitenant.security.field_encryption import FieldCipher
 from multitenant.tenancy.background import Background
 from multitenant.tenancy.deployments.isolation import widened_scope
+from multitenant.tenancy.failures import contained
 from multitenant.tenancy.lifecycle.cluster_placement import ClusterPlacement
 from multitenant.tenancy.lifecycle.orphans import drop_failed_attempt
 from multitenant.tenancy.migrations import TENANT_MIGRATIONS, TENANT_VERSION, migrate
@@ -77,12 +76,8 @@ class PreparedDatabases:
 
     def _try_to_fill(self, cluster: str) -> None:
         """A cluster that is down must not keep the others."""
-        try:
-            self._fill(cluster)
-        except (PyMongoError, DomainError, DecryptionFailed) as error:
-            # The next tenant is made without, and asks for more.
-            why = type(error).__name__
-            logger.warning("No databases were prepared on cluster %s: %s", cluster, why)
+        with contained(f"No databases were prepared on cluster {cluster}"):
+            self._fill(cluster)  # else the next tenant is made without, and asks for more
 
     def _fill(self, cluster: str) -> None:
         admin_db = self._connections.admin_db

@@ -206,8 +206,6 @@ class Provisioner:
             try:
                 self._prepare_and_commit(plan, db, note)
             except Exception as error:
-                if is_unreachable(error):
-                    self._connections.note_failure(plan.cluster)
                 if not may_be_committed(error) and not _may_still_arrive(error, plan.cluster):
                     self._discard(plan.tenant_id, note)
                 raise

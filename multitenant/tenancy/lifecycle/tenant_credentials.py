@@ -16,9 +16,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pymongo
-from pymongo.errors import PyMongoError
 
-from multitenant.errors import Conflict, DatabaseUnavailable, DecryptionFailed
+from multitenant.errors import Conflict
 from multitenant.repositories.admin import tenants
 from multitenant.repositories.model import MongoDocument, utc_now
 from multitenant.repositories.transactions import may_be_committed
@@ -32,6 +31,7 @@ from multitenant.tenancy.deployments.database_users import (
     list_made_users,
 )
 from multitenant.tenancy.deployments.isolation import widened_scope
+from multitenant.tenancy.failures import contained
 from multitenant.tenancy.identity import ensure_own_database
 from multitenant.tenancy.routing.connection_manager import ConnectionManager
 
@@ -145,12 +145,12 @@ class TenantCredentials:
         for retiring in [*self._retiring]:
             if time.monotonic() < retiring.settled_at:
                 continue
-            try:
-                with pymongo.timeout(RETIRE_SECONDS):
-                    self._retire_one(retiring)
-            except (PyMongoError, DatabaseUnavailable) as error:
-                name = retiring.db_name
-                logger.warning("An old user of %s is still there: %s", name, type(error).__name__)
+            with (
+                contained(f"An old user of {retiring.db_name} is still there") as failure,
+                pymongo.timeout(RETIRE_SECONDS),
+            ):
+                self._retire_one(retiring)
+            if failure:
                 retiring.settled_at = time.monotonic() + RETIRE_AGAIN_SECONDS
 
     def _retire_one(self, retiring: "_Retiring") -> None:
@@ -173,12 +173,11 @@ class TenantCredentials:
             made = list_made_users(client)
         admin_db = self._connections.admin_db
         for record in tenants.find_tenants_by_db_names(admin_db, cluster, [*made]):
-            names = {name for name, made_at in made[record["dbName"]].items() if made_at < before}
-            try:
-                names -= self._named_user(record)
-            except DecryptionFailed:
-                logger.exception("The users of %s are left alone", record["dbName"])
-                continue
+            names: set[str] = set()
+            with contained(f"The users of {record['dbName']} are left alone"):
+                spared = self._named_user(record)
+                users = made[record["dbName"]].items()
+                names = {name for name, made_at in users if made_at < before} - spared
             if names:
                 yield LeftoverUsers(cluster, record["dbName"], names)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from bson import ObjectId
 
-from multitenant.errors import BackupError, explain
+from multitenant.errors import BackupError
 from multitenant.repositories.admin.tenants import find_tenant
 from multitenant.repositories.model import MongoDatabase, MongoDocument
 from multitenant.security.field_encryption import FieldCipher
@@ -27,6 +27,7 @@ from multitenant.tenancy.contents.manifest import (
     Moment,
 )
 from multitenant.tenancy.contents.snapshots import Snapshot, open_snapshot
+from multitenant.tenancy.failures import contained
 from multitenant.tenancy.lifecycle.fresh_databases import ensure_known_migrations
 from multitenant.tenancy.lifecycle.platform_access import tenant_database
 from multitenant.tenancy.migrations import newest_applied
@@ -89,12 +90,15 @@ class Backup:
     def _one(self, record: MongoDocument, progress: Progress) -> BackedUp:
         tenant_id, name = record["_id"], record["name"]
         directory = self._output / str(tenant_id)
-        try:
-            with _new_directory(directory) as temporary:
-                manifest, warning = self._write(record, temporary, progress)
-        except Exception as failure:  # whatever it is, the others go on
-            logger.warning("No backup of tenant %s", tenant_id, exc_info=failure)
-            return BackedUp(tenant_id, name, directory, error=explain(failure))
+        written = None
+        with (
+            contained(f"No backup of tenant {tenant_id}") as failure,
+            _new_directory(directory) as temporary,
+        ):
+            written = self._write(record, temporary, progress)
+        if written is None:
+            return BackedUp(tenant_id, name, directory, error=failure.message)
+        manifest, warning = written
         return BackedUp(tenant_id, name, directory, manifest, warning=warning)
 
     def _current(self, record: MongoDocument) -> MongoDocument:

@@ -15,15 +15,15 @@ from typing import Any
 from uuid import uuid4
 
 import pymongo
-from pymongo.errors import PyMongoError
 
-from multitenant.errors import DecryptionFailed, DomainError
+from multitenant.errors import DatabaseUnavailable
 from multitenant.repositories.admin import clusters, tenants
 from multitenant.repositories.admin.locks import acquire_lock, release_lock
 from multitenant.repositories.model import MongoDocument, utc_now
 from multitenant.repositories.usage import database_size
 from multitenant.tenancy.background import Background
 from multitenant.tenancy.deployments.isolation import widened_scope
+from multitenant.tenancy.failures import contained
 from multitenant.tenancy.lifecycle.cluster_capacity import Filling, fillings, scarcest
 from multitenant.tenancy.routing.connection_manager import ConnectionManager
 
@@ -146,10 +146,9 @@ class ClusterReport:
             name = record["_id"]
             error = None
             if record["state"] != "closed":
-                try:
+                with contained(f"Cluster {name}: not measured") as failure:
                     record = self._measured(record)
-                except (PyMongoError, DomainError, DecryptionFailed) as failure:
-                    error = type(failure).__name__
+                error = failure.name if failure else None
             yield ClusterStatus(
                 record=record,
                 tenants=counted.get(name, 0),
@@ -170,12 +169,9 @@ class ClusterReport:
                 admin_db, lock, holder=holder, lasts=LOCK_LASTS
             ):
                 continue
-            try:
+            with contained(f"Cluster {record['_id']}: not measured"):
                 self._measured(record)
-            except (PyMongoError, DomainError, DecryptionFailed) as error:
-                # The lock stays: a cluster that is down is not asked by every process in turn.
-                logger.warning("Cluster %s: not measured: %s", record["_id"], type(error).__name__)
-            else:
+                # Else the lock stays: a cluster that is down is not asked by every process in turn.
                 release_lock(admin_db, lock, holder=holder)
 
     def _measured(self, record: MongoDocument) -> MongoDocument:
@@ -192,9 +188,11 @@ class ClusterReport:
                     pool.submit(copy_context().run, _size, client[tenant["dbName"]])
                     for tenant in looked_at
                 ]
-            sizes = [question.result() for question in asked]
-        if not sizes:
+            sizes = [size for size in (question.result() for question in asked) if size]
+        if not looked_at:
             return record
+        if not sizes:
+            raise DatabaseUnavailable("No database of the cluster tells what it takes")
         measured: dict[str, Any] = {
             what: sum(size[what] for size in sizes) / len(sizes) for what in MEASURED
         }
@@ -203,6 +201,8 @@ class ClusterReport:
         return {**record, "measured": measured}
 
 
-def _size(db: Any) -> MongoDocument:
-    with widened_scope(db.name):
+def _size(db: Any) -> MongoDocument | None:
+    """What one database takes; None where it does not tell."""
+    with contained(f"{db.name} was not measured"), widened_scope(db.name):
         return database_size(db)
+    return None

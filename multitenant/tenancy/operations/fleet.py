@@ -18,11 +18,9 @@ from typing import Self
 
 import pymongo
 from bson import ObjectId
-from pymongo.errors import PyMongoError
 
-from multitenant.errors import Conflict, DecryptionFailed, DomainError
+from multitenant.errors import Conflict
 from multitenant.repositories.admin import tenants
-from multitenant.repositories.error_kinds import text_of
 from multitenant.repositories.indexes import IndexDrift, find_drift, repair_drift
 from multitenant.repositories.model import MongoDatabase, MongoDocument, utc_now
 from multitenant.repositories.transactions import run_transaction
@@ -30,6 +28,7 @@ from multitenant.schemas.tenant import DOCUMENTS
 from multitenant.security.field_encryption import FieldCipher
 from multitenant.tenancy.deployments.external import decrypt_uri
 from multitenant.tenancy.deployments.isolation import widened_scope
+from multitenant.tenancy.failures import Failure, contained
 from multitenant.tenancy.identity import ensure_own_database
 from multitenant.tenancy.lifecycle.maintenance import ensure_in_maintenance
 from multitenant.tenancy.lifecycle.tenant_locks import (
@@ -180,39 +179,37 @@ class Fleet:
             yield from (future.result() for future in as_completed(waiting))
 
     def _one(self, record: MongoDocument, work: Work, to: int | None, seen: int | None) -> Migrated:
-        before = after = error = result = None
+        before = after = result = None
+        working = Failure()
         admin_db, tenant_id = self._connections.admin_db, record["_id"]
-        try:
-            with self._locks.locked(tenant_id) as ensure_locked:
-                # As it is now: it may have been purged since, and must not come to be again.
-                current = tenants.find_tenant(admin_db, tenant_id)
-                if current is None:
-                    return Migrated(tenant_id, record["name"])
-                with self._opened(current) as db:
-                    before = newest_applied(db)
-                    if seen not in (None, before):
-                        raise Conflict(
-                            f"The tenant is at version {before} by now; look at it again"
-                        )
-                    if to is not None and to < before:
-                        # First, so that a record never says more than its database has, wherever
-                        # this ends.
-                        self._record(tenant_id, to, ensure_locked)
-                    try:
-                        with (
-                            self._in_maintenance(
-                                current, ensure_locked, needed=to not in (None, before)
-                            ) as ensure_alone,
-                            pymongo.timeout(MAX_SECONDS),
-                        ):
-                            result = work(db, ensure_alone)
-                    except Exception as failure:  # one tenant must not end the run
-                        logger.warning("Tenant %s", tenant_id, exc_info=failure)
-                        error = f"{type(failure).__name__}: {text_of(failure)}"
-                    after = newest_applied(db)
-                    self._record(tenant_id, after, ensure_locked)
-        except (PyMongoError, DomainError, DecryptionFailed) as failure:
-            error = error or f"{type(failure).__name__}: {text_of(failure)}"
+        with (
+            contained(f"Tenant {tenant_id} was not reached") as reaching,
+            self._locks.locked(tenant_id) as ensure_locked,
+        ):
+            # As it is now: it may have been purged since, and must not come to be again.
+            current = tenants.find_tenant(admin_db, tenant_id)
+            if current is None:
+                return Migrated(tenant_id, record["name"])
+            with self._opened(current) as db:
+                before = newest_applied(db)
+                if seen not in (None, before):
+                    raise Conflict(f"The tenant is at version {before} by now; look at it again")
+                if to is not None and to < before:
+                    # First, so that a record never says more than its database has, wherever
+                    # this ends.
+                    self._record(tenant_id, to, ensure_locked)
+                with (
+                    contained(f"Tenant {tenant_id} was left as it is") as working,
+                    self._in_maintenance(
+                        current, ensure_locked, needed=to not in (None, before)
+                    ) as ensure_alone,
+                    pymongo.timeout(MAX_SECONDS),
+                ):
+                    result = work(db, ensure_alone)
+                after = newest_applied(db)
+                self._record(tenant_id, after, ensure_locked)
+        failure = working or reaching
+        error = f"{failure.name}: {failure.text}" if failure else None
         drift = tuple(result) if isinstance(result, list) else ()
         return Migrated(tenant_id, record["name"], before, after, error, drift)
 

@@ -19,7 +19,7 @@ import pymongo
 from bson import ObjectId
 from pymongo.errors import OperationFailure, PyMongoError
 
-from multitenant.errors import BackupError, Conflict, DomainError, NotFound, explain
+from multitenant.errors import BackupError, Conflict, DomainError, NotFound
 from multitenant.repositories.admin import clusters, provisionings, tenants
 from multitenant.repositories.error_codes import UNAUTHORIZED
 from multitenant.repositories.model import MongoDatabase, MongoDocument
@@ -33,6 +33,7 @@ from multitenant.tenancy.contents.following import Follower, following
 from multitenant.tenancy.contents.raw_documents import Documents
 from multitenant.tenancy.deployments.clusters import EXTERNAL_CLUSTER
 from multitenant.tenancy.deployments.database_users import DatabaseUser, connected_users
+from multitenant.tenancy.failures import contained
 from multitenant.tenancy.lifecycle.fresh_databases import FreshDatabase, FreshDatabases
 from multitenant.tenancy.lifecycle.maintenance import end_maintenance, maintenance
 from multitenant.tenancy.lifecycle.orphans import drop_orphan
@@ -179,14 +180,12 @@ class Moves:
 
         def one(record: MongoDocument) -> MoveOutcome:
             tenant_id, name = record["_id"], record["name"]
-            try:
+            moved = None
+            with contained(f"Tenant {tenant_id} was not moved") as failure:
                 moved = self.move(
                     tenant_id, actor, to=to, verify=verify, progress=progress, seen=record
                 )
-            except Exception as failure:  # whatever it is, the others go on
-                logger.warning("Tenant %s was not moved", tenant_id, exc_info=failure)
-                return MoveOutcome(tenant_id, name, error=explain(failure))
-            return MoveOutcome(tenant_id, name, moved)
+            return MoveOutcome(tenant_id, name, moved, failure.message if failure else None)
 
         with ThreadPoolExecutor(parallel, thread_name_prefix="move") as pool:
             futures = [pool.submit(copy_context().run, one, record) for record in records]

@@ -24,7 +24,7 @@ from multitenant.tenancy.deployments.clusters import DEFAULT_CLUSTER, EXTERNAL_C
 from multitenant.tenancy.deployments.database_users import DatabaseUser
 from multitenant.tenancy.deployments.isolation import widened_scope
 from multitenant.tenancy.identity import ensure_own_database
-from multitenant.tenancy.routing.cluster_concurrency import ClusterConcurrency
+from multitenant.tenancy.routing.cluster_concurrency import ClusterConcurrency, place_of
 from multitenant.tenancy.routing.lease_generations import LeaseGenerations
 from multitenant.tenancy.routing.leases import Entry, Lease
 from multitenant.tenancy.routing.placement import Placement, TenantPlacement
@@ -78,13 +78,23 @@ class ConnectionManager:
             self._find_uri,
             factory,
             room_for=lambda sockets: self._tenants.room_for(sockets),
+            on_outcome=lambda place, answered: self._concurrency.note_outcome(place, answered),
         )
         self._concurrency = ClusterConcurrency(
-            settings.max_waiting_for_a_cluster, self._clusters.lacks_primary
+            settings.max_waiting_for_a_cluster,
+            self._clusters.lacks_primary,
+            limit_of_silent=settings.max_waiting_for_a_cluster,
         )
         self._tenants = TenantCache(
             self._load,
-            placement or TenantPlacement(self._clusters, factory, cipher, self._concurrency),
+            placement
+            or TenantPlacement(
+                self._clusters,
+                factory,
+                cipher,
+                self._concurrency,
+                on_refused=lambda tenant_id: self._tenants.evict(tenant_id),
+            ),
             size=settings.tenant_cache_size,
             seconds=settings.tenant_cache_seconds,
             stale_seconds=settings.tenant_stale_seconds,
@@ -92,6 +102,7 @@ class ConnectionManager:
             as_of=as_of,
             room=self._room,
             idle_seconds=settings.dedicated_idle_seconds,
+            waiting=lambda tenant: self._concurrency.entered(place_of(tenant)),
         )
 
     @property
@@ -122,7 +133,7 @@ class ConnectionManager:
                 yield client
             return
         assert uri is not None
-        opened = self._factory.open_dedicated(uri)
+        opened = self._factory.open_foreign(uri)
         try:
             yield opened.client
         finally:
@@ -149,11 +160,11 @@ class ConnectionManager:
             raise
         lease.on_release(lambda: self._generations.leave(generation))
         lease.identify_with(self._identify)
-        cluster = lease.tenant.cluster
+        place = place_of(lease.tenant)
         try:
-            self._concurrency.enter(cluster)
-            lease.on_release(lambda: self._concurrency.leave(cluster))
-            if lease.tenant.isolation == "dedicated" or cluster != DEFAULT_CLUSTER:
+            self._concurrency.enter(place)
+            lease.on_release(lambda: self._concurrency.leave(place))
+            if lease.tenant.isolation == "dedicated" or place != DEFAULT_CLUSTER:
                 self._watch()
         except BaseException:
             lease.release()
@@ -167,10 +178,6 @@ class ConnectionManager:
         if tenant is None:
             raise TokenRevoked("The tenant of this token no longer exists")
         return tenant
-
-    def note_failure(self, cluster: str) -> None:
-        """Take note that a tenant's cluster has not answered: few will wait for it for a while."""
-        self._concurrency.note_failure(cluster)
 
     def is_troubled(self, cluster: str) -> bool:
         """Whether the cluster is known to this process for not answering."""

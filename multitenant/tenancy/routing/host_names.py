@@ -8,7 +8,7 @@ from bson import ObjectId
 
 from multitenant.repositories.admin import tenants
 from multitenant.repositories.model import MongoDatabase
-from multitenant.schemas.admin.tenants import RESERVED_SUBDOMAINS
+from multitenant.schemas.host_labels import is_reserved
 from multitenant.tenancy.routing.recent_answers import RecentAnswers
 
 CACHED_HOSTS = 4096
@@ -63,10 +63,9 @@ class HostNames:
         suffix = f".{self._base_domain}"
         if self._base_domain and name.endswith(suffix):
             label = name.removesuffix(suffix)
-            if label in RESERVED_SUBDOMAINS:
-                return NOBODY
             found = tenants.find_tenant_id_by_subdomain(self._admin_db(), label)
-            return NamedTenant(True, found)
+            # A tenant keeps a label that it had before that was reserved.
+            return NOBODY if found is None and is_reserved(label) else NamedTenant(True, found)
         found = tenants.find_tenant_id_by_domain(self._admin_db(), name)
         return NamedTenant(True, found) if found else NOBODY
 

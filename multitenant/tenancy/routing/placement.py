@@ -1,20 +1,33 @@
 """How a tenant's database is reached: through which client, with whose credentials."""
 
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
-from pymongo.errors import OperationFailure
+from bson import ObjectId
+from pymongo.errors import ConnectionFailure, OperationFailure
 
+from multitenant.errors import DatabaseUnavailable, DecryptionFailed, DomainError
 from multitenant.repositories.error_codes import LOGIN_REFUSED
 from multitenant.repositories.model import MongoDatabase
 from multitenant.security.field_encryption import FieldCipher
 from multitenant.tenancy.deployments.clients import ClientFactory, OpenedClient
-from multitenant.tenancy.deployments.clusters import EXPECTED_SERVERS, Clusters, Hold
+from multitenant.tenancy.deployments.clusters import (
+    DEFAULT_CLUSTER,
+    EXPECTED_SERVERS,
+    Clusters,
+    Hold,
+)
 from multitenant.tenancy.deployments.database_users import DatabaseUser
 from multitenant.tenancy.deployments.external import decrypt_uri
 from multitenant.tenancy.deployments.waiting_line import WaitingLine
-from multitenant.tenancy.routing.cluster_concurrency import ClusterConcurrency
+from multitenant.tenancy.routing.cluster_concurrency import ClusterConcurrency, place_of
 from multitenant.tenancy.routing.tenant import Tenant
+
+logger = logging.getLogger(__name__)
 
 
 class CredentialsRefused(Exception):
@@ -58,7 +71,12 @@ class TenantPlacement:
         factory: ClientFactory,
         cipher: FieldCipher,
         concurrency: ClusterConcurrency,
+        *,
+        on_refused: Callable[[ObjectId], object] = lambda _: None,
     ) -> None:
+        """`on_refused` is called when a tenant's client has closed itself, because of what its
+        server has said."""
+        self._on_refused = on_refused
         self._clusters = clusters
         self._concurrency = concurrency
         self._factory = factory
@@ -66,14 +84,15 @@ class TenantPlacement:
 
     def connect(self, tenant: Tenant) -> Connection:
         """Return the tenant's database; a dedicated tenant's client has logged in."""
-        if tenant.isolation == "shared":
-            hold = self._clusters.hold(tenant.cluster)
-            return Connection(hold.client[tenant.db_name], hold=hold)
-        own = self._open(tenant)
+        with _described(tenant):
+            if tenant.isolation == "shared":
+                hold = self._clusters.hold(tenant.cluster)
+                return Connection(hold.client[tenant.db_name], hold=hold)
+            own = self._open(tenant)
         database = own.client[tenant.db_name]
         try:
-            with self._concurrency.entered(tenant.cluster):
-                database.command("ping")
+            database.command("ping")
+            own.settle()
         except BaseException as error:
             own.close()
             if isinstance(error, OperationFailure) and error.code in LOGIN_REFUSED:
@@ -91,11 +110,31 @@ class TenantPlacement:
 
     def _open(self, tenant: Tenant) -> OpenedClient:
         uri = decrypt_uri(self._cipher, tenant.db_uri, tenant.id)
+        on_outcome = None
+        if tenant.cluster != DEFAULT_CLUSTER:
+            on_outcome = partial(self._concurrency.note_outcome, place_of(tenant))
         if uri is not None:
-            return self._factory.open_dedicated(uri)
+            return self._factory.open_foreign(
+                uri, on_outcome=on_outcome, on_refused=partial(self._on_refused, tenant.id)
+            )
         assert tenant.credentials is not None
         user = DatabaseUser.of(tenant.id, tenant.credentials, self._cipher)
         return self._factory.open_dedicated(
             self._clusters.uri(tenant.cluster),
+            on_outcome=on_outcome,
             **user.login(tenant.db_name),
         )
+
+
+@contextmanager
+def _described(tenant: Tenant) -> Iterator[None]:
+    """Raise DatabaseUnavailable for what the tenant's record, or its cluster's, leads to where it
+    cannot be decrypted, or is no URI or user that a client can be made of."""
+    try:
+        yield
+    except (DomainError, ConnectionFailure):
+        raise
+    except Exception as error:
+        said = error if isinstance(error, DecryptionFailed) else type(error).__name__
+        logger.error("Tenant %s: its URI or credentials cannot be used: %s", tenant.id, said)
+        raise DatabaseUnavailable("The tenant's database cannot be reached") from error

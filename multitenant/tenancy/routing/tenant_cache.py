@@ -17,7 +17,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 
 from bson import ObjectId
@@ -32,6 +32,9 @@ from multitenant.tenancy.routing.recent_answers import AsOf, Vouches, nobody_vou
 from multitenant.tenancy.routing.tenant import Tenant
 
 LoadTenant = Callable[[ObjectId], Tenant | None]
+Waiting = Callable[[Tenant], AbstractContextManager[None]]
+"""Counts, for the length of a block, one who waits for that tenant's client to be opened; raises
+DatabaseUnavailable where too many do."""
 
 NEVER = float("-inf")
 CLOSERS = 16
@@ -53,6 +56,12 @@ class _Flight:
     entry: Entry | None = None
     tenant: Tenant | None = None
     error: BaseException | None = None
+    connecting: Tenant | None = None
+    """Whose client is being opened, where that is what it waits for."""
+    loaded: threading.Event = field(default_factory=threading.Event)
+    """It is known whether a client has to be opened."""
+    granted: bool = False
+    """Its leases were given, or nobody gets one."""
     landed: threading.Event = field(default_factory=threading.Event)
 
 
@@ -84,6 +93,7 @@ class TenantCache:
         vouches: Vouches = nobody_vouches,
         room: Callable[[], int] = lambda: sys.maxsize,
         idle_seconds: float = float("inf"),
+        waiting: Waiting = lambda _: nullcontext(),
         clock: Callable[[], float] = time.monotonic,
         as_of: AsOf | None = None,
     ) -> None:
@@ -94,6 +104,7 @@ class TenantCache:
         self._vouches = vouches
         self._room = room
         self._idle_seconds = idle_seconds
+        self._waiting = waiting
         self._clock = clock
         self._as_of = as_of or clock
         self._lock = threading.Condition()
@@ -272,12 +283,31 @@ class TenantCache:
 
     def _await(self, flight: _Flight) -> Lease:
         """Take the lease that the flight's leader granted on this thread's behalf."""
-        flight.landed.wait()
+        flight.loaded.wait()
+        if flight.connecting is None:
+            flight.landed.wait()
+        else:
+            try:
+                with self._waiting(flight.connecting):
+                    flight.landed.wait()
+            except BaseException:
+                self._leave_flight(flight)
+                raise
         if flight.error is not None:
             raise flight.error
         assert flight.entry is not None
         assert flight.tenant is not None
         return Lease(flight.entry, flight.tenant, self.give_back)
+
+    def _leave_flight(self, flight: _Flight) -> None:
+        """Do without the lease that it grants."""
+        with self._lock:
+            if not flight.granted:
+                flight.waiters -= 1
+            elif flight.entry is not None:
+                self._give_back(flight.entry)
+            unused = self._take_unused()
+        _close(unused)
 
     def _fly(self, tenant_id: ObjectId, flight: _Flight) -> Lease:
         """Look the tenant up for this thread and all who joined the flight."""
@@ -306,8 +336,11 @@ class TenantCache:
             ):
                 return old, tenant
             self._let_go(tenant_id, flight)
+            flight.connecting = tenant
+            flight.loaded.set()
             try:
-                return self._connect(tenant, flight.asked_at), tenant
+                with self._waiting(tenant):
+                    return self._connect(tenant, flight.asked_at), tenant
             except CredentialsRefused:
                 continue
         raise DatabaseUnavailable("The tenant's database refuses the platform's credentials")
@@ -329,6 +362,7 @@ class TenantCache:
         entry = None
         try:
             connection = self._placement.connect(tenant)
+            sockets += self._reserve_more(connection.own, sockets)
             entry = Entry(tenant, connection, asked_at, asked_at, used_at=asked_at)
         finally:
             with self._lock:
@@ -336,6 +370,18 @@ class TenantCache:
                 if entry is not None and entry.connection.own is not None:
                     self._own[id(entry)] = entry
         return entry
+
+    def _reserve_more(self, own: OpenedClient | None, reserved: int) -> int:
+        """Make room for what the client may open to more servers than were expected, and return
+        how much that is; close it, and raise DatabaseUnavailable, where there is none."""
+        more = max(0, own.limit - reserved) if own is not None else 0
+        try:
+            self._reserve(more)
+        except BaseException:
+            if own is not None:
+                own.close()
+            raise
+        return more
 
     def _reserve(self, sockets: int) -> None:
         """Make room for a new client, by closing idle ones; raise DatabaseUnavailable when there
@@ -374,6 +420,7 @@ class TenantCache:
         forgotten or the cache closed meanwhile."""
         with self._lock:
             self._flying -= 1
+            flight.granted = True
             current = self._flights.get(tenant_id) is flight
             if current:
                 del self._flights[tenant_id]
@@ -392,6 +439,7 @@ class TenantCache:
                 self._give_back(flight.old)
             unused = self._take_unused()
             self._lock.notify_all()
+        flight.loaded.set()
         flight.landed.set()
         _close(unused)
 

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from datetime import timedelta
 
+import pymongo
 from bson import ObjectId
-from pymongo.errors import PyMongoError
 
 from multitenant.errors import (
     Conflict,
@@ -12,7 +12,6 @@ from multitenant.errors import (
     DatabaseUnavailable,
     DomainError,
     NotFound,
-    TenantBusy,
     TenantRequired,
     TokenRevoked,
 )
@@ -24,6 +23,7 @@ from multitenant.security.passwords import NO_TENANT, PasswordHasher
 from multitenant.security.tokens import Claims, TokenPair, Tokens
 from multitenant.tenancy.actor import Actor, Outcome
 from multitenant.tenancy.deployments.isolation import widened_scope
+from multitenant.tenancy.failures import contained
 from multitenant.tenancy.routing.connection_manager import ConnectionManager
 from multitenant.tenancy.routing.host_names import NOBODY, NamedTenant
 from multitenant.tenancy.routing.revocations import Revocations
@@ -35,6 +35,8 @@ from multitenant.tenancy.users.withdrawals import Withdrawals
 
 # An email in more tenants than this must name one: each costs a hash.
 MAX_CANDIDATES = 5
+SECONDS_FOR_EACH = 3.0
+"""What the database of each of several has to tell of its user."""
 REFUSED_LOGINS_KEPT = timedelta(days=90)
 
 
@@ -118,11 +120,12 @@ class Authenticator:
         """
         admin_db = self._connections.admin_db
         memberships = tenant_users.find_memberships(admin_db, email)
-        candidates = [
-            tenant
-            for tenant in map(Tenant.of, tenants.find_tenants_by_ids(admin_db, [*memberships]))
-            if tenant.status != "deleted" and hints.fit(tenant)
-        ]
+        candidates: list[Tenant] = []
+        for record in tenants.find_tenants_by_ids(admin_db, [*memberships]):
+            with contained(f"The record of tenant {record['_id']} is not as records are"):
+                candidate = Tenant.of(record)
+                if candidate.status != "deleted" and hints.fit(candidate):
+                    candidates.append(candidate)
         too_many = len(candidates) > MAX_CANDIDATES
         fitting = self._fitting([] if too_many else candidates, memberships, password)
         tenant = hints.best([tenant for tenant, _ in fitting]) if fitting else None
@@ -233,21 +236,26 @@ class Authenticator:
     ) -> list[tuple[Tenant, MongoDocument]]:
         """The tenants in which the password fits, and the users there, at the cost of a look-up
         and a hash for each candidate and one at least. Where it fits nowhere that could be asked,
-        raises why another tenant's database could not be."""
+        raises why another tenant's database could not be: TenantBusy or DatabaseUnavailable."""
         fitting: list[tuple[Tenant, MongoDocument]] = []
-        unreachable = None
+        unasked = None
+        # What one tenant's server does to its own people must not make others wait for long.
+        limit = SECONDS_FOR_EACH if len(candidates) > 1 else None
         for candidate in candidates:
-            try:
+            found = None
+            with (
+                contained(f"Nobody can log in to tenant {candidate.id}") as failure,
+                pymongo.timeout(limit),
+            ):
                 found = self._find_user(candidate, memberships[candidate.id])
-            except (PyMongoError, DatabaseUnavailable, TenantBusy) as error:
-                found, unreachable = None, error
+            unasked = failure.error or unasked
             if self._opens(found, password, candidate.id) and found:
                 fitting.append((candidate, found))
         if not candidates:  # as much as for a candidate: a look-up, and a hash
             nobody = users.find_sound_user(self._connections.admin_db, ObjectId())
             self._opens(nobody, password, NO_TENANT)
-        if unreachable and not fitting:
-            raise unreachable
+        if unasked and not fitting:
+            raise unasked if isinstance(unasked, DomainError) else DatabaseUnavailable()
         return fitting
 
     def _find_user(self, tenant: Tenant, user_id: ObjectId) -> MongoDocument | None:

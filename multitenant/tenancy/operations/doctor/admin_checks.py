@@ -3,9 +3,8 @@
 from datetime import timedelta
 
 import pymongo
-from pymongo.errors import PyMongoError
 
-from multitenant.errors import DatabaseLost, DecryptionFailed, DomainError
+from multitenant.errors import DatabaseLost, DecryptionFailed
 from multitenant.repositories.admin import encrypted_fields, tenants
 from multitenant.repositories.indexes import IndexDrift, find_drift
 from multitenant.repositories.model import MongoDocument, utc_now
@@ -13,6 +12,7 @@ from multitenant.schemas import tenant as tenant_schemas
 from multitenant.schemas.admin import DOCUMENTS
 from multitenant.tenancy.deployments.external import decrypt_uri
 from multitenant.tenancy.deployments.isolation import widened_scope
+from multitenant.tenancy.failures import contained
 from multitenant.tenancy.identity import find_problem
 from multitenant.tenancy.lifecycle.orphans import find_orphans
 from multitenant.tenancy.migrations import (
@@ -98,14 +98,13 @@ def look_at_tenant_indexes(subject: Subject) -> Verdict:
     )
     wrong, unseen, lost = [], [], []
     for record in records:
-        try:
+        drift: list[IndexDrift] = []
+        with contained(f"Tenant {record['_id']}: not looked into") as failure:
             drift = _drift(subject, record)
-        except DatabaseLost as error:
-            lost.append(f"{record['name']}: {error}")
-            continue
-        except (PyMongoError, DomainError, DecryptionFailed) as error:
-            unseen.append(f"{record['name']} ({type(error).__name__})")
-            continue
+        if isinstance(failure.error, DatabaseLost):
+            lost.append(f"{record['name']}: {failure.error}")
+        elif failure:
+            unseen.append(f"{record['name']} ({failure.name})")
         if named := [_named(it) for it in drift if it.kind != "unknown"]:
             wrong.append(f"{record['name']}: {', '.join(named)}")
     if lost:
