@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # How many processes the tests run in.
 JOBS ?= 2
 
-.PHONY: help run test fuzz faults lint format bench postman lock clean
+.PHONY: help run test fuzz faults mutate coverage lint format bench postman lock clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -22,6 +22,9 @@ fuzz: $(VENV)/dev.stamp ## Send requests made up from the OpenAPI document, for 
 
 faults: $(VENV)/dev.stamp ## Break things for longer than `make test` does, FAULTS_SECONDS for each test
 	@FAULTS_SECONDS=$${FAULTS_SECONDS:-300} $(BIN)/pytest -n $(JOBS) --dist loadfile -v tests/faults $(ARGS)
+
+mutate: $(VENV)/mutate.stamp ## Change the code a little, many times, and see whether tests notice (see ARGS='--help')
+	@PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/python -m tests.mutation $(ARGS)
 
 lint: $(VENV)/dev.stamp ## Check style, types, and the dependencies between layers
 	$(BIN)/ruff check .
@@ -50,7 +53,7 @@ lock: $(VENV)/dev.stamp ## Renew the lock files from pyproject.toml
 	$(BIN)/python requirements/lock.py
 
 clean: ## Remove the virtual environment and caches (not instance/, which holds data)
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) mutants .coverage* .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 
 $(VENV)/run.stamp: requirements/run.txt pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -65,6 +68,13 @@ $(VENV)/bench.stamp: requirements/bench.txt pyproject.toml
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bench.txt
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@ $(VENV)/run.stamp
+
+$(VENV)/mutate.stamp: requirements/mutate.txt pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing what is needed for mutation testing, into $(VENV)"
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/mutate.txt
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@ $(VENV)/dev.stamp $(VENV)/run.stamp
 
 $(VENV)/dev.stamp: requirements/dev.txt pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
