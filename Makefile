@@ -26,6 +26,12 @@ faults: $(VENV)/dev.stamp ## Break things for longer than `make test` does, FAUL
 mutate: $(VENV)/mutate.stamp ## Change the code a little, many times, and see whether tests notice (see ARGS='--help')
 	@PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/python -m tests.mutation $(ARGS)
 
+coverage: $(VENV)/dev.stamp ## List the lines and branches that no test runs (ARGS chooses tests, as for `make test`)
+	@$(BIN)/coverage erase
+	-@$(BIN)/coverage run -m pytest -n $(JOBS) --dist loadfile $(ARGS)
+	@$(BIN)/coverage combine --quiet
+	@$(BIN)/coverage report
+
 lint: $(VENV)/dev.stamp ## Check style, types, and the dependencies between layers
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
