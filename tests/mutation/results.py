@@ -11,6 +11,8 @@ from mutmut.stats import status_by_exit_code
 
 EXPLAINED = Path(__file__).parent / "equivalent.toml"
 KILLED = ("killed", "timeout", "caught by type check", "segfault")
+NOT_TRIED = 255
+"""What a worker ends with that could not run the tests; mutmut takes it for a timeout."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ def read_module(path: Path) -> Module:
     explained = {Change(reason["before"], reason["after"]) for reason in reasons}
     seen = set()
     for mutant, exit_code in data.exit_code_by_key.items():
-        status = status_by_exit_code[exit_code]
+        status = _status(exit_code)
         if status not in KILLED:
             change = Change.of(mutant, path)
             seen.add(change)
@@ -73,5 +75,9 @@ def survivors(path: Path) -> list[str]:
     return [
         mutant
         for mutant, exit_code in data.exit_code_by_key.items()
-        if status_by_exit_code[exit_code] not in KILLED
+        if _status(exit_code) not in KILLED
     ]
+
+
+def _status(exit_code: int | None) -> str:
+    return "not tried" if exit_code == NOT_TRIED else status_by_exit_code[exit_code]

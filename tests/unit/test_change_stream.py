@@ -2,10 +2,12 @@
 and the time are ours."""
 
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -147,6 +149,7 @@ def test_a_change_of_more_than_a_record_leaves_nothing_certain(
     stream.changes = [told]
     follow(watcher, stream)
     assert heard == [("gap",), ("gap",)]
+    assert len(stream.opened) == 1
 
 
 def test_it_asks_for_what_the_caches_know_and_nothing_else(
@@ -208,9 +211,9 @@ class TestVouching:
         wait_until(lambda: stream.asked >= asked)
         time.sleep(0.01)  # until it waits
         heard_at = watcher._heard_at
-        monkeypatch.setattr(module.time, "monotonic", lambda: heard_at + 60)
+        monkeypatch.setattr(time, "monotonic", lambda: heard_at + 60)
         assert watcher.vouches_for(heard_at)
-        monkeypatch.setattr(module.time, "monotonic", lambda: heard_at + 60.1)
+        monkeypatch.setattr(time, "monotonic", lambda: heard_at + 60.1)
         assert not watcher.vouches_for(heard_at)
         monkeypatch.undo()
 
@@ -253,7 +256,7 @@ class TestVouching:
         follow(watcher, stream)
         parents = watcher._thread
         with monkeypatch.context() as forked:
-            forked.setattr(module.os, "getpid", lambda: -1)
+            forked.setattr(os, "getpid", lambda: -1)
             assert not watcher.vouches_for(time.monotonic())
             assert watcher._thread is not parents
             wait_until(lambda: watcher.vouches_for(time.monotonic()))
@@ -338,6 +341,18 @@ class TestTheThread:
         assert watcher._thread is thread
         assert len(stream.opened) == 1
 
+    def test_it_is_waited_for_in_the_process_that_started_it_and_not_for_ever(
+        self, watcher: Watcher, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        waited: list[float | None] = []
+        watcher._thread = cast(Any, SimpleNamespace(join=lambda timeout: waited.append(timeout)))
+        with monkeypatch.context() as forked:
+            forked.setattr(os, "getpid", lambda: -1)
+            watcher.stop()
+        assert waited == []
+        watcher.stop()
+        assert waited == [5]
+
     def test_what_fails_because_it_is_stopped_is_no_news(
         self, watcher: Watcher, stream: Stream, caplog: pytest.LogCaptureFixture
     ) -> None:
@@ -371,7 +386,7 @@ class TestBackgroundWork:
         done = []
         now = 0.0
         monkeypatch.setattr(module, "HOUSEKEEPING_SECONDS", 0.5)
-        monkeypatch.setattr(module.time, "monotonic", lambda: now)
+        monkeypatch.setattr(time, "monotonic", lambda: now)
         watcher.on_pause(lambda: done.append(now))
         for moment in (100.0, 100.4, 100.5, 100.9, 101.0):
             now = moment

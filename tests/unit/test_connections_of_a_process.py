@@ -18,7 +18,7 @@ from multitenant.tenancy.deployments.database_users import DatabaseUser
 from multitenant.tenancy.routing import connection_manager as module
 from multitenant.tenancy.routing.connection_manager import ConnectionManager, decrypt_cluster_uri
 from multitenant.tenancy.routing.connection_report import report_connections
-from multitenant.tenancy.routing.placement import Connection
+from multitenant.tenancy.routing.placement import Connection, TenantPlacement
 from multitenant.tenancy.routing.tenant import Tenant
 
 CIPHER = FieldCipher(["a key " * 10])
@@ -87,7 +87,7 @@ class Process:
             cast(Any, self),
             CIPHER,
             placement=cast(Any, self),
-            vouches=lambda _: False,
+            vouches=lambda moment: moment > 0,
             watch=self._watch,
         )
 
@@ -243,7 +243,7 @@ class TestTheCache:
         cache = process.connections._tenants
         assert cache._entries.get_size() == 10
         assert (cache._seconds, cache._stale_seconds, cache._idle_seconds) == (77, 5, 66)
-        assert cache._vouches(0) is False
+        assert cache._vouches(1) is True
 
     def test_a_tenant_that_was_forgotten_is_read_again(self, process: Process) -> None:
         acme, globex = process.add(), process.add()
@@ -424,8 +424,8 @@ class TestTheEnd:
     ) -> None:
         plain = ConnectionManager(process.settings, cast(Any, process), CIPHER)
         plain._watch()
-        assert plain._tenants._vouches(0) is False
-        assert isinstance(plain._tenants._placement, module.TenantPlacement)
+        assert plain._tenants._vouches(1) is False
+        assert isinstance(plain._tenants._placement, TenantPlacement)
         plain.close(0)
 
 

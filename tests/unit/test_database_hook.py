@@ -29,7 +29,7 @@ from multitenant.tenancy.routing.host_names import NOBODY, NamedTenant
 from multitenant.tenancy.routing.tenant import Tenant
 from multitenant.tenancy.routing.tenant_concurrency import TenantConcurrency
 
-USER, ACME = ObjectId(), ObjectId("0123456789abcdef01234567")
+USER, ACME, GLOBEX = (ObjectId(f"{number:023}a") for number in range(3))
 BEARER = {"Authorization": "Bearer the-token"}
 TENANT = Tenant(ACME, "Acme", None, (), "tenant_acme", "blue", "shared", "active", False)
 CLAIMS = Claims("access", "id", "family", USER, ACME, "admin", 0, 1, 2, "the-csrf-value")
@@ -126,7 +126,7 @@ def make_app(platform: FakePlatform) -> Flask:
     )
 
     @app.get("/fails")
-    def fail() -> None:
+    def fail() -> str:
         raise ZeroDivisionError
 
     blueprint = in_module("todos", Blueprint("todos", __name__))
@@ -245,7 +245,8 @@ class TestWithoutAToken:
     ) -> None:
         found = client.open("/public", method=method).get_json()
         assert (found["db"], found["user"], found["scope"]) == (None, None, ["the_admin_db"])
-        assert platform.verified == platform.leases == []
+        assert not platform.verified
+        assert not platform.leases
         assert _scope.get() is None
 
     @pytest.mark.parametrize(
@@ -323,7 +324,7 @@ class TestRefused:
         [
             (str(ACME), None),
             (str(ACME).upper(), None),
-            (str(ObjectId()), "tenant_mismatch"),
+            (str(GLOBEX), "tenant_mismatch"),
             ("", "tenant_mismatch"),
         ],
     )
@@ -338,7 +339,7 @@ class TestRefused:
         ("named", "expected"),
         [
             (NamedTenant(True, ACME), None),
-            (NamedTenant(True, ObjectId()), "tenant_mismatch"),
+            (NamedTenant(True, GLOBEX), "tenant_mismatch"),
             (NamedTenant(True, None), "tenant_mismatch"),
             (NOBODY, None),
         ],

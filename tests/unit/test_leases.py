@@ -59,7 +59,8 @@ def test_once_given_back_it_leads_nowhere() -> None:
 @pytest.mark.parametrize("whose", ["own", "hold"])
 def test_a_place_in_the_line_ends_with_the_lease(whose: str) -> None:
     holder = Holder(places=1)
-    first, second = lease(**{whose: holder}), lease(**{whose: holder})
+    connection: dict[str, Any] = {whose: holder}
+    first, second = lease(None, **connection), lease(None, **connection)
     first.wait_in_line()
     with pytest.raises(DatabaseUnavailable):
         second.wait_in_line()

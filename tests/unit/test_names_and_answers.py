@@ -27,7 +27,17 @@ class Hosts:
 
 @pytest.mark.parametrize(
     "host",
-    ["", ".", "localhost", "LOCALHOST:5000", "saas.example", "127.0.0.1", "[::1]", "[::1]:1"],
+    [
+        "",
+        ".",
+        "localhost",
+        "LOCALHOST:5000",
+        "saas.example",
+        "127.0.0.1",
+        "[::1]",
+        "[::1]:1",
+        "[::1]]",
+    ],
 )
 def test_what_can_be_no_tenants_is_not_asked_about(host: str) -> None:
     hosts = Hosts()

@@ -2,7 +2,9 @@
 database and the time are ours."""
 
 import logging
+import os
 import threading
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -11,8 +13,9 @@ import pytest
 from bson import ObjectId
 from pymongo.errors import AutoReconnect
 
+from multitenant.clock import CLOCK
 from multitenant.errors import DatabaseUnavailable
-from multitenant.tenancy.routing import handshakes, presence
+from multitenant.tenancy.routing import presence
 from multitenant.tenancy.routing.handshakes import shake_hands
 from multitenant.tenancy.routing.lease_generations import LeaseGenerations
 from multitenant.tenancy.routing.presence import Presence
@@ -34,15 +37,13 @@ class Registry:
         self.leases = LeaseGenerations()
         self.watched = 0
         self.presence = Presence(lambda: DB, self.leases, self._watch)
-        monkeypatch.setattr(presence.time, "monotonic", lambda: self.now)
-        monkeypatch.setattr(presence.os, "getpid", lambda: self.pid)
+        monkeypatch.setattr(time, "monotonic", lambda: self.now)
+        monkeypatch.setattr(os, "getpid", lambda: self.pid)
         repository = "multitenant.repositories.admin.handshakes"
         monkeypatch.setattr(f"{repository}.note_process", self._note)
         monkeypatch.setattr(f"{repository}.remove_process", self._writer("removed"))
         monkeypatch.setattr(f"{repository}.answer_handshake", self._writer("answered"))
-        monkeypatch.setattr(
-            presence.CLOCK, "hear", lambda *heard: self.did.append(("clock", *heard))
-        )
+        monkeypatch.setattr(CLOCK, "hear", lambda *heard: self.did.append(("clock", *heard)))
 
     def _watch(self) -> None:
         self.watched += 1
@@ -92,7 +93,7 @@ class TestTelling:
         registry.presence.ensure()
         registry.now = 1020.0
         registry.presence.ensure()
-        assert len(registry.noted()) == 1
+        assert (len(registry.noted()), registry.watched) == (1, 1)
         registry.now = 1020.1
         registry.presence.ensure()
         assert len(registry.noted()) == 2
@@ -104,10 +105,10 @@ class TestTelling:
         registry.presence.beat()
         assert registry.noted() == []
         registry.presence.ensure()
-        for now in (1010.0, 1010.1, 1020.1, 1020.2):
+        for now, times in ((1010.0, 1), (1010.1, 2), (1020.1, 2), (1020.2, 3)):
             registry.now = now
             registry.presence.beat()
-        assert len(registry.noted()) == 3
+            assert len(registry.noted()) == times
 
     def test_a_forked_process_is_another_one(self, registry: Registry) -> None:
         registry.presence.ensure()
@@ -277,8 +278,8 @@ class Others:
         monkeypatch.setattr(f"{repository}.list_processes", self._list)
         monkeypatch.setattr(f"{repository}.list_answers", self._answers)
         monkeypatch.setattr(f"{repository}.delete_handshakes", self._delete)
-        monkeypatch.setattr(handshakes.time, "monotonic", lambda: self.now)
-        monkeypatch.setattr(handshakes.time, "sleep", self._sleep)
+        monkeypatch.setattr(time, "monotonic", lambda: self.now)
+        monkeypatch.setattr(time, "sleep", self._sleep)
 
     def ask(self, seconds: float = 10) -> bool:
         return shake_hands(DB, ACME, seconds=seconds)

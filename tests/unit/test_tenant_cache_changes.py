@@ -82,6 +82,23 @@ class TestOfACluster:
         assert closed(platform) == [1, 1, 0]
         assert cache.stats()["size"] == 1
 
+    def test_one_that_is_leased_keeps_no_other_open(self, platform: Platform) -> None:
+        cache = platform.cache()
+        tenants = [self.on(platform, "blue") for _ in range(5)]
+        for tenant in tenants:
+            cache.lease(tenant).release()
+        with cache.lease(tenants[2]):
+            cache.drop_cluster("blue")
+            assert closed(platform) == [1, 1, 0, 1, 1]
+        assert closed(platform) == [1] * 5
+
+    def test_two_are_closed_like_one_and_many(self, platform: Platform) -> None:
+        cache = platform.cache()
+        for _ in range(2):
+            cache.lease(self.on(platform, "blue")).release()
+        cache.drop_cluster("blue")
+        assert closed(platform) == [1, 1]
+
     def test_who_connects_at_that_moment_does_not_stay_in_the_cache(
         self, platform: Platform
     ) -> None:
@@ -95,10 +112,11 @@ class TestOfACluster:
         cache, together = platform.cache(size=100), threading.Barrier(CLOSERS, timeout=20)
         for _ in range(CLOSERS):
             cache.lease(self.on(platform, "blue")).release()
+        ended: list[int] = []
         for client in platform.clients:
-            client.close = together.wait  # type: ignore[method-assign, assignment]
+            client.close = lambda: ended.append(together.wait())  # type: ignore[method-assign]
         cache.drop_cluster("blue")
-        assert not together.broken
+        assert len(ended) == CLOSERS
         assert cache.stats()["clients"] == 0
 
 
@@ -219,6 +237,7 @@ def test_an_entry_is_good_for_exactly_its_time(
         cache.forget(acme)
     cache.lease(acme).release()
     assert len(platform.clients) == clients
+    assert cache.stats()["hits"] == (clients == 1 and not forgotten)
     assert cache.stats()["evictions"] == 0
 
 

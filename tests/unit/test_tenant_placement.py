@@ -101,7 +101,7 @@ def test_a_shared_tenant_is_on_its_clusters_client(deployments: Deployments) -> 
     connection = deployments.placement.connect(SHARED)
     assert deployments.opened == [("hold", "blue")]
     assert connection.database.name == "tenant_acme"
-    (hold,) = deployments.clients
+    hold: Any = deployments.clients[0]
     assert (connection.own, connection.hold) == (None, hold)
     assert connection.line is hold.line
 
@@ -113,7 +113,7 @@ def test_a_dedicated_tenant_logs_in_as_itself(deployments: Deployments) -> None:
     ]
     database: Any = connection.database
     assert (database.name, database.commands) == ("tenant_acme", ["ping"])
-    (own,) = deployments.clients
+    own: Any = deployments.clients[0]
     assert (connection.own, connection.hold) == (own, None)
     assert connection.line is own.line
     assert own.closed == 0

@@ -7,7 +7,8 @@ from typing import Any
 import jwt
 import pytest
 from bson import ObjectId
-from flask import Flask
+from flask import Flask, Response
+from flask_jwt_extended import set_access_cookies
 
 from multitenant.config import Settings, load_settings
 from multitenant.errors import TokenExpired, TokenInvalid
@@ -30,7 +31,7 @@ def settings(**changes: str) -> Settings:
         "ADMIN_DB_NAME": "the_platform",
         "JWT_SECRET_KEYS": JWT_KEY,
         "CREDENTIAL_KEYS": CREDENTIAL_KEY,
-        "ACCESS_TOKEN_SECONDS": "900",
+        "ACCESS_TOKEN_SECONDS": "600",
         "REFRESH_TOKEN_SECONDS": "86400",
         "INVITATION_SECONDS": "3600",
         "IMPERSONATION_SECONDS": "300",
@@ -74,11 +75,11 @@ def payload(token: str) -> dict[str, Any]:
     return claims
 
 
-def forged(issuer: Issuer, key: str = JWT_KEY, kid: str | None = None, **claims: Any) -> str:
+def forged(issuer: Issuer, key: str | None = None, **claims: Any) -> str:
     """A token like a genuine one, but for these claims; None leaves one out."""
     changed = {**payload(issuer.access()), **claims}
     changed = {name: value for name, value in changed.items() if value is not None}
-    return jwt.encode(changed, key, "HS256", headers={"kid": kid or module._key_id(JWT_KEY)})
+    return jwt.encode(changed, key or JWT_KEY, "HS256", headers={"kid": module._key_id(JWT_KEY)})
 
 
 class TestIssuing:
@@ -87,7 +88,7 @@ class TestIssuing:
         access = issuer.tokens.verify(pair.access, "access")
         refresh = issuer.tokens.verify(pair.refresh, "refresh")
         assert replace(access, id="", csrf="") == Claims(
-            "access", "", "family", USER, TENANT, "admin", 3, int(NOW), int(NOW) + 900, ""
+            "access", "", "family", USER, TENANT, "admin", 3, int(NOW), int(NOW) + 600, ""
         )
         assert replace(refresh, id="", csrf="") == Claims(
             "refresh", "", "family", USER, TENANT, "admin", 3, int(NOW), int(NOW) + 86400, ""
@@ -167,7 +168,7 @@ class TestIssuing:
             "JWT_ENCODE_AUDIENCE": "the_platform",
             "JWT_DECODE_AUDIENCE": "the_platform",
             "JWT_ENCODE_NBF": False,
-            "JWT_ACCESS_TOKEN_EXPIRES": timedelta(seconds=900),
+            "JWT_ACCESS_TOKEN_EXPIRES": timedelta(seconds=600),
             "JWT_REFRESH_TOKEN_EXPIRES": timedelta(seconds=86400),
             "JWT_TOKEN_LOCATION": ["headers", "cookies"],
             "JWT_COOKIE_SECURE": secure,
@@ -176,8 +177,27 @@ class TestIssuing:
             "JWT_SESSION_COOKIE": False,
         }.items() <= config.items()
 
+    @pytest.mark.parametrize("now", [1_000_000_000.0, NOW])
+    def test_cookies_are_set_whatever_this_machines_clock_says(
+        self, issuer: Issuer, now: float
+    ) -> None:
+        issuer.now = now
+        pair, response = issuer.pair(), Response()
+        with issuer.app.app_context():
+            set_access_cookies(response, pair.access)
+        csrf = issuer.tokens.verify(pair.access, "access").csrf
+        assert any(
+            f"csrf_access_token={csrf};" in cookie
+            for cookie in response.headers.getlist("Set-Cookie")
+        )
+
 
 class TestVerifying:
+    @pytest.mark.parametrize("now", [1_000_000_000.0, NOW])
+    def test_this_machines_clock_has_no_say(self, issuer: Issuer, now: float) -> None:
+        issuer.now = now
+        issuer.tokens.verify(issuer.access(), "access")
+
     @pytest.mark.parametrize(
         ("asked_for", "issued"),
         [("access", "refresh"), ("refresh", "access"), ("invitation", "access")],
@@ -192,9 +212,9 @@ class TestVerifying:
 
     def test_a_token_is_good_until_its_last_second(self, issuer: Issuer) -> None:
         token = issuer.access()
-        issuer.now += 899.9
+        issuer.now += 599.9
         issuer.tokens.verify(token, "access")
-        issuer.now = NOW + 900
+        issuer.now = NOW + 600
         for tokens in (issuer.tokens, Tokens(settings(), lambda: issuer.now)):
             with pytest.raises(TokenExpired):
                 tokens.verify(token, "access")
@@ -212,7 +232,7 @@ class TestVerifying:
 
     @pytest.mark.parametrize("claim", ["nbf", "iat"])
     def test_both_dates_of_its_beginning_count(self, issuer: Issuer, claim: str) -> None:
-        token = forged(issuer, **{claim: int(NOW) + 6})
+        token = forged(issuer, None, **{claim: int(NOW) + 6})
         with pytest.raises(TokenInvalid, match="not valid yet"):
             issuer.tokens.verify(token, "access")
 
@@ -221,7 +241,7 @@ class TestVerifying:
     )
     def test_a_token_without_one_of_its_claims_is_refused(self, issuer: Issuer, name: str) -> None:
         with pytest.raises(TokenInvalid):
-            issuer.tokens.verify(forged(issuer, **{name: None}), "access")
+            issuer.tokens.verify(forged(issuer, None, **{name: None}), "access")
 
     @pytest.mark.parametrize(
         "claims",
@@ -252,15 +272,16 @@ class TestVerifying:
     def test_a_claim_of_another_form_is_refused(
         self, issuer: Issuer, claims: dict[str, Any]
     ) -> None:
-        with pytest.raises(TokenInvalid):
-            issuer.tokens.verify(forged(issuer, **claims), "access")
+        with pytest.raises(TokenInvalid) as refused:
+            issuer.tokens.verify(forged(issuer, None, **claims), "access")
+        assert str(refused.value.__cause__) not in ("", "None"), "the log says what was wrong"
 
     @pytest.mark.parametrize(
         "claims",
         [{"fam": "x" * 64}, {"ver": 0}, {"exp": 253_402_300_799}, {"role": "operator"}],
     )
     def test_a_claim_at_its_limit_is_taken(self, issuer: Issuer, claims: dict[str, Any]) -> None:
-        issuer.tokens.verify(forged(issuer, **claims), "access")
+        issuer.tokens.verify(forged(issuer, None, **claims), "access")
 
     def test_a_token_without_a_csrf_value_has_none(self, issuer: Issuer) -> None:
         assert issuer.tokens.verify(forged(issuer, csrf=None), "access").csrf == ""
@@ -313,7 +334,7 @@ class TestVerifying:
     ) -> None:
         token, other = issuer.access(), issuer.access(role="member")
         first = issuer.tokens.verify(token, "access")
-        monkeypatch.setattr(module.jwt, "decode", lambda *_, **__: pytest.fail("verified again"))
+        monkeypatch.setattr(jwt, "decode", lambda *_, **__: pytest.fail("verified again"))
         assert issuer.tokens.verify(token, "access") == first
         monkeypatch.undo()
         assert issuer.tokens.verify(other, "access").role == "member"

@@ -14,12 +14,12 @@ from multitenant.security.tokens import Claims, Impersonator
 from multitenant.tenancy.routing.recent_answers import RecentAnswers, nobody_vouches
 from multitenant.tenancy.routing.revocations import Revocations
 
-TENANT, USER = ObjectId(), ObjectId()
+TENANT, USER, NOBODY = (ObjectId(f"{number:024}") for number in range(3))
 ISSUED = 1_900_000_000
 ACCESS = Claims(
     *("access", "the-token", "the-family", USER, TENANT, "admin", 3, ISSUED, ISSUED + 900, "")
 )
-OPERATOR = Impersonator(ObjectId(), ObjectId(), "the-operators-family", 5)
+OPERATOR = Impersonator(ObjectId(f"{3:024}"), ObjectId(f"{4:024}"), "the-operators-family", 5)
 IMPERSONATED = replace(ACCESS, impersonator=OPERATOR)
 USER_KEY, TENANT_KEY = f"{TENANT}/{USER}", f"{TENANT}/"
 OPERATOR_KEY, OPERATORS_TENANT_KEY = (
@@ -82,7 +82,7 @@ def test_a_refresh_token_is_not_asked_about_by_its_id(admin: Admin) -> None:
     assert admin.is_valid(replace(ACCESS, type="refresh"))
 
 
-@pytest.mark.parametrize("key", ["another-token", f"{TENANT}/{ObjectId()}", f"{ObjectId()}/{USER}"])
+@pytest.mark.parametrize("key", ["another-token", f"{TENANT}/{NOBODY}", f"{NOBODY}/{USER}"])
 def test_the_record_of_somebody_else_withdraws_nothing(admin: Admin, key: str) -> None:
     admin.withdraw(key, version=100)
     assert admin.is_valid(ACCESS)

@@ -26,7 +26,6 @@ logger = logging.getLogger(__name__)
 LASTS = timedelta(minutes=1)
 MARGIN = timedelta(seconds=20)
 """How much of it must be left when it is relied on: clocks differ."""
-REFUSING = ("suspended", "maintenance")
 
 
 @contextmanager
