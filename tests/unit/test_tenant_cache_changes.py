@@ -211,17 +211,21 @@ def test_every_lease_is_counted_as_what_it_was(platform: Platform) -> None:
 
 def test_who_joins_a_look_up_counts_as_a_hit(platform: Platform) -> None:
     cache = platform.cache()
-    for tenant in (platform.add("acme"), platform.add("globex")):
+
+    def join(tenant: ObjectId) -> None:
         go_on = threading.Event()
-        platform.before_load = lambda go_on=go_on: cast(None, go_on.wait(20))  # type: ignore[misc]
+        platform.before_load = lambda: cast(None, go_on.wait(20))
         with ThreadPoolExecutor(3) as pool:
             leases = [pool.submit(cache.lease, tenant)]
-            wait_until(lambda tenant=tenant: tenant in platform.looked_up)
+            wait_until(lambda: tenant in platform.looked_up)
             leases += [pool.submit(cache.lease, tenant) for _ in range(2)]
-            wait_until(lambda tenant=tenant: cache._flights[tenant].waiters == 2)
+            wait_until(lambda: cache._flights[tenant].waiters == 2)
             go_on.set()
         for lease in leases:
             lease.result().release()
+
+    join(platform.add("acme"))
+    join(platform.add("globex"))
     assert (cache.stats()["misses"], cache.stats()["hits"]) == (2, 4)
 
 
@@ -290,7 +294,7 @@ class TestClosing:
             leases = []
             for tenant in tenants:
                 leases.append(pool.submit(cache.lease, tenant))
-                wait_until(lambda tenant=tenant: tenant in platform.looked_up)
+                wait_until(lambda: tenants[len(leases) - 1] in platform.looked_up)
             go_on[tenants[0]].set()
             leases[0].result().release()
             assert cache.close(0) is False

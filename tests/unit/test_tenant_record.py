@@ -57,7 +57,7 @@ def test_every_field_of_a_record_is_read() -> None:
     assert tenant.subdomain == "acme"
     assert tenant.domains == ("acme.example",)
     assert tenant.system is True
-    assert tenant.modules == {"todos"}
+    assert tenant.modules == frozenset({"todos"})
     assert tenant.maintenance_until == until
     assert tenant.read_only is True
     assert tenant.db_uri == uri

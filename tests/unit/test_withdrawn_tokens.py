@@ -132,6 +132,16 @@ def test_impersonation_ends_with_the_operators_session(
     assert admin.is_valid(ACCESS)
 
 
+@pytest.mark.parametrize("key", ["the-family", "the-token"])
+def test_impersonation_ends_also_with_what_it_began_itself(admin: Admin, key: str) -> None:
+    admin.withdraw(key)
+    assert not admin.is_valid(IMPERSONATED)
+
+
+def test_the_first_tokens_of_a_user_are_valid(admin: Admin) -> None:
+    assert admin.is_valid(replace(ACCESS, version=0))
+
+
 def test_what_is_known_is_not_read_again_until_it_is_forgotten(admin: Admin) -> None:
     ensure = admin.revocations.ensure_valid
     ensure(ACCESS)
