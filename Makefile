@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 JOBS ?= $(if $(findstring -k,$(ARGS)),0,4)
 PYTEST = $(BIN)/pytest -n $(JOBS) --dist loadfile
 
-.PHONY: help run test test-slow test-all fuzz faults lint format bench postman lock clean
+.PHONY: help run test test-slow test-all fuzz faults mutate coverage lint format bench postman lock clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -31,6 +31,15 @@ fuzz: $(VENV)/dev.stamp ## Send requests made up from the OpenAPI document, for 
 
 faults: $(VENV)/dev.stamp ## Break things for longer than `make test-slow` does, FAULTS_SECONDS for each test
 	@FAULTS_SECONDS=$${FAULTS_SECONDS:-300} $(PYTEST) -v tests/faults $(ARGS)
+
+mutate: $(VENV)/mutate.stamp ## Change the code a little, many times, and see whether tests notice (see ARGS='--help')
+	@PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/python -m tests.mutation $(ARGS)
+
+coverage: $(VENV)/dev.stamp ## List the lines and branches that no test runs (ARGS chooses tests, as for `make test`)
+	@$(BIN)/coverage erase
+	-@$(BIN)/coverage run -m pytest -n $(JOBS) --dist loadfile $(ARGS)
+	@$(BIN)/coverage combine --quiet
+	@$(BIN)/coverage report
 
 lint: $(VENV)/dev.stamp ## Check style, types, and the dependencies between layers
 	$(BIN)/ruff check .
@@ -59,7 +68,7 @@ lock: $(VENV)/dev.stamp ## Renew the lock files from pyproject.toml
 	$(BIN)/python requirements/lock.py
 
 clean: ## Remove the virtual environment and caches (not instance/, which holds data)
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) mutants .coverage* .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 
 $(VENV)/run.stamp: requirements/run.txt pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -74,6 +83,13 @@ $(VENV)/bench.stamp: requirements/bench.txt pyproject.toml
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bench.txt
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@ $(VENV)/run.stamp
+
+$(VENV)/mutate.stamp: requirements/mutate.txt pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing what is needed for mutation testing, into $(VENV)"
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/mutate.txt
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@ $(VENV)/dev.stamp $(VENV)/run.stamp
 
 $(VENV)/dev.stamp: requirements/dev.txt pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

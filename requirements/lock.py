@@ -10,6 +10,7 @@ FILES = {
     "base.txt": [],
     "run.txt": ["embedded", "build"],
     "dev.txt": ["embedded", "build", "dev"],
+    "mutate.txt": ["embedded", "build", "dev", "mutate"],
     "bench.txt": ["embedded", "build", "bench"],
 }
 

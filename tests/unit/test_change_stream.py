@@ -1,0 +1,423 @@
+"""Following the change stream: who is told what, what it vouches for, what it survives. The stream
+and the time are ours."""
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from bson import ObjectId
+from pymongo.errors import AutoReconnect
+
+from multitenant.errors import DatabaseUnavailable
+from multitenant.tenancy.routing import watcher as module
+from multitenant.tenancy.routing.watcher import PIPELINE, Watcher
+
+TENANT, HANDSHAKE = ObjectId(), ObjectId()
+
+
+def wait_until(happened: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 20
+    while not happened():
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+
+
+class Stream:
+    """An admin database whose change stream says what is put here."""
+
+    def __init__(self) -> None:
+        self.changes: list[Any] = []
+        """The next answers, a change, an error, or None where nothing has changed; then None."""
+        self.opened: list[tuple[Any, dict[str, Any]]] = []
+        self.closed = 0
+        self.asked = 0
+        self.answering = threading.Event()
+        self.answering.set()
+        self.fails: Exception | None = None
+
+    @contextmanager
+    def watch(self, pipeline: Any, **options: Any) -> Iterator["Stream"]:
+        self.opened.append((pipeline, options))
+        if self.fails:
+            raise self.fails
+        try:
+            yield self
+        finally:
+            self.closed += 1
+
+    def try_next(self) -> Any:
+        self.asked += 1
+        if not self.answering.wait(20):
+            raise AssertionError
+        change = self.changes.pop(0) if self.changes else None
+        if isinstance(change, Exception):
+            raise change
+        time.sleep(0.001)
+        return change
+
+
+class Heard(list[Any]):
+    """What a watcher's handlers were called with."""
+
+    def handler(self, name: str) -> Callable[..., None]:
+        return lambda *arguments: self.append((name, *arguments))
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PAUSE_SECONDS", 0.001)
+    monkeypatch.setattr(module, "HOUSEKEEPING_SECONDS", 0.0)
+
+
+@pytest.fixture
+def stream() -> Stream:
+    return Stream()
+
+
+@pytest.fixture
+def heard() -> Heard:
+    return Heard()
+
+
+@pytest.fixture
+def watcher(stream: Stream, heard: Heard) -> Iterator[Watcher]:
+    watcher = Watcher(lambda: cast(Any, stream), stale_seconds=60)
+    watcher.on_tenant_change(heard.handler("tenant"))
+    watcher.on_cluster_change(heard.handler("cluster"))
+    watcher.on_handshake(heard.handler("handshake"))
+    watcher.on_revocation(heard.handler("revocation"))
+    watcher.on_gap(heard.handler("gap"))
+    yield watcher
+    stream.answering.set()
+    watcher.stop()
+
+
+def change(collection: str, key: Any, **fields: Any) -> dict[str, Any]:
+    return {"ns": {"coll": collection}, "documentKey": {"_id": key}, **fields}
+
+
+def follow(watcher: Watcher, stream: Stream) -> None:
+    """Let it hear all that is there."""
+    watcher.ensure_running()
+    wait_until(lambda: not stream.changes)
+    asked = stream.asked
+    wait_until(lambda: stream.asked > asked + 1)
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [
+        (change("tenants", TENANT), ("tenant", TENANT)),
+        (change("clusters", "blue"), ("cluster", "blue")),
+        (
+            change("handshakes", HANDSHAKE, fullDocument={"tenantId": TENANT}),
+            ("handshake", HANDSHAKE, TENANT),
+        ),
+        (change("revocations", "family"), ("revocation", "family")),
+    ],
+)
+def test_each_change_is_told_to_those_who_care(
+    watcher: Watcher, stream: Stream, heard: Heard, told: Any, expected: Any
+) -> None:
+    stream.changes = [told]
+    follow(watcher, stream)
+    assert heard == [("gap",), expected]
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"operationType": "invalidate"},
+        {"ns": {"coll": "tenants"}, "operationType": "drop"},
+        change("tenants", "no id"),
+        change("clusters", ObjectId()),
+        change("handshakes", None),
+        change("revocations", ObjectId()),
+        change("others", ObjectId()),
+        change("others", "key"),
+    ],
+)
+def test_a_change_of_more_than_a_record_leaves_nothing_certain(
+    watcher: Watcher, stream: Stream, heard: Heard, told: Any
+) -> None:
+    stream.changes = [told]
+    follow(watcher, stream)
+    assert heard == [("gap",), ("gap",)]
+    assert len(stream.opened) == 1
+
+
+def test_it_asks_for_what_the_caches_know_and_nothing_else(
+    watcher: Watcher, stream: Stream
+) -> None:
+    follow(watcher, stream)
+    assert stream.opened == [(PIPELINE, {"max_await_time_ms": 200})]
+    ((match,),) = [stage.values() for stage in PIPELINE]
+    assert set(match["ns.coll"]["$in"]) == {"tenants", "revocations", "clusters", "handshakes"}
+
+
+@pytest.mark.parametrize(
+    ("stale_seconds", "await_ms"), [(60, 200), (0.8, 200), (0.4, 100), (0.1, 25), (0.01, 10)]
+)
+def test_it_hears_of_the_end_of_a_stream_before_what_is_known_is_stale(
+    stream: Stream, stale_seconds: float, await_ms: int
+) -> None:
+    watcher = Watcher(lambda: cast(Any, stream), stale_seconds=stale_seconds)
+    watcher.ensure_running()
+    wait_until(lambda: stream.opened)
+    watcher.stop()
+    assert stream.opened[0][1] == {"max_await_time_ms": await_ms}
+
+
+class TestVouching:
+    def test_nothing_is_vouched_for_before_the_stream_is_open(
+        self, watcher: Watcher, stream: Stream
+    ) -> None:
+        assert not watcher.vouches_for(time.monotonic())
+        wait_until(lambda: watcher.vouches_for(time.monotonic()))
+        assert len(stream.opened) == 1
+
+    def test_what_is_from_before_the_stream_is_not_vouched_for(
+        self, watcher: Watcher, stream: Stream
+    ) -> None:
+        before = time.monotonic()
+        follow(watcher, stream)
+        covered_since = watcher._covered_since
+        assert covered_since is not None
+        assert before <= covered_since
+        assert not watcher.vouches_for(before)
+        assert watcher.vouches_for(covered_since)
+
+    def test_a_gap_ends_what_was_vouched_for(self, watcher: Watcher, stream: Stream) -> None:
+        follow(watcher, stream)
+        known_at = time.monotonic()
+        assert watcher.vouches_for(known_at)
+        stream.changes = [{"operationType": "invalidate"}]
+        follow(watcher, stream)
+        assert not watcher.vouches_for(known_at)
+        assert watcher.vouches_for(time.monotonic())
+
+    def test_a_stream_that_says_nothing_for_long_vouches_for_nothing(
+        self, watcher: Watcher, stream: Stream, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        follow(watcher, stream)
+        stream.answering.clear()
+        asked = stream.asked
+        wait_until(lambda: stream.asked >= asked)
+        time.sleep(0.01)  # until it waits
+        heard_at = watcher._heard_at
+        monkeypatch.setattr(time, "monotonic", lambda: heard_at + 60)
+        assert watcher.vouches_for(heard_at)
+        monkeypatch.setattr(time, "monotonic", lambda: heard_at + 60.1)
+        assert not watcher.vouches_for(heard_at)
+        monkeypatch.undo()
+
+    def test_silence_counts_from_when_it_was_asked(self, watcher: Watcher, stream: Stream) -> None:
+        """What changes while the answer is under way may not be in it."""
+        follow(watcher, stream)
+        stream.answering.clear()
+        asked = stream.asked
+        time.sleep(0.01)
+        before = time.monotonic()
+        stream.answering.set()
+        wait_until(lambda: stream.asked > asked + 1)
+        assert watcher._heard_at > before - 1
+
+    def test_changes_that_wait_are_told_before_anything_is_vouched_for(
+        self, watcher: Watcher, stream: Stream
+    ) -> None:
+        """While there are more, what was not told yet may be what is asked about."""
+        follow(watcher, stream)
+        heard_at: list[float] = []
+        watcher.on_tenant_change(lambda _: heard_at.append(watcher._heard_at))
+        stream.answering.clear()
+        stream.changes = [change("tenants", TENANT)] * 3
+        stream.answering.set()
+        wait_until(lambda: len(heard_at) == 3)
+        assert len(set(heard_at[1:])) == 1
+
+    def test_a_stream_that_failed_vouches_for_nothing(
+        self, watcher: Watcher, stream: Stream
+    ) -> None:
+        follow(watcher, stream)
+        stream.fails = AutoReconnect()
+        stream.changes = [AutoReconnect()]
+        wait_until(lambda: watcher._covered_since is None)
+        assert not watcher.vouches_for(time.monotonic())
+
+    def test_a_forked_process_vouches_for_nothing_and_starts_a_thread_of_its_own(
+        self, watcher: Watcher, stream: Stream, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        follow(watcher, stream)
+        parents = watcher._thread
+        with monkeypatch.context() as forked:
+            forked.setattr(os, "getpid", lambda: -1)
+            assert not watcher.vouches_for(time.monotonic())
+            assert watcher._thread is not parents
+            wait_until(lambda: watcher.vouches_for(time.monotonic()))
+            assert len(stream.opened) == 2
+            watcher.stop()
+        assert parents is not None
+        parents.join(20)
+
+
+class TestTheThread:
+    @pytest.mark.parametrize(
+        ("error", "said"),
+        [
+            (AutoReconnect(), "is down: AutoReconnect"),
+            (DatabaseUnavailable(), "is down: DatabaseUnavailable"),
+            (ZeroDivisionError(), "was given up"),
+        ],
+    )
+    def test_it_begins_anew_whatever_happens(
+        self,
+        watcher: Watcher,
+        stream: Stream,
+        heard: Heard,
+        caplog: pytest.LogCaptureFixture,
+        error: Exception,
+        said: str,
+    ) -> None:
+        stream.changes = [error, change("tenants", TENANT)]
+        follow(watcher, stream)
+        assert heard == [("gap",), ("gap",), ("tenant", TENANT)]
+        assert len(stream.opened) == 2
+        assert said in caplog.text
+
+    def test_a_handler_that_fails_ends_only_this_stream(
+        self, watcher: Watcher, stream: Stream, heard: Heard
+    ) -> None:
+        failures = [ZeroDivisionError()]
+
+        def fail_once(_: ObjectId) -> None:
+            if failures:
+                raise failures.pop()
+
+        watcher.on_tenant_change(fail_once)
+        stream.changes = [change("tenants", TENANT)]
+        follow(watcher, stream)
+        wait_until(lambda: len(stream.opened) == 2)
+        assert stream.closed == 1
+
+    def test_it_is_started_once(self, watcher: Watcher, stream: Stream) -> None:
+        follow(watcher, stream)
+        thread = watcher._thread
+        assert thread is not None
+        assert (thread.name, thread.daemon) == ("tenant-watcher", True)
+        watcher.ensure_running()
+        watcher._start()
+        assert watcher._thread is thread
+        assert len(stream.opened) == 1
+
+    def test_it_is_started_again_when_it_has_ended(self, watcher: Watcher, stream: Stream) -> None:
+        follow(watcher, stream)
+        ended = threading.Thread(target=lambda: None)
+        watcher._stopping.set()
+        assert watcher._thread is not None
+        watcher._thread.join(20)
+        watcher._stopping.clear()
+        watcher._thread = ended
+        watcher.ensure_running()
+        assert watcher._thread is not ended
+        wait_until(lambda: len(stream.opened) == 2)
+
+    def test_once_stopped_it_is_not_started_again(
+        self, watcher: Watcher, stream: Stream, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        follow(watcher, stream)
+        thread = watcher._thread
+        assert thread is not None
+        watcher.stop()
+        assert not thread.is_alive()
+        assert stream.closed == 1
+        watcher.stop()
+        watcher.ensure_running()
+        assert watcher._thread is thread
+        assert len(stream.opened) == 1
+
+    def test_it_is_waited_for_in_the_process_that_started_it_and_not_for_ever(
+        self, watcher: Watcher, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        waited: list[float | None] = []
+        watcher._thread = cast(Any, SimpleNamespace(join=lambda timeout: waited.append(timeout)))
+        with monkeypatch.context() as forked:
+            forked.setattr(os, "getpid", lambda: -1)
+            watcher.stop()
+        assert waited == []
+        watcher.stop()
+        assert waited == [5]
+
+    def test_what_fails_because_it_is_stopped_is_no_news(
+        self, watcher: Watcher, stream: Stream, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        follow(watcher, stream)
+        stream.answering.clear()
+        time.sleep(0.01)
+        watcher._stopping.set()
+        stream.changes = [AutoReconnect()]
+        stream.answering.set()
+        watcher.stop()
+        assert caplog.text == ""
+
+
+class TestBackgroundWork:
+    def test_it_is_done_stream_or_no_stream(
+        self, watcher: Watcher, stream: Stream, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        done = []
+        watcher.on_pause(lambda: done.append(1))
+        stream.fails = AutoReconnect()
+        watcher.ensure_running()
+        wait_until(lambda: len(done) > 3)
+        stream.fails = None
+        wait_until(lambda: stream.asked)
+        so_far = len(done)
+        wait_until(lambda: len(done) > so_far + 3)
+
+    def test_it_is_done_twice_a_second_and_no_more(
+        self, watcher: Watcher, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        done = []
+        now = 0.0
+        monkeypatch.setattr(module, "HOUSEKEEPING_SECONDS", 0.5)
+        monkeypatch.setattr(time, "monotonic", lambda: now)
+        watcher.on_pause(lambda: done.append(now))
+        for moment in (100.0, 100.4, 100.5, 100.9, 101.0):
+            now = moment
+            watcher._keep_house()
+        monkeypatch.undo()
+        assert done == [100.0, 100.5, 101.0]
+
+    @pytest.mark.parametrize(
+        ("error", "level"),
+        [
+            (AutoReconnect(), logging.WARNING),
+            (DatabaseUnavailable(), logging.WARNING),
+            (ZeroDivisionError(), logging.ERROR),
+        ],
+    )
+    def test_work_that_fails_keeps_neither_other_work_nor_the_stream(
+        self,
+        watcher: Watcher,
+        stream: Stream,
+        heard: Heard,
+        caplog: pytest.LogCaptureFixture,
+        error: Exception,
+        level: int,
+    ) -> None:
+        def fail() -> None:
+            raise error
+
+        done = []
+        watcher.on_pause(fail)
+        watcher.on_pause(lambda: done.append(1))
+        follow(watcher, stream)
+        assert done
+        assert heard == [("gap",)]
+        assert {record.levelno for record in caplog.records} == {level}

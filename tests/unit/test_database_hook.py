@@ -1,0 +1,440 @@
+"""The hook that turns a token into a tenant's database: every refusal, and what is given back.
+What is behind it are fakes, so that each step is seen by itself."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from bson import ObjectId
+from flask import Blueprint, Flask, g, request
+from flask.testing import FlaskClient
+
+from multitenant.errors import DomainError, TokenInvalid, TokenMissing, TokenRevoked
+from multitenant.extensions import NAME
+from multitenant.logs import _context, clear_log_context
+from multitenant.middleware import database_resolver
+from multitenant.middleware.access import (
+    in_module,
+    operator_only,
+    public,
+    requires_role,
+    with_refresh_token,
+)
+from multitenant.middleware.database_resolver import read_token
+from multitenant.security.tokens import Claims, Impersonator
+from multitenant.tenancy.deployments.isolation import _scope
+from multitenant.tenancy.routing.host_names import NOBODY, NamedTenant
+from multitenant.tenancy.routing.tenant import Tenant
+from multitenant.tenancy.routing.tenant_concurrency import TenantConcurrency
+
+USER, ACME, GLOBEX = (ObjectId(f"{number:023}a") for number in range(3))
+BEARER = {"Authorization": "Bearer the-token"}
+TENANT = Tenant(ACME, "Acme", None, (), "tenant_acme", "blue", "shared", "active", False)
+CLAIMS = Claims("access", "id", "family", USER, ACME, "admin", 0, 1, 2, "the-csrf-value")
+
+
+class FakeLease:
+    """A lease, and what was done with it."""
+
+    database = "the tenant's database"
+
+    def __init__(self, tenant: Tenant) -> None:
+        self.tenant = tenant
+        self.did: list[str] = []
+
+    def wait_in_line(self) -> None:
+        self.did.append("waited")
+
+    def release(self) -> None:
+        self.did.append("released")
+
+
+@dataclass
+class FakePlatform:
+    """Whoever asks has a token that says what `claims` say."""
+
+    claims: Claims = CLAIMS
+    tenant: Tenant = TENANT
+    host: NamedTenant = NOBODY
+    withdrawn: bool = False
+    verified: list[tuple[str, str]] = field(default_factory=list)
+    hosts: list[str] = field(default_factory=list)
+    leases: list[FakeLease] = field(default_factory=list)
+    leased: list[ObjectId] = field(default_factory=list)
+    checked: list[Claims] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.settings = SimpleNamespace(admin_db_name="the_admin_db")
+        self.concurrency = TenantConcurrency(1)
+        self.tokens = self.connections = self.host_names = self.revocations = self
+
+    def verify(self, token: str, token_type: str) -> Claims:
+        self.verified.append((token, token_type))
+        return self.claims
+
+    def tenant_of(self, host: str) -> NamedTenant:
+        self.hosts.append(host)
+        return self.host
+
+    def lease(self, tenant_id: ObjectId) -> FakeLease:
+        self.leased.append(tenant_id)
+        self.leases.append(FakeLease(self.tenant))
+        return self.leases[-1]
+
+    def ensure_valid(self, claims: Claims) -> None:
+        self.checked.append(claims)
+        if self.withdrawn:
+            raise TokenRevoked
+
+
+def seen() -> dict[str, Any]:
+    """What a view finds in place."""
+    user = g.get("user")
+    return {
+        "db": g.get("db"),
+        "tenant": g.tenant.name if "tenant" in g else None,
+        "user": [str(user.id), user.role] if user else None,
+        "claims": g.claims.id if "claims" in g else None,
+        "scope": sorted(_scope.get() or ()),
+        "log": _context.get(),
+    }
+
+
+def make_app(platform: FakePlatform) -> Flask:
+    app = Flask(__name__)
+    app.extensions[NAME] = platform
+    database_resolver.init_app(app)
+
+    @app.errorhandler(DomainError)
+    def refuse(error: DomainError) -> tuple[dict[str, Any], int]:
+        return {"code": error.code, "message": error.message}, 400
+
+    def view(path: str, mark: Any = lambda view: view) -> None:
+        endpoint = path.strip("/")
+        app.add_url_rule(path, endpoint, mark(lambda: seen()), methods=["GET", "POST"])
+
+    view("/tenants")
+    view("/public", public)
+    view("/operators", operator_only)
+    view("/refresh", with_refresh_token)
+    view("/admins", requires_role("owner", "admin"))
+    view("/owners", requires_role("owner", "superior"))
+    app.add_url_rule(
+        "/options", "options", lambda: seen(), methods=["OPTIONS"], provide_automatic_options=False
+    )
+
+    @app.get("/fails")
+    def fail() -> str:
+        raise ZeroDivisionError
+
+    blueprint = in_module("todos", Blueprint("todos", __name__))
+    blueprint.add_url_rule("/todos", "list", lambda: seen())
+    app.register_blueprint(blueprint)
+    return app
+
+
+@pytest.fixture(autouse=True)
+def _log_is_clear() -> Iterator[None]:
+    clear_log_context()
+    yield
+    clear_log_context()
+
+
+@pytest.fixture
+def platform() -> FakePlatform:
+    return FakePlatform()
+
+
+@pytest.fixture
+def client(platform: FakePlatform) -> FlaskClient:
+    return make_app(platform).test_client()
+
+
+def code(response: Any) -> str | None:
+    found: str | None = response.get_json().get("code")
+    return found
+
+
+class TestAdmitted:
+    def test_the_view_has_the_tenants_database_and_is_alone_in_it(
+        self, client: FlaskClient, platform: FakePlatform
+    ) -> None:
+        assert client.get("/tenants", headers=BEARER).get_json() == {
+            "db": "the tenant's database",
+            "tenant": "Acme",
+            "user": [str(USER), "admin"],
+            "claims": "id",
+            "scope": ["tenant_acme", "the_admin_db"],
+            "log": {"tenantId": str(ACME), "userId": str(USER)},
+        }
+        assert platform.verified == [("the-token", "access")]
+        assert platform.leased == [ACME]
+        assert platform.checked == [CLAIMS]
+
+    def test_nothing_is_held_afterwards(self, client: FlaskClient, platform: FakePlatform) -> None:
+        for _ in range(2):  # the limit is one
+            assert client.get("/tenants", headers=BEARER).status_code == 200
+            assert platform.leases[-1].did == ["waited", "released"]
+            assert _scope.get() is None
+        assert platform.concurrency._in_flight == {}
+
+    def test_nothing_is_held_after_a_view_that_failed(
+        self, client: FlaskClient, platform: FakePlatform
+    ) -> None:
+        client.application.config["PROPAGATE_EXCEPTIONS"] = False
+        assert client.get("/fails", headers=BEARER).status_code == 500
+        assert platform.leases[-1].did == ["waited", "released"]
+        assert platform.concurrency._in_flight == {}
+        assert _scope.get() is None
+
+    def test_nothing_is_held_after_a_refusal(
+        self, client: FlaskClient, platform: FakePlatform
+    ) -> None:
+        platform.withdrawn = True
+        assert code(client.get("/tenants", headers=BEARER)) == "token_revoked"
+        assert platform.leases[-1].did == ["released"]
+        assert platform.concurrency._in_flight == {}
+
+    def test_a_lease_that_is_refused_leaves_no_count(
+        self, client: FlaskClient, platform: FakePlatform, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def refuse(_: ObjectId) -> None:
+            raise TokenRevoked
+
+        monkeypatch.setattr(platform, "lease", refuse)
+        for _ in range(2):
+            assert code(client.get("/tenants", headers=BEARER)) == "token_revoked"
+
+    def test_one_request_more_than_a_tenant_may_have_is_refused(
+        self, client: FlaskClient, platform: FakePlatform
+    ) -> None:
+        platform.concurrency.enter(ACME)
+        assert code(client.get("/tenants", headers=BEARER)) == "tenant_busy"
+        assert platform.leases == []
+        assert platform.concurrency._in_flight == {ACME: 1}, "it gives back what is its own"
+
+    def test_only_reading_waits_in_line(self, client: FlaskClient, platform: FakePlatform) -> None:
+        """A body may be slow to come."""
+        client.post("/tenants", headers=BEARER)
+        assert platform.leases[-1].did == ["released"]
+        client.head("/tenants", headers=BEARER)
+        assert platform.leases[-1].did == ["waited", "released"]
+        platform.claims = replace(CLAIMS, role="operator")
+        platform.tenant = replace(TENANT, system=True)
+        client.get("/operators", headers=BEARER)
+        assert platform.leases[-1].did == ["released"], "operators ask many databases"
+
+    def test_the_log_says_who_acts_as_the_user(
+        self, client: FlaskClient, platform: FakePlatform
+    ) -> None:
+        operator = ObjectId()
+        platform.claims = replace(CLAIMS, impersonator=Impersonator(operator, ObjectId(), "f", 0))
+        assert client.get("/tenants", headers=BEARER).get_json()["log"] == {
+            "tenantId": str(ACME),
+            "userId": str(USER),
+            "impersonatorId": str(operator),
+        }
+
+
+class TestWithoutAToken:
+    @pytest.mark.parametrize("method", ["GET", "POST"])
+    def test_a_public_view_is_reached_and_may_use_the_admin_database_alone(
+        self, client: FlaskClient, platform: FakePlatform, method: str
+    ) -> None:
+        found = client.open("/public", method=method).get_json()
+        assert (found["db"], found["user"], found["scope"]) == (None, None, ["the_admin_db"])
+        assert not platform.verified
+        assert not platform.leases
+        assert _scope.get() is None
+
+    @pytest.mark.parametrize(
+        "path", ["/tenants", "/operators", "/refresh", "/admins", "/todos", "/fails"]
+    )
+    def test_no_other_view_is_reached(self, client: FlaskClient, path: str) -> None:
+        assert code(client.get(path)) == "token_missing"
+
+    def test_what_reaches_no_view_is_answered_as_such(self, client: FlaskClient) -> None:
+        assert client.get("/nowhere").status_code == 404
+        assert client.delete("/tenants").status_code == 405
+        assert client.options("/tenants").status_code == 200
+
+    def test_a_view_of_ours_for_options_is_protected_like_others(self, client: FlaskClient) -> None:
+        assert code(client.options("/options")) == "token_missing"
+        assert client.options("/options", headers=BEARER).get_json()["tenant"] == "Acme"
+
+
+class TestRefused:
+    @pytest.mark.parametrize(
+        ("role", "system", "path", "expected"),
+        [
+            ("admin", False, "/operators", "role_required"),
+            ("operator", True, "/operators", None),
+            ("operator", True, "/tenants", None),
+            ("admin", False, "/admins", None),
+            ("owner", False, "/owners", None),
+            ("admin", False, "/owners", "role_required"),
+            ("operator", True, "/owners", None),
+            # A token whose role does not fit the tenant is none of ours.
+            ("operator", False, "/tenants", "token_invalid"),
+            ("admin", True, "/tenants", "token_invalid"),
+        ],
+    )
+    def test_roles(
+        self,
+        client: FlaskClient,
+        platform: FakePlatform,
+        role: str,
+        system: bool,
+        path: str,
+        expected: str | None,
+    ) -> None:
+        platform.claims = replace(CLAIMS, role=role)
+        platform.tenant = replace(TENANT, system=system)
+        assert code(client.get(path, headers=BEARER)) == expected
+
+    @pytest.mark.parametrize(
+        ("path", "message"),
+        [
+            ("/operators", "Only operators may do this"),
+            ("/owners", "Only these roles may do this: owner, superior"),
+        ],
+    )
+    def test_a_role_that_lacks_is_named(self, client: FlaskClient, path: str, message: str) -> None:
+        assert client.get(path, headers=BEARER).get_json()["message"] == message
+
+    def test_a_module_that_was_not_bought(
+        self, client: FlaskClient, platform: FakePlatform
+    ) -> None:
+        assert code(client.get("/todos", headers=BEARER)) is None
+        platform.tenant = replace(TENANT, modules=frozenset({"orders"}))
+        assert code(client.get("/todos", headers=BEARER)) == "module_disabled"
+        assert code(client.get("/tenants", headers=BEARER)) is None
+
+    def test_a_tenant_that_may_only_be_read(
+        self, client: FlaskClient, platform: FakePlatform
+    ) -> None:
+        platform.tenant = replace(TENANT, status="maintenance", read_only=True)
+        assert code(client.get("/tenants", headers=BEARER)) is None
+        assert code(client.post("/tenants", headers=BEARER)) == "tenant_maintenance"
+
+    @pytest.mark.parametrize(
+        ("hint", "expected"),
+        [
+            (str(ACME), None),
+            (str(ACME).upper(), None),
+            (str(GLOBEX), "tenant_mismatch"),
+            ("", "tenant_mismatch"),
+        ],
+    )
+    def test_a_header_that_names_another_tenant(
+        self, client: FlaskClient, platform: FakePlatform, hint: str, expected: str | None
+    ) -> None:
+        response = client.get("/tenants", headers={**BEARER, "X-Tenant-Id": hint})
+        assert code(response) == expected
+        assert bool(platform.leases) is (expected is None)
+
+    @pytest.mark.parametrize(
+        ("named", "expected"),
+        [
+            (NamedTenant(True, ACME), None),
+            (NamedTenant(True, GLOBEX), "tenant_mismatch"),
+            (NamedTenant(True, None), "tenant_mismatch"),
+            (NOBODY, None),
+        ],
+    )
+    def test_a_host_that_names_another_tenant(
+        self,
+        client: FlaskClient,
+        platform: FakePlatform,
+        named: NamedTenant,
+        expected: str | None,
+    ) -> None:
+        platform.host = named
+        response = client.get("/tenants", headers=BEARER, base_url="http://acme.example:5000")
+        assert code(response) == expected
+        assert platform.hosts == ["acme.example:5000"]
+
+
+class TestCookies:
+    @pytest.fixture
+    def browser(self, client: FlaskClient) -> FlaskClient:
+        client.set_cookie("access_token_cookie", "cookie-token")
+        client.set_cookie("refresh_token_cookie", "refresh-token")
+        return client
+
+    def test_each_kind_of_token_has_its_cookie(
+        self, browser: FlaskClient, platform: FakePlatform
+    ) -> None:
+        browser.get("/tenants")
+        browser.get("/refresh")
+        assert platform.verified == [("cookie-token", "access"), ("refresh-token", "refresh")]
+
+    @pytest.mark.parametrize(
+        ("sent", "expected"),
+        [
+            ("the-csrf-value", None),
+            ("another", "csrf_failed"),
+            ("", "csrf_failed"),
+            (None, "csrf_failed"),
+        ],
+    )
+    def test_a_change_needs_the_csrf_value(
+        self, browser: FlaskClient, sent: str | None, expected: str | None
+    ) -> None:
+        headers = {} if sent is None else {"X-CSRF-TOKEN": sent}
+        response = browser.post("/tenants", headers=headers)
+        assert code(response) == expected
+        if expected:
+            assert "csrf_access_token cookie in the X-CSRF-TOKEN" in response.get_json()["message"]
+
+    def test_a_token_without_a_csrf_value_changes_nothing_by_cookie(
+        self, browser: FlaskClient, platform: FakePlatform
+    ) -> None:
+        platform.claims = replace(CLAIMS, csrf="")
+        for headers in ({}, {"X-CSRF-TOKEN": ""}):
+            assert code(browser.post("/tenants", headers=headers)) == "csrf_failed"
+
+    def test_reading_needs_none_nor_does_a_token_in_a_header(self, browser: FlaskClient) -> None:
+        for method in ("GET", "HEAD"):
+            assert browser.open("/tenants", method=method).status_code == 200
+        assert browser.options("/options").status_code == 200
+        assert code(browser.post("/tenants", headers=BEARER)) is None
+
+
+class TestReadingTheToken:
+    @pytest.mark.parametrize(
+        ("headers", "expected"),
+        [
+            ({"Authorization": "Bearer a"}, ("a", False)),
+            ({"Authorization": "bEARER   a  "}, ("a", False)),
+            ({"Authorization": "Bearer a b"}, ("a b", False)),
+            ({"Authorization": "Bearer a", "jwt": "b"}, ("a", False)),
+            ({"jwt": " b ", "Cookie": "access_token_cookie=c"}, ("b", False)),
+            ({"jwt": " ", "Cookie": "access_token_cookie=c"}, ("c", True)),
+            ({"Authorization": "", "Cookie": "access_token_cookie=c"}, ("c", True)),
+        ],
+    )
+    def test_the_places_where_it_may_be(
+        self, headers: dict[str, str], expected: tuple[str, bool]
+    ) -> None:
+        with Flask(__name__).test_request_context(headers=headers):
+            assert read_token(request, "access") == expected
+
+    @pytest.mark.parametrize("header", ["Basic a", "Bearer", "Bearer ", "a"])
+    def test_an_authorization_of_another_form(self, header: str) -> None:
+        headers = {"Authorization": header, "jwt": "b"}
+        with (
+            Flask(__name__).test_request_context(headers=headers),
+            pytest.raises(TokenInvalid, match="must be 'Bearer <token>'"),
+        ):
+            read_token(request, "access")
+
+    @pytest.mark.parametrize("cookie", ["", "refresh_token_cookie=c", "access_token_cookie="])
+    def test_none_at_all(self, cookie: str) -> None:
+        with (
+            Flask(__name__).test_request_context(headers={"Cookie": cookie}),
+            pytest.raises(TokenMissing),
+        ):
+            read_token(request, "access")
