@@ -91,7 +91,7 @@ def _fill_collection(
                 f"{spec.name!r} has a document that MongoDB refuses (error {code})"
             ) from None
         with pymongo.timeout(STEP_SECONDS):
-            put_zero_timestamps_back(collection, batch)
+            put_zero_timestamps_back(collection, batch, bypass=bypass)
         documents += len(batch)
         written = sum(len(document.raw) for document in batch)
         size += written

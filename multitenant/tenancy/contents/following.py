@@ -184,7 +184,8 @@ class Follower:
                         f"{collection!r} has a document that MongoDB refuses (error {told})"
                     ) from None
                 refused += [id_of(documents[one["index"]]) for one in errors]
-            refused += put_zero_timestamps_back(target, documents)
+            bypass = self._bypasses(collection)
+            refused += put_zero_timestamps_back(target, documents, bypass=bypass)
         return refused
 
     def _bypasses(self, collection: str) -> bool | None:

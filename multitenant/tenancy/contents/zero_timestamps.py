@@ -19,9 +19,10 @@ from multitenant.tenancy.contents.raw_documents import has_zero_timestamp, id_of
 
 
 def put_zero_timestamps_back(
-    collection: Collection[Any], inserted: Sequence[RawBSONDocument]
+    collection: Collection[Any], inserted: Sequence[RawBSONDocument], *, bypass: bool | None
 ) -> list[bytes]:
-    """Make documents that were just inserted what they were before. Return the `_id`s of those that
+    """Make documents that were just inserted what they were before; with `bypass`, whatever the
+    collection's validator says. Return the `_id`s of those that
     a unique index refuses then, and raises BackupError for other refusals."""
     altered = [document for document in inserted if has_zero_timestamp(document)]
     if not altered:
@@ -30,7 +31,7 @@ def put_zero_timestamps_back(
         UpdateOne(with_ids([id_of(one)]), [{"$replaceWith": {"$literal": one}}]) for one in altered
     ]
     try:
-        collection.bulk_write(updates, ordered=False, bypass_document_validation=True)
+        collection.bulk_write(updates, ordered=False, bypass_document_validation=bypass)
     except BulkWriteError as error:  # its text may hold documents
         errors = (error.details or {}).get("writeErrors", [])
         if other := {one["code"] for one in errors} - {DUPLICATE_KEY}:
