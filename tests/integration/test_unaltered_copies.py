@@ -55,8 +55,9 @@ def everything(db: MongoDatabase) -> dict[str, Any]:
             continue
         indexes, documents = [], []
         if listed["type"] == "collection":
-            indexes = [one.raw for one in db.cursor_command("listIndexes", name, codec_options=RAW)]
-            collection = db.get_collection(name, codec_options=RAW)
+            listing: Any = db.cursor_command("listIndexes", name, codec_options=RAW)
+            indexes = [one.raw for one in listing]
+            collection: Any = db.get_collection(name, codec_options=RAW)
             documents = sorted(one.raw for one in collection.find())
         found[name] = (listed["options"].raw, indexes, documents)
     return found
