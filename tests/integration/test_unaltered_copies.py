@@ -148,7 +148,8 @@ def conditions(db: MongoDatabase) -> None:
         "collated",
         collation={"locale": "de@collation=phonebook", "strength": 1, "numericOrdering": True},
     )
-    for number, one in enumerate([FAR, Regex("^a", "i"), {"$date": 5}, NOT_UTF8, Timestamp(0, 0)]):
+    compared: list[Any] = [FAR, Regex("^a", "i"), {"$date": 5}, NOT_UTF8, Timestamp(0, 0)]
+    for number, one in enumerate(compared):
         db["collated"].create_index(
             [("b", 1), ("a", -1)], name=f"p{number}", partialFilterExpression={"x": {"$eq": one}}
         )
