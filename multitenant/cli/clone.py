@@ -58,7 +58,7 @@ def clone(
     with running_database() as settings, opened_platform(settings) as platform:
         record = get_named_tenant(platform.connections.admin_db, tenant)
         with tenant_database(platform.connections, platform.cipher, record) as db:
-            size = database_size(db)["bytes"]
+            size = int(database_size(db)["bytes"])
         with byte_bar("Copying", size) as progress:
             made = platform.copies.clone(record, new, Actor.on_command_line(), progress)
     report_copy(made, as_json=as_json)

@@ -98,7 +98,7 @@ def _move(platform: Platform, record: MongoDocument, to: str | None, *, verify: 
     size = 0
     if not record["system"]:
         with tenant_database(platform.connections, platform.cipher, record) as db:
-            size = database_size(db)["bytes"]
+            size = int(database_size(db)["bytes"])
     with ExitStack() as shown:
         progress = shown.enter_context(byte_bar("Copying", size))
 

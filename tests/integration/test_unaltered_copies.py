@@ -237,8 +237,8 @@ def test_a_database_on_a_server_of_its_own_keeps_its_mark_and_the_tenants_collec
     world = make_world(tenant_uri_allowed_hosts=f"127.0.0.1:{elsewhere._port}")
     owner = world.tenant("Acme")
     db = world.db_of(owner.tenant_id)
-    db.create_collection("owner", validator={"name": {"$type": "string"}})
-    db["owner"].insert_one({"_id": 1, "name": "Ben"})
+    db.create_collection("owner", collation={"locale": "de"})
+    db["owner"].insert_one({"_id": 1, "name": "Ben", "at": FAR})
     db["owner"].create_index("name")
     before = everything(db)["owner"]
 

@@ -120,7 +120,8 @@ def create_collection(db: MongoDatabase, spec: CollectionSpec) -> None:
     # MongoDB gives options to new collections only, and the database must not be without its mark.
     marked = f"{spec.name}.{ObjectId()}"
     db.command({"create": marked, **spec.options, **CONFIRMED})
-    db[marked].insert_one(mark, bypass_document_validation=True)
+    bypass = "validator" in spec.options or None
+    db[marked].insert_one(mark, bypass_document_validation=bypass)
     db[marked].rename(spec.name, dropTarget=True)
 
 

@@ -88,7 +88,7 @@ def _fill_collection(
             pymongo.timeout(STEP_SECONDS),
         ):
             collection.insert_many(batch, bypass_document_validation=bypass)
-            put_zero_timestamps_back(collection, batch)
+            put_zero_timestamps_back(collection, batch, bypass=bypass)
         documents += len(batch)
         written = sum(len(document.raw) for document in batch)
         size += written

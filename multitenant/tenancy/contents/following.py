@@ -209,7 +209,8 @@ class Follower:
                 if codes_of(error) != {DUPLICATE_KEY}:
                     raise
                 refused += [id_of(documents[one["index"]]) for one in write_errors(error)]
-            refused += put_zero_timestamps_back(target, documents)
+            bypass = self._bypasses(collection)
+            refused += put_zero_timestamps_back(target, documents, bypass=bypass)
         return refused
 
     def _bypasses(self, collection: str) -> bool | None:

@@ -33,12 +33,17 @@ def is_marked_as_copy(db: MongoDatabase, note_id: ObjectId) -> bool:
 
 def find_mark(db: MongoDatabase, name: str) -> RawBSONDocument | None:
     """Return the mark that is in the collection; None where there is none."""
-    mark: RawBSONDocument | None
     if name == OWNER_COLLECTION:
-        mark = raw_collection(db, name).find_one({"_id": OWNER_ID})
-        return mark if mark and is_claim(mark) else None
+        mark = _find(db, name, OWNER_ID)
+        if mark and is_claim(mark):
+            return mark
     if name.startswith(FILLING_PREFIX):
-        mark = raw_collection(db, name).find_one({"_id": FILLING})
-        sound = mark and len(mark) == 2 and name == f"{FILLING_PREFIX}{mark.get('noteId')}"
-        return mark if sound else None
+        mark = _find(db, name, FILLING)
+        if mark and len(mark) == 2 and name == f"{FILLING_PREFIX}{mark.get('noteId')}":
+            return mark
     return None
+
+
+def _find(db: MongoDatabase, name: str, _id: str) -> RawBSONDocument | None:
+    found: RawBSONDocument | None = raw_collection(db, name).find_one({"_id": _id})
+    return found

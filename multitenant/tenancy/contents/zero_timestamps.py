@@ -19,10 +19,11 @@ from multitenant.tenancy.contents.raw_documents import has_zero_timestamp, id_of
 
 
 def put_zero_timestamps_back(
-    collection: Collection[Any], inserted: Sequence[RawBSONDocument]
+    collection: Collection[Any], inserted: Sequence[RawBSONDocument], *, bypass: bool | None
 ) -> list[bytes]:
-    """Make documents that were just inserted what they were before, and return the `_id`s of those
-    that a unique index refuses then. Raises BulkWriteError for anything else that goes wrong."""
+    """Make documents that were just inserted what they were before; with `bypass`, whatever the
+    collection's validator says. Return the `_id`s of those that a unique index refuses then. Raises
+    BulkWriteError for anything else that goes wrong."""
     altered = [document for document in inserted if has_zero_timestamp(document)]
     if not altered:
         return []
@@ -30,7 +31,7 @@ def put_zero_timestamps_back(
         UpdateOne(with_ids([id_of(one)]), [{"$replaceWith": {"$literal": one}}]) for one in altered
     ]
     try:
-        collection.bulk_write(updates, ordered=False, bypass_document_validation=True)
+        collection.bulk_write(updates, ordered=False, bypass_document_validation=bypass)
     except BulkWriteError as error:
         if codes_of(error) != {DUPLICATE_KEY}:
             raise
