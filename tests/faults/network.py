@@ -27,7 +27,7 @@ class Namespace:
     def __init__(self, number: int) -> None:
         self.name = f"multitenant{number}"
         self.address = f"{SUBNET}.{number + 1}"
-        self.prefix = ("ip", "netns", "exec", self.name)
+        self.prefix: tuple[str, ...] = ("ip", "netns", "exec", self.name)
         """Before a command that is to run there."""
 
     def make(self) -> None:

@@ -8,7 +8,7 @@ import secrets
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -38,9 +38,13 @@ Span = tuple[float, float]
 class Place(Protocol):
     """Where a member runs."""
 
-    address: str
-    prefix: tuple[str, ...]
-    """Before its command."""
+    @property
+    def address(self) -> str:
+        """Its address."""
+
+    @property
+    def prefix(self) -> tuple[str, ...]:
+        """What comes before a command that is to run there."""
 
     def run(self, work: Callable[[], None]) -> None:
         """Do the work from there."""
@@ -50,7 +54,7 @@ class Loopback:
     """The place of those that are all in one."""
 
     address = "127.0.0.1"
-    prefix = ()
+    prefix: tuple[str, ...] = ()
 
     def run(self, work: Callable[[], None]) -> None:
         """Do it."""
@@ -75,7 +79,8 @@ class Member:
         data = self._directory / "data"
         data.mkdir(exist_ok=True)
         command: list[str | Path] = [
-            *(*self.place.prefix, find_mongod(), "--dbpath", data, "--port", str(self.port)),
+            *self.place.prefix,
+            *(find_mongod(), "--dbpath", data, "--port", str(self.port)),
             *("--bind_ip", ",".join({"127.0.0.1", self.place.address})),
             *("--replSet", NAME, "--keyFile", self._key_file, "--nounixsocket"),
             *("--wiredTigerCacheSizeGB", "0.25", "--oplogSize", "128"),
@@ -146,12 +151,13 @@ class ReplicaSet:
     def __init__(self, directory: Path, *places: Place) -> None:
         """Each member has its place, all on loopback if none are named."""
         key_file = directory / "keyfile"
+        everywhere: Sequence[Place] = places or [Loopback()] * 3
         key_file.touch(mode=0o600)
         key_file.write_text(secrets.token_hex(64))
         self._password = secrets.token_hex(24)
         self.members = [
             Member(directory / f"member{number}", key_file, place)
-            for number, place in enumerate(places or [Loopback()] * 3)
+            for number, place in enumerate(everywhere)
         ]
         self._client: Client | None = None
 
