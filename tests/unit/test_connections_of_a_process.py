@@ -64,7 +64,7 @@ class Process:
         self.watched = 0
         self.did: list[Any] = []
         self.dedicated_limit_of_one = 5
-        self.settings: Any = SimpleNamespace(
+        settings = SimpleNamespace(
             admin_db_uri=SecretStr(ADMIN_URI),
             admin_db_name="the_admin_db",
             connection_budget=20,
@@ -74,6 +74,7 @@ class Process:
             tenant_stale_seconds=5,
             dedicated_idle_seconds=66,
         )
+        self.settings = cast(Any, settings)
         repository = "multitenant.repositories.admin.handshakes"
         monkeypatch.setattr(f"{repository}.note_process", self._note)
         monkeypatch.setattr(f"{repository}.remove_process", lambda *_: self.did.append("left"))
