@@ -1,7 +1,11 @@
 """How many may wait for a cluster that does not answer, and how many one tenant may have."""
 
+from functools import partial
+from typing import Any
+
 import pytest
 from bson import ObjectId
+from pymongo import MongoClient
 from pymongo.errors import (
     AutoReconnect,
     DuplicateKeyError,
@@ -9,9 +13,11 @@ from pymongo.errors import (
     NetworkTimeout,
     OperationFailure,
     PyMongoError,
+    ServerSelectionTimeoutError,
 )
 
 from multitenant.errors import DatabaseUnavailable, TenantBusy
+from multitenant.tenancy.deployments.steady_client import SteadyClient
 from multitenant.tenancy.routing.cluster_concurrency import ClusterConcurrency, is_unreachable
 from multitenant.tenancy.routing.tenant_concurrency import TenantConcurrency
 
@@ -97,21 +103,35 @@ class TestClusters:
 
     @pytest.mark.parametrize(
         ("error", "troubled"),
-        [(AutoReconnect("gone"), True), (DuplicateKeyError("twice"), False)],
+        [
+            (AutoReconnect("gone"), True),
+            (ServerSelectionTimeoutError("none found"), True),
+            (DuplicateKeyError("twice"), False),
+        ],
     )
     def test_a_failure_in_the_block_is_noted_where_nobody_has_answered(
-        self, cluster: Cluster, error: PyMongoError, troubled: bool
+        self,
+        cluster: Cluster,
+        monkeypatch: pytest.MonkeyPatch,
+        error: PyMongoError,
+        troubled: bool,
     ) -> None:
         counted = cluster.counted()
 
-        def fail() -> None:
+        def fail(*_: Any, **__: Any) -> None:
             assert counted.counts() == {"blue": 1}
             raise error
 
-        with pytest.raises(type(error)), counted.entered("blue"):
-            fail()
+        monkeypatch.setattr(MongoClient, "_retry_internal", fail)
+        with (
+            SteadyClient(connect=False, on_outcome=partial(counted.note_outcome, "blue")) as client,
+            pytest.raises(type(error)),
+            counted.entered("blue"),
+        ):
+            client["db"]["things"].find_one()
         assert counted.counts() == {}
         assert counted.is_troubled("blue") is troubled
+        assert not counted.is_troubled("green")
 
     @pytest.mark.parametrize(
         ("error", "unreachable"),

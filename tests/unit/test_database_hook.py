@@ -1,7 +1,8 @@
 """The hook that turns a token into a tenant's database: every refusal, and what is given back.
 What is behind it are fakes, so that each step is seen by itself."""
 
-from collections.abc import Iterator
+import io
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from typing import Any
@@ -11,7 +12,13 @@ from bson import ObjectId
 from flask import Blueprint, Flask, g, request
 from flask.testing import FlaskClient
 
-from multitenant.errors import DomainError, TokenInvalid, TokenMissing, TokenRevoked
+from multitenant.errors import (
+    DomainError,
+    TokenExpired,
+    TokenInvalid,
+    TokenMissing,
+    TokenRevoked,
+)
 from multitenant.extensions import NAME
 from multitenant.logs import _context, clear_log_context
 from multitenant.middleware import database_resolver
@@ -23,8 +30,11 @@ from multitenant.middleware.access import (
     with_refresh_token,
 )
 from multitenant.middleware.database_resolver import read_token
+from multitenant.middleware.strict_json import StrictRequest
 from multitenant.security.tokens import Claims, Impersonator
+from multitenant.tenancy.deployments import write_permission
 from multitenant.tenancy.deployments.isolation import _scope
+from multitenant.tenancy.deployments.write_permission import ensure_write_permitted
 from multitenant.tenancy.routing.host_names import NOBODY, NamedTenant
 from multitenant.tenancy.routing.tenant import Tenant
 from multitenant.tenancy.routing.tenant_concurrency import TenantConcurrency
@@ -39,6 +49,7 @@ class FakeLease:
     """A lease, and what was done with it."""
 
     database = "the tenant's database"
+    database_to_read = "the tenant's database, to read"
 
     def __init__(self, tenant: Tenant) -> None:
         self.tenant = tenant
@@ -53,17 +64,23 @@ class FakeLease:
 
 @dataclass
 class FakePlatform:
-    """Whoever asks has a token that says what `claims` say."""
+    """Whoever asks has a token that says what `claims` say. What is so by now may differ from what
+    is known."""
 
     claims: Claims = CLAIMS
     tenant: Tenant = TENANT
+    tenant_now: Tenant = TENANT
     host: NamedTenant = NOBODY
     withdrawn: bool = False
+    withdrawn_now: bool = False
+    expired: bool = False
     verified: list[tuple[str, str]] = field(default_factory=list)
     hosts: list[str] = field(default_factory=list)
     leases: list[FakeLease] = field(default_factory=list)
     leased: list[ObjectId] = field(default_factory=list)
     checked: list[Claims] = field(default_factory=list)
+    read: list[ObjectId] = field(default_factory=list)
+    checked_now: list[Claims] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.settings = SimpleNamespace(admin_db_name="the_admin_db")
@@ -72,6 +89,8 @@ class FakePlatform:
 
     def verify(self, token: str, token_type: str) -> Claims:
         self.verified.append((token, token_type))
+        if self.expired:
+            raise TokenExpired
         return self.claims
 
     def tenant_of(self, host: str) -> NamedTenant:
@@ -86,6 +105,15 @@ class FakePlatform:
     def ensure_valid(self, claims: Claims) -> None:
         self.checked.append(claims)
         if self.withdrawn:
+            raise TokenRevoked
+
+    def read_tenant(self, tenant_id: ObjectId) -> Tenant:
+        self.read.append(tenant_id)
+        return self.tenant_now
+
+    def ensure_valid_now(self, claims: Claims) -> None:
+        self.checked_now.append(claims)
+        if self.withdrawn_now:
             raise TokenRevoked
 
 
@@ -104,12 +132,14 @@ def seen() -> dict[str, Any]:
 
 def make_app(platform: FakePlatform) -> Flask:
     app = Flask(__name__)
+    app.request_class = StrictRequest
     app.extensions[NAME] = platform
     database_resolver.init_app(app)
 
     @app.errorhandler(DomainError)
     def refuse(error: DomainError) -> tuple[dict[str, Any], int]:
-        return {"code": error.code, "message": error.message}, 400
+        refusal = {"code": error.code, "message": error.message}
+        return {**refusal, "retryAfter": error.retry_after}, 400
 
     def view(path: str, mark: Any = lambda view: view) -> None:
         endpoint = path.strip("/")
@@ -124,6 +154,11 @@ def make_app(platform: FakePlatform) -> Flask:
     app.add_url_rule(
         "/options", "options", lambda: seen(), methods=["OPTIONS"], provide_automatic_options=False
     )
+
+    @app.route("/writes", methods=["GET", "POST"])
+    def write() -> dict[str, Any]:
+        ensure_write_permitted(request.args.get("database"))
+        return seen()
 
     @app.get("/fails")
     def fail() -> str:
@@ -162,7 +197,7 @@ class TestAdmitted:
         self, client: FlaskClient, platform: FakePlatform
     ) -> None:
         assert client.get("/tenants", headers=BEARER).get_json() == {
-            "db": "the tenant's database",
+            "db": "the tenant's database, to read",
             "tenant": "Acme",
             "user": [str(USER), "admin"],
             "claims": "id",
@@ -172,6 +207,20 @@ class TestAdmitted:
         assert platform.verified == [("the-token", "access")]
         assert platform.leased == [ACME]
         assert platform.checked == [CLAIMS]
+
+    @pytest.mark.parametrize(
+        ("method", "path", "database"),
+        [
+            ("GET", "/tenants", FakeLease.database_to_read),
+            ("OPTIONS", "/options", FakeLease.database_to_read),
+            ("POST", "/tenants", FakeLease.database),
+        ],
+    )
+    def test_only_reading_is_content_with_a_database_that_was_looked_at_a_while_ago(
+        self, client: FlaskClient, method: str, path: str, database: str
+    ) -> None:
+        response = client.open(path, method=method, headers=BEARER)
+        assert response.get_json()["db"] == database
 
     def test_nothing_is_held_afterwards(self, client: FlaskClient, platform: FakePlatform) -> None:
         for _ in range(2):  # the limit is one
@@ -236,6 +285,204 @@ class TestAdmitted:
             "userId": str(USER),
             "impersonatorId": str(operator),
         }
+
+
+class SlowBody(io.BytesIO):
+    """A body of two bytes, during which something else happens."""
+
+    def __init__(self, meanwhile: Callable[[], object]) -> None:
+        super().__init__(b"{}")
+        self._meanwhile = meanwhile
+
+    def readinto(self, buffer: Any) -> int:
+        self._meanwhile()
+        return super().readinto(buffer)
+
+
+class TestWhileTheBodyComes:
+    @staticmethod
+    def send(client: FlaskClient, meanwhile: Callable[[], object], **headers: str) -> Any:
+        return client.post(
+            "/tenants",
+            headers={**BEARER, "Content-Length": "2", **headers},
+            input_stream=SlowBody(meanwhile),
+        )
+
+    def test_the_request_counts_and_holds_no_lease(
+        self, client: FlaskClient, platform: FakePlatform
+    ) -> None:
+        held: list[Any] = []
+        look = lambda: held.append((dict(platform.concurrency._in_flight), platform.leased[:]))  # noqa: E731
+        assert code(self.send(client, look)) is None
+        assert held
+        assert all(state == ({ACME: 1}, []) for state in held)
+        assert platform.leased == [ACME]
+        assert platform.verified == [("the-token", "access")] * 2
+
+    def test_a_token_that_expires_is_refused(
+        self, client: FlaskClient, platform: FakePlatform
+    ) -> None:
+        response = self.send(client, lambda: setattr(platform, "expired", True))
+        assert code(response) == "token_expired"
+        assert platform.leased == []
+        assert platform.concurrency._in_flight == {}
+
+    def test_what_is_withdrawn_refuses_it(
+        self, client: FlaskClient, platform: FakePlatform
+    ) -> None:
+        response = self.send(client, lambda: setattr(platform, "withdrawn", True))
+        assert code(response) == "token_revoked"
+
+    def test_who_is_refused_before_is_not_waited_for(
+        self, client: FlaskClient, platform: FakePlatform
+    ) -> None:
+        waited: list[None] = []
+        response = self.send(client, lambda: waited.append(None), **{"X-Tenant-Id": str(GLOBEX)})
+        assert code(response) == "tenant_mismatch"
+        platform.concurrency.enter(ACME)
+        assert code(self.send(client, lambda: waited.append(None))) == "tenant_busy"
+        assert waited == []
+
+
+class TestBeforeAWrite:
+    """What was withdrawn between the check of a request and its write."""
+
+    @pytest.fixture
+    def _late(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Every check was long ago."""
+        monkeypatch.setattr(write_permission, "RECHECK_SECONDS", -1.0)
+
+    def test_a_quick_request_is_checked_once(
+        self, client: FlaskClient, platform: FakePlatform, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(write_permission, "RECHECK_SECONDS", 3600)
+        platform.withdrawn_now = True
+        assert code(client.post("/writes", headers=BEARER)) is None
+        assert code(client.get("/tenants", headers=BEARER)) is None
+        assert platform.read == platform.checked_now == []
+
+    @pytest.mark.usefixtures("_late")
+    @pytest.mark.parametrize("query", ["", "?database=tenant_acme"])
+    def test_all_is_checked_as_it_is_by_then(
+        self, client: FlaskClient, platform: FakePlatform, query: str
+    ) -> None:
+        response = client.post(f"/writes{query}", headers=BEARER)
+        assert response.get_json()["db"] == "the tenant's database"
+        assert platform.verified == [("the-token", "access")] * 3, "its body came in between"
+        assert platform.read == [ACME]
+        assert (platform.checked, platform.checked_now) == ([CLAIMS], [CLAIMS])
+
+    @pytest.mark.usefixtures("_late")
+    def test_another_tenants_database_is_not_what_it_is_about(
+        self, client: FlaskClient, platform: FakePlatform
+    ) -> None:
+        platform.withdrawn_now = True
+        assert code(client.post("/writes?database=tenant_globex", headers=BEARER)) is None
+        assert platform.read == []
+
+    @pytest.mark.usefixtures("_late")
+    @pytest.mark.parametrize(
+        ("changes", "refusal", "retry_after"),
+        [
+            ({"db_name": "tenant_acme_2"}, "tenant_maintenance", 1),
+            ({"cluster": "green"}, "tenant_maintenance", 1),
+            ({"cluster": "green", "status": "suspended"}, "tenant_maintenance", 1),
+            ({"status": "suspended"}, "tenant_suspended", None),
+            ({"status": "deleted"}, "token_revoked", None),
+            ({"status": "maintenance"}, "tenant_maintenance", 5),
+            ({"status": "maintenance", "read_only": True}, "tenant_maintenance", 1),
+            ({"system": True}, "token_invalid", None),
+            ({"name": "Acme 2", "isolation": "dedicated"}, None, None),
+        ],
+    )
+    def test_a_tenant_that_has_changed(
+        self,
+        client: FlaskClient,
+        platform: FakePlatform,
+        changes: dict[str, Any],
+        refusal: str | None,
+        retry_after: int | None,
+    ) -> None:
+        platform.tenant_now = replace(TENANT, **changes)
+        response = client.post("/writes", headers=BEARER)
+        assert code(response) == refusal
+        assert response.get_json().get("retryAfter") == retry_after
+
+    @pytest.mark.usefixtures("_late")
+    def test_a_tenant_that_has_moved_says_so(
+        self, client: FlaskClient, platform: FakePlatform
+    ) -> None:
+        platform.tenant_now = replace(TENANT, cluster="green")
+        message = client.post("/writes", headers=BEARER).get_json()["message"]
+        assert message == "This tenant has just moved; try again"
+
+    @pytest.mark.usefixtures("_late")
+    def test_a_token_that_was_withdrawn(self, client: FlaskClient, platform: FakePlatform) -> None:
+        platform.withdrawn_now = True
+        assert code(client.post("/writes", headers=BEARER)) == "token_revoked"
+
+    @pytest.mark.usefixtures("_late")
+    def test_a_token_that_has_expired(
+        self, client: FlaskClient, platform: FakePlatform, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """After the lease, which nothing delays otherwise."""
+        lease = platform.lease
+
+        def lease_slowly(tenant_id: ObjectId) -> FakeLease:
+            platform.expired = True
+            return lease(tenant_id)
+
+        monkeypatch.setattr(platform, "lease", lease_slowly)
+        assert code(client.post("/writes", headers=BEARER)) == "token_expired"
+        assert platform.leases[-1].did == ["released"]
+
+    @pytest.mark.usefixtures("_late")
+    def test_a_module_that_is_gone(self, client: FlaskClient, platform: FakePlatform) -> None:
+        platform.tenant_now = replace(TENANT, modules=frozenset({"orders"}))
+        assert code(client.get("/todos", headers=BEARER)) == "module_disabled"
+        assert code(client.post("/writes", headers=BEARER)) is None
+
+    @pytest.mark.usefixtures("_late")
+    def test_reading_is_checked_again_after_its_wait_in_line(
+        self, client: FlaskClient, platform: FakePlatform
+    ) -> None:
+        platform.tenant_now = replace(TENANT, status="maintenance", read_only=True)
+        assert code(client.get("/tenants", headers=BEARER)) is None
+        assert platform.read == [ACME]
+        assert platform.verified == [("the-token", "access")] * 2
+        platform.withdrawn_now = True
+        assert code(client.get("/tenants", headers=BEARER)) == "token_revoked"
+        assert platform.leases[-1].did == ["waited", "released"]
+
+    @pytest.mark.usefixtures("_late")
+    def test_operators_do_not_wait_and_are_not_checked_again_for_it(
+        self, client: FlaskClient, platform: FakePlatform
+    ) -> None:
+        platform.claims = replace(CLAIMS, role="operator")
+        platform.tenant = platform.tenant_now = replace(TENANT, system=True)
+        assert code(client.get("/operators", headers=BEARER)) is None
+        assert platform.read == []
+
+    @pytest.mark.usefixtures("_late")
+    def test_nothing_is_checked_after_the_request(
+        self, client: FlaskClient, platform: FakePlatform
+    ) -> None:
+        client.post("/tenants", headers=BEARER)
+        platform.withdrawn_now = True
+        ensure_write_permitted()
+        ensure_write_permitted("tenant_acme")
+        assert write_permission._permission.get() is None
+        assert platform.read == []
+
+    @pytest.mark.usefixtures("_late")
+    def test_a_check_sees_nothing_of_the_writes_own_context(
+        self, client: FlaskClient, platform: FakePlatform, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A transaction would show it what was so when that began."""
+        scopes: list[object] = []
+        monkeypatch.setattr(platform, "ensure_valid_now", lambda _: scopes.append(_scope.get()))
+        client.post("/writes", headers=BEARER)
+        assert scopes == [None]
 
 
 class TestWithoutAToken:

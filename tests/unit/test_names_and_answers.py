@@ -11,6 +11,12 @@ from multitenant.tenancy.routing.host_names import NOBODY, HostNames, NamedTenan
 from multitenant.tenancy.routing.recent_answers import RecentAnswers, nobody_vouches
 
 
+@pytest.fixture(autouse=True)
+def _mongomock_takes_any_options(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It keeps Python's values: there is nothing that it could decode leniently."""
+    monkeypatch.setattr("mongomock.codec_options.is_supported", lambda _: None)
+
+
 class Hosts:
     """Host names, and how often the admin database was asked about them."""
 

@@ -5,8 +5,9 @@ from typing import Any
 import bcrypt
 import pytest
 
+from multitenant.config import MAX_BCRYPT_ROUNDS
 from multitenant.errors import RateLimited
-from multitenant.security.passwords import MAX_ROUNDS, PasswordHasher
+from multitenant.security.passwords import PasswordHasher
 
 
 class Tried(list[Any]):
@@ -22,8 +23,11 @@ class Tried(list[Any]):
 
 def test_who_comes_when_all_places_are_taken_is_told_when_to_come_again() -> None:
     hasher = PasswordHasher(rounds=4, parallel=1, waiting=1)
-    with hasher._turn(), pytest.raises(RateLimited, match="logins at once") as refused:
-        hasher.verify("password", None)
+    with (
+        hasher._queue.turn("acme"),
+        pytest.raises(RateLimited, match="Too many passwords are being checked") as refused,
+    ):
+        hasher.verify("password", None, "acme")
     assert refused.value.retry_after == 2
     assert hasher.verify("password", None) is False, "the place was given back"
 
@@ -31,7 +35,8 @@ def test_who_comes_when_all_places_are_taken_is_told_when_to_come_again() -> Non
 def test_a_hash_of_the_highest_cost_that_is_taken_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
     hasher, tried = PasswordHasher(rounds=4, parallel=1, waiting=1), Tried(answer=True)
     monkeypatch.setattr(bcrypt, "checkpw", lambda password, hashed: tried(hashed))
-    highest, too_high = (f"$2b${rounds}${'a' * 53}" for rounds in (MAX_ROUNDS, MAX_ROUNDS + 1))
+    costs = (MAX_BCRYPT_ROUNDS, MAX_BCRYPT_ROUNDS + 1)
+    highest, too_high = (f"$2b${rounds}${'a' * 53}" for rounds in costs)
     assert hasher.verify("password", highest) is True
     assert hasher.verify("password", too_high) is False
     assert tried == [highest.encode(), hasher._nobodys.encode()]
@@ -45,6 +50,16 @@ def test_what_fits_nobody_takes_the_time_of_a_hash_and_is_refused_whatever_it_is
     monkeypatch.setattr(bcrypt, "checkpw", lambda password, hashed: tried(hashed))
     assert hasher.verify("password", hashed) is False
     assert tried == [hasher._nobodys.encode()]
+
+
+def test_a_cheaper_hash_takes_the_time_of_one_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    hasher, tried = PasswordHasher(rounds=7, parallel=1, waiting=1), Tried(answer=b"")
+    monkeypatch.setattr(bcrypt, "checkpw", lambda password, hashed: True)
+    monkeypatch.setattr(bcrypt, "hashpw", lambda password, salt: tried((password, salt[:7])))
+    for rounds, more in (("04", [b"$2b$04$", b"$2b$05$", b"$2b$06$"]), ("07", []), ("08", [])):
+        assert hasher.verify("password", f"$2b${rounds}${'a' * 53}") is True
+        assert tried == [(b"password", salt) for salt in more]
+        tried.clear()
 
 
 def test_nobodys_password_cannot_be_guessed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -103,14 +103,23 @@ def test_a_tenant_in_maintenance_is_read_where_that_is_safe() -> None:
         replace(ACME, status="suspended").ensure_usable(for_reading=True)
 
 
-def test_maintenance_ends_by_itself_at_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = utc_now()
+def test_maintenance_expires_at_its_time_and_refuses_until_its_record_says_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now, moment = utc_now(), timedelta(milliseconds=1)
     monkeypatch.setattr("multitenant.tenancy.routing.tenant.utc_now", lambda: now)
     copied = replace(ACME, status="maintenance")
-    replace(copied, maintenance_until=now - timedelta(seconds=1)).ensure_usable()
-    for until in (now, now + timedelta(seconds=1)):
+    for until, expired in ((now - moment, True), (now, True), (now + moment, False), (None, False)):
+        tenant = replace(copied, maintenance_until=until)
+        assert tenant.has_expired_maintenance is expired
         with pytest.raises(TenantMaintenance):
-            replace(copied, maintenance_until=until).ensure_usable()
+            tenant.ensure_usable()
+
+
+@pytest.mark.parametrize("status", ["active", "suspended", "deleted"])
+def test_only_a_maintenance_expires(status: str) -> None:
+    over = utc_now() - timedelta(hours=1)
+    assert replace(ACME, status=status, maintenance_until=over).has_expired_maintenance is False
 
 
 def test_a_tenant_uses_the_modules_that_it_has_bought() -> None:

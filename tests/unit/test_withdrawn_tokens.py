@@ -60,6 +60,12 @@ class Admin:
         return answer
 
 
+@pytest.fixture(autouse=True)
+def _mongomock_takes_any_options(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It keeps Python's values: there is nothing that it could decode leniently."""
+    monkeypatch.setattr("mongomock.codec_options.is_supported", lambda _: None)
+
+
 @pytest.fixture
 def admin() -> Admin:
     return Admin()
@@ -170,17 +176,38 @@ class TestNow:
             admin.revocations.ensure_valid_now(ACCESS)
 
     def test_a_token_older_than_the_users_record_is_void(self, admin: Admin) -> None:
-        admin.revocations.ensure_valid_now(ACCESS, 3)
+        admin.revocations.ensure_valid_now(ACCESS, {"tokenVersion": 3})
         with pytest.raises(TokenRevoked):
-            admin.revocations.ensure_valid_now(ACCESS, 4)
+            admin.revocations.ensure_valid_now(ACCESS, {"tokenVersion": 4})
 
-    def test_unless_its_family_was_spared(self, admin: Admin) -> None:
-        admin.withdraw(USER_KEY, version=4, exceptFamily="the-family")
-        admin.revocations.ensure_valid_now(ACCESS, 4)
+    @pytest.mark.parametrize("version", [4, 5])
+    def test_unless_its_family_was_spared(self, admin: Admin, version: int) -> None:
+        admin.withdraw(USER_KEY, version=version, exceptFamily="the-family")
+        admin.revocations.ensure_valid_now(ACCESS, {"tokenVersion": 4})
         with pytest.raises(TokenRevoked):
-            admin.revocations.ensure_valid_now(replace(ACCESS, family="another"), 4)
+            admin.revocations.ensure_valid_now(
+                replace(ACCESS, family="another"), {"tokenVersion": 4}
+            )
 
     def test_a_record_that_spares_nobody_does_not_spare_it(self, admin: Admin) -> None:
         admin.withdraw(USER_KEY, version=3)
         with pytest.raises(TokenRevoked):
-            admin.revocations.ensure_valid_now(ACCESS, 4)
+            admin.revocations.ensure_valid_now(ACCESS, {"tokenVersion": 4})
+
+    def test_what_an_older_record_spares_is_void_by_a_newer_version(self, admin: Admin) -> None:
+        admin.withdraw(USER_KEY, version=3, exceptFamily="the-family")
+        with pytest.raises(TokenRevoked):
+            admin.revocations.ensure_valid_now(ACCESS, {"tokenVersion": 4})
+
+    def test_the_users_own_record_spares_a_family_too(self, admin: Admin) -> None:
+        user = {"tokenVersion": 4, "exceptFamily": "the-family"}
+        admin.revocations.ensure_valid_now(ACCESS, user)
+        with pytest.raises(TokenRevoked):
+            admin.revocations.ensure_valid_now(replace(ACCESS, family="another"), user)
+
+    def test_what_it_spares_is_void_by_a_newer_revocation(self, admin: Admin) -> None:
+        admin.withdraw(USER_KEY, version=5)
+        with pytest.raises(TokenRevoked):
+            admin.revocations.ensure_valid_now(
+                ACCESS, {"tokenVersion": 4, "exceptFamily": "the-family"}
+            )
