@@ -55,9 +55,12 @@ class Model:
     @cached_property
     def _raw(self) -> Collection[RawBSONDocument]:
         """The same, not decoded."""
-        database: Database[Any] = self._db
-        options = bounded_reads.RAW
-        return database.get_collection(self.name, options, write_concern=self._write_concern)
+        raw: Collection[Any] = self._db.get_collection(
+            self.name,
+            bounded_reads.RAW,
+            write_concern=self._write_concern,
+        )
+        return raw
 
     def insert(self, **fields: Any) -> MongoDocument:
         """Validate and insert a new document; return it as stored.
