@@ -4,7 +4,7 @@ from typing import Any
 
 from bson import ObjectId
 
-from multitenant.repositories.bounded_reads import read_page
+from multitenant.repositories.bounded_reads import BATCH_DOCUMENTS, read_page
 from multitenant.repositories.model import Model, MongoDatabase
 from multitenant.repositories.resource import Resource
 from multitenant.schemas.paging import Page
@@ -37,9 +37,9 @@ def find_first_comments(db: MongoDatabase, post_ids: list[ObjectId], limit: int)
         {"$sort": {"place": 1}},
         {"$lookup": lookup},
     ]
-    posts = Model(db, PostDocument).collection
-    with posts.aggregate_raw_batches(stages) as batches:
-        found, more = read_page(batches, len(post_ids))
+    # Raw documents rather than raw batches, of which the first would take a command of its own.
+    with Model(db, PostDocument).raw.aggregate(stages, batchSize=BATCH_DOCUMENTS) as documents:
+        found, more = read_page((bytes(each.raw) for each in documents), len(post_ids))
     shown = found[-1]["place"] + 1 if more else len(post_ids)
     by_post = {post["_id"]: post["comments"] for post in found}
     return [
