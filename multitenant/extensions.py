@@ -40,8 +40,8 @@ from multitenant.tenancy.users.user_administration import UserAdministration
 from multitenant.tenancy.users.withdrawals import Withdrawals
 
 NAME = "multitenant"
-COUNT_SECONDS = 2.0
-"""A request waits no longer than this to be counted; without the count it does not fail."""
+LOGIN_COUNT_SECONDS = 2.0
+"""A login waits no longer than this to be counted; without the count it does not fail."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,13 +164,10 @@ def build_platform(
         settings.login_rate_limit,
         lambda: connections.admin_db,
         connections.now,
-        seconds=min(COUNT_SECONDS, transaction_seconds),
+        seconds=min(LOGIN_COUNT_SECONDS, transaction_seconds),
     )
     change_limits = ChangeLimits(
-        settings.tenant_change_limit,
-        lambda: connections.admin_db,
-        connections.now,
-        seconds=min(COUNT_SECONDS, transaction_seconds),
+        settings.tenant_change_limit, lambda: connections.admin_db, connections.now
     )
     return Platform(
         settings=settings,

@@ -20,6 +20,7 @@ from pymongo.monitoring import (
 from werkzeug.test import TestResponse
 
 from multitenant.extensions import Platform, platform_of
+from multitenant.repositories.admin.heartbeats import COLLECTION as HEARTBEATS
 from multitenant.repositories.model import MongoDatabase
 from multitenant.tenancy.deployments.isolation import IsolationListener
 from multitenant.tenancy.lifecycle.garbage import GarbageCollector
@@ -42,7 +43,8 @@ PAGES = {
 
 
 class CommandRecorder(CommandListener):
-    """Remembers every command as (database, command name, the command itself)."""
+    """Remembers every command as (database, command name, the command itself), but for the
+    heartbeats of the platform."""
 
     def __init__(self) -> None:
         self.commands: list[tuple[str, str, Mapping[str, Any]]] = []
@@ -50,6 +52,8 @@ class CommandRecorder(CommandListener):
         self.on_end: Callable[[CommandSucceededEvent | CommandFailedEvent], None] = lambda _: None
 
     def started(self, event: CommandStartedEvent) -> None:
+        if event.command.get(event.command_name) == HEARTBEATS:
+            return  # written by a thread in the background, all the time
         self.commands.append((event.database_name, event.command_name, event.command))
         self.on_start(event)
 

@@ -101,12 +101,18 @@ class _Asked:
             tenant.ensure_has_module(self.module)
 
     def ensure_still_permitted(self, built: Platform, tenant: Tenant) -> None:
-        """Check them as they are at this moment, and that the tenant has not moved."""
+        """Check them once more, and that the tenant has not moved: before a write as they are at
+        this moment, before a read as for a request that begins now."""
         built.tokens.verify(self.token, self.token_type)
-        now = built.connections.read_tenant(tenant.id)
+        if self.for_reading:
+            now = built.connections.current_tenant(tenant.id)
+            ensure_valid = built.revocations.ensure_valid
+        else:
+            now = built.connections.read_tenant(tenant.id)
+            ensure_valid = built.revocations.ensure_valid_now
         if (now.db_name, now.cluster) != (tenant.db_name, tenant.cluster):
             raise TenantMaintenance("This tenant has just moved; try again", retry_after=1)
-        self.ensure_permitted(now, built.revocations.ensure_valid_now)
+        self.ensure_permitted(now, ensure_valid)
 
 
 def _resolve(access: Access, roles: frozenset[str] | None, module: str | None) -> None:

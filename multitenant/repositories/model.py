@@ -53,11 +53,14 @@ class Model:
         return self._db.get_collection(self.name, LENIENT, write_concern=self._write_concern)
 
     @cached_property
-    def _raw(self) -> Collection[RawBSONDocument]:
+    def raw(self) -> Collection[RawBSONDocument]:
         """The same, not decoded."""
-        database: Database[Any] = self._db
-        options = bounded_reads.RAW
-        return database.get_collection(self.name, options, write_concern=self._write_concern)
+        raw: Collection[Any] = self._db.get_collection(
+            self.name,
+            bounded_reads.RAW,
+            write_concern=self._write_concern,
+        )
+        return raw
 
     def insert(self, **fields: Any) -> MongoDocument:
         """Validate and insert a new document; return it as stored.
@@ -90,7 +93,7 @@ class Model:
         now = utc_now()
         whole = self._validated({**fields, "created_at": now, "updated_at": now})
         changing = {name: whole[name] for name in whole if name not in (*query, "createdAt")}
-        upserted = self._raw.find_one_and_update(
+        upserted = self.raw.find_one_and_update(
             query,
             {"$set": changing, "$setOnInsert": {"createdAt": now}},
             upsert=True,
@@ -121,7 +124,7 @@ class Model:
             )
         try:
             return _decoded(
-                self._raw.find_one_and_update(query, command, return_document=ReturnDocument.AFTER)
+                self.raw.find_one_and_update(query, command, return_document=ReturnDocument.AFTER)
             )
         except DuplicateKeyError as error:
             raise _already_exists(error) from error
@@ -129,11 +132,11 @@ class Model:
     def delete_one(self, query: Mapping[str, Any]) -> MongoDocument | None:
         """Delete the one document that fits `query` and return it as it was, None when there is
         none."""
-        return _decoded(self._raw.find_one_and_delete(query))
+        return _decoded(self.raw.find_one_and_delete(query))
 
     def find_one(self, query: Mapping[str, Any]) -> MongoDocument | None:
         """Return the one document that fits `query`, None when there is none."""
-        return _decoded(self._raw.find_one(query))
+        return _decoded(self.raw.find_one(query))
 
     def find_page(
         self, query: Mapping[str, Any], page: PageQuery, *, newest_first: bool = False
@@ -149,7 +152,7 @@ class Model:
         conditions = [query, {"$expr": {"$eq": [{"$type": "$_id"}, "objectId"]}}]
         if after := page.after(self.name):
             conditions.append(after.query_beyond(by, newest_first=newest_first))
-        with self._raw.find_raw_batches(
+        with self.raw.find_raw_batches(
             {"$and": conditions},
             sort=[(by, direction), ("_id", direction)],
             limit=page.limit + 1,

@@ -92,7 +92,7 @@ class Position:
             raise InvalidCursor() from error
         if mark != _mark(collection) or type(object_id) is not ObjectId:
             raise InvalidCursor()
-        return cls(value, object_id, last_of_type="l" in parts)
+        return cls(value, object_id, last_of_type="l" in parts and value in ({}, b""))
 
     def cursor(self, collection: str) -> str:
         """The cursor that stands for it in lists of this collection, opaque to clients."""

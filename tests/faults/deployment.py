@@ -190,7 +190,9 @@ class Deployment:
         if cluster == "external":
             return {EXTERNAL_DB} if client[EXTERNAL_DB].list_collection_names() else set()
         prefix = self.world.platform.settings.tenant_db_prefix
-        return {name for name in client.list_database_names() if name.startswith(prefix)}
+        operators = self.world.record(self.operator.tenant_id)["dbName"]
+        made = {name for name in client.list_database_names() if name.startswith(prefix)}
+        return made | {operators} if cluster == "default" else made
 
     def _use_every_tenant(self) -> None:
         """With the credentials that each has."""

@@ -32,7 +32,8 @@ def our_choice() -> Iterator[None]:
             return False
         if isinstance(node, cst.SimpleString) and " " in node.value and "b" not in node.prefix:
             return True
-        return skip(visitor, node)
+        skipped: bool = skip(visitor, node)
+        return skipped
 
     def arrange_bare(function: cst.FunctionDef, *args: Any, **kwargs: Any) -> Any:
         empty, functions, assignments, names = arrange(function, *args, **kwargs)

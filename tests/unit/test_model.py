@@ -1,11 +1,12 @@
-"""Model: a document class bound to a database. mongomock will do: no transaction is involved."""
+"""Model: a document class bound to a database."""
 
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
-import mongomock
 import pytest
 from bson import ObjectId
+from pymongo import MongoClient
 
 from multitenant.errors import AlreadyExists, ValidationFailed
 from multitenant.repositories.model import Model, MongoDatabase, utc_now
@@ -15,9 +16,11 @@ from multitenant.schemas.tenant.users import UserDocument
 
 
 @pytest.fixture
-def db() -> MongoDatabase:
-    database: Any = mongomock.MongoClient(tz_aware=True)["tenant_acme"]
-    return database  # type: ignore[no-any-return]  # it stands in for PyMongo's
+def db(mongo: MongoClient[dict[str, Any]]) -> Iterator[MongoDatabase]:
+    """A database of its own: mongomock decodes in one way only."""
+    name = f"model{ObjectId()}"
+    yield mongo[name]
+    mongo.drop_database(name)
 
 
 def user(**changes: Any) -> dict[str, Any]:
@@ -112,8 +115,9 @@ def test_pages_follow_the_time_whatever_the_ids_are(
     assert seen == (expected[::-1] if newest_first else expected)
 
 
-def test_two_databases_of_one_client_do_not_mix() -> None:
-    client: Any = mongomock.MongoClient()
-    acme, globex = Model(client["a"], TodoDocument), Model(client["b"], TodoDocument)
+def test_two_databases_of_one_client_do_not_mix(
+    db: MongoDatabase, mongo: MongoClient[dict[str, Any]]
+) -> None:
+    acme, globex = Model(db, TodoDocument), Model(mongo[f"{db.name}b"], TodoDocument)
     acme.insert(title="x", created_at=utc_now(), updated_at=utc_now())
     assert globex.find_page({}, PageQuery()).items == []

@@ -37,9 +37,9 @@ def find_first_comments(db: MongoDatabase, post_ids: list[ObjectId], limit: int)
         {"$sort": {"place": 1}},
         {"$lookup": lookup},
     ]
-    posts = Model(db, PostDocument).collection
-    with posts.aggregate_raw_batches(stages, batchSize=BATCH_DOCUMENTS) as batches:
-        found, more = read_page(batches, len(post_ids))
+    # Raw documents rather than raw batches, of which the first would take a command of its own.
+    with Model(db, PostDocument).raw.aggregate(stages, batchSize=BATCH_DOCUMENTS) as documents:
+        found, more = read_page((bytes(each.raw) for each in documents), len(post_ids))
     shown = found[-1]["place"] + 1 if more else len(post_ids)
     by_post = {post["_id"]: post["comments"] for post in found}
     return [

@@ -171,6 +171,12 @@ class ConnectionManager:
             raise
         return lease
 
+    def current_tenant(self, tenant_id: ObjectId) -> Tenant:
+        """Return the tenant as a request that begins now would get it. Raises as
+        TenantCache.lease() does."""
+        with self._tenants.lease(tenant_id) as lease:
+            return lease.tenant
+
     def read_tenant(self, tenant_id: ObjectId) -> Tenant:
         """Read the tenant's record, as it is at this moment. Raises TokenRevoked when there is
         none (only tokens lead here)."""

@@ -95,7 +95,7 @@ class UserAdministration:
         ensure_role_exists(by.tenant, new.role if "role" in new.model_fields_set else None)
         role = "owner" if by.tenant.system else new.role
         ensure_may_manage(by.claims, role)
-        self._limits.count_change(by.tenant.id)
+        self._limits.ensure_may_change(by.tenant.id)
         user_id, now = ObjectId(), utc_now()
         password = new.password.get_secret_value() if new.password else None
         hashed = self._hasher.hash(password, by.tenant.id) if password else None
@@ -119,7 +119,7 @@ class UserAdministration:
             tenant_users.insert_tenant_user(
                 admin_db, user_id, email=new.email, tenant_id=by.tenant.id
             )
-            _record(by, admin_db, "user.add", user_id, email=new.email, role=role)
+            self._record(by, "user.add", user_id, email=new.email, role=role)
 
         user = self._write(by, insert_user, insert_membership, admin_first=True)
         return Invited(user, self._invitation(by.tenant, user, now))
@@ -138,7 +138,7 @@ class UserAdministration:
         if not fields:
             self._finish_change(by, user)
             return user
-        self._limits.count_change(by.tenant.id, user_id)
+        self._limits.ensure_may_change(by.tenant.id, user_id)
         version = user["tokenVersion"] + 1
 
         def update_user(db: MongoDatabase) -> MongoDocument:
@@ -151,7 +151,7 @@ class UserAdministration:
         def end_sessions(admin_db: MongoDatabase) -> None:
             self._withdrawals.end_sessions(by.tenant.id, user_id, version)
             told = {name: fields[name] for name in ("role", "status") if name in fields}
-            _record(by, admin_db, "user.change", user_id, email=user["email"], **told)
+            self._record(by, "user.change", user_id, email=user["email"], **told)
 
         changed = self._write(by, update_user, end_sessions)
         self._revoked.forget(revocations.user_key(by.tenant.id, user_id))
@@ -165,7 +165,7 @@ class UserAdministration:
         """
         self._finish_removal(by, user_id)
         user = self._manageable(by, user_id)
-        self._limits.count_change(by.tenant.id, user_id)
+        self._limits.ensure_may_change(by.tenant.id, user_id)
 
         def delete_user(db: MongoDatabase) -> MongoDocument:
             ensure_owner_remains(db, user)
@@ -175,7 +175,7 @@ class UserAdministration:
             tenant_users.delete_tenant_user(admin_db, by.tenant.id, user_id)
             self._withdrawals.end_sessions(by.tenant.id, user_id, user["tokenVersion"] + 1)
             about = {"email": user["email"], "role": user["role"]}
-            _record(by, admin_db, "user.remove", user_id, **about)
+            self._record(by, "user.remove", user_id, **about)
 
         removed = self._write(by, delete_user, delete_membership)
         self._revoked.forget(revocations.user_key(by.tenant.id, user_id))
@@ -189,14 +189,14 @@ class UserAdministration:
         user = self._manageable(by, user_id)
         if user["status"] != "invited":
             raise Conflict("Only a user who has not accepted an invitation yet can be invited")
-        self._limits.count_change(by.tenant.id, user_id)
+        self._limits.ensure_may_change(by.tenant.id, user_id)
         now, invitation_id = utc_now(), uuid4().hex
 
         def replace_invitation(db: MongoDatabase) -> MongoDocument:
             return _unless_gone(users.update_user(db, user, invitation_id=invitation_id))
 
         def note(admin_db: MongoDatabase) -> None:
-            _record(by, admin_db, "user.invite", user_id, email=user["email"])
+            self._record(by, "user.invite", user_id, email=user["email"])
 
         invited = self._write(by, replace_invitation, note)
         return Invited(invited, self._invitation(by.tenant, invited, now))
@@ -238,6 +238,12 @@ class UserAdministration:
             admin_first=admin_first,
         )
 
+    def _record(self, by: Manager, action: str, user_id: ObjectId, **details: Any) -> None:
+        """Write the change to the audit log, and count it."""
+        admin_db = self._connections.admin_db
+        by.actor.record(admin_db, action, by.tenant.id, userId=str(user_id), **details)
+        self._limits.count_change(by.tenant.id, None if action == "user.add" else user_id)
+
     def _finish_change(self, by: Manager, user: MongoDocument) -> None:
         """Withdraw the tokens of before a change, if that was all that was missing: see ADR 10."""
         if by.tenant.cluster == DEFAULT_CLUSTER or not users.is_sound(by.db, user):
@@ -266,7 +272,7 @@ class UserAdministration:
             tenant_users.delete_tenant_user(admin_db, by.tenant.id, user_id)
             newest = revocations.newest_revoked_version(admin_db, by.tenant.id)
             self._withdrawals.end_sessions(by.tenant.id, user_id, newest + ANY_VERSION)
-            _record(by, admin_db, "user.remove", user_id, email=email)
+            self._record(by, "user.remove", user_id, email=email)
 
         self._write(by, lambda db: None, delete_membership)
         self._revoked.forget(revocations.user_key(by.tenant.id, user_id))
@@ -308,9 +314,3 @@ def _unless_gone(user: MongoDocument | None) -> MongoDocument:
     if user is None:
         raise Conflict("The user was changed meanwhile; look at them again")
     return user
-
-
-def _record(
-    by: Manager, admin_db: MongoDatabase, action: str, user_id: ObjectId, **details: Any
-) -> None:
-    by.actor.record(admin_db, action, by.tenant.id, userId=str(user_id), **details)
