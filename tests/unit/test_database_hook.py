@@ -51,12 +51,14 @@ class FakeLease:
     database = "the tenant's database"
     database_to_read = "the tenant's database, to read"
 
-    def __init__(self, tenant: Tenant) -> None:
+    def __init__(self, tenant: Tenant, meanwhile: Callable[[], object]) -> None:
         self.tenant = tenant
+        self.meanwhile = meanwhile
         self.did: list[str] = []
 
     def wait_in_line(self) -> None:
         self.did.append("waited")
+        self.meanwhile()
 
     def release(self) -> None:
         self.did.append("released")
@@ -65,7 +67,7 @@ class FakeLease:
 @dataclass
 class FakePlatform:
     """Whoever asks has a token that says what `claims` say. What is so by now may differ from what
-    is known."""
+    was so when the lease was taken. `meanwhile` is called while a request waits in line."""
 
     claims: Claims = CLAIMS
     tenant: Tenant = TENANT
@@ -74,12 +76,14 @@ class FakePlatform:
     withdrawn: bool = False
     withdrawn_now: bool = False
     expired: bool = False
+    meanwhile: Callable[[], object] = lambda: None
     verified: list[tuple[str, str]] = field(default_factory=list)
     hosts: list[str] = field(default_factory=list)
     leases: list[FakeLease] = field(default_factory=list)
     leased: list[ObjectId] = field(default_factory=list)
     checked: list[Claims] = field(default_factory=list)
     read: list[ObjectId] = field(default_factory=list)
+    looked_up: list[ObjectId] = field(default_factory=list)
     checked_now: list[Claims] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -99,7 +103,7 @@ class FakePlatform:
 
     def lease(self, tenant_id: ObjectId) -> FakeLease:
         self.leased.append(tenant_id)
-        self.leases.append(FakeLease(self.tenant))
+        self.leases.append(FakeLease(self.tenant, self.meanwhile))
         return self.leases[-1]
 
     def ensure_valid(self, claims: Claims) -> None:
@@ -109,6 +113,10 @@ class FakePlatform:
 
     def read_tenant(self, tenant_id: ObjectId) -> Tenant:
         self.read.append(tenant_id)
+        return self.tenant_now
+
+    def current_tenant(self, tenant_id: ObjectId) -> Tenant:
+        self.looked_up.append(tenant_id)
         return self.tenant_now
 
     def ensure_valid_now(self, claims: Claims) -> None:
@@ -359,7 +367,8 @@ class TestBeforeAWrite:
         platform.withdrawn_now = True
         assert code(client.post("/writes", headers=BEARER)) is None
         assert code(client.get("/tenants", headers=BEARER)) is None
-        assert platform.read == platform.checked_now == []
+        assert platform.read == platform.looked_up == platform.checked_now == []
+        assert platform.checked == [CLAIMS, CLAIMS]
 
     @pytest.mark.usefixtures("_late")
     @pytest.mark.parametrize("query", ["", "?database=tenant_acme"])
@@ -369,7 +378,7 @@ class TestBeforeAWrite:
         response = client.post(f"/writes{query}", headers=BEARER)
         assert response.get_json()["db"] == "the tenant's database"
         assert platform.verified == [("the-token", "access")] * 3, "its body came in between"
-        assert platform.read == [ACME]
+        assert (platform.read, platform.looked_up) == ([ACME], [])
         assert (platform.checked, platform.checked_now) == ([CLAIMS], [CLAIMS])
 
     @pytest.mark.usefixtures("_late")
@@ -443,15 +452,35 @@ class TestBeforeAWrite:
         assert code(client.post("/writes", headers=BEARER)) is None
 
     @pytest.mark.usefixtures("_late")
-    def test_reading_is_checked_again_after_its_wait_in_line(
+    def test_reading_is_checked_again_after_its_wait_in_line_by_what_is_known(
         self, client: FlaskClient, platform: FakePlatform
     ) -> None:
         platform.tenant_now = replace(TENANT, status="maintenance", read_only=True)
-        assert code(client.get("/tenants", headers=BEARER)) is None
-        assert platform.read == [ACME]
-        assert platform.verified == [("the-token", "access")] * 2
         platform.withdrawn_now = True
-        assert code(client.get("/tenants", headers=BEARER)) == "token_revoked"
+        assert code(client.get("/tenants", headers=BEARER)) is None
+        assert (platform.read, platform.looked_up) == ([], [ACME])
+        assert (platform.checked, platform.checked_now) == ([CLAIMS, CLAIMS], [])
+        assert platform.verified == [("the-token", "access")] * 2
+
+    @pytest.mark.usefixtures("_late")
+    @pytest.mark.parametrize(
+        ("change", "refusal"),
+        [
+            ({"withdrawn": True}, "token_revoked"),
+            ({"expired": True}, "token_expired"),
+            ({"tenant_now": replace(TENANT, cluster="green")}, "tenant_maintenance"),
+            ({"tenant_now": replace(TENANT, status="suspended")}, "tenant_suspended"),
+        ],
+    )
+    def test_what_is_withdrawn_while_reading_waits_in_line_refuses_it(
+        self,
+        client: FlaskClient,
+        platform: FakePlatform,
+        change: dict[str, Any],
+        refusal: str,
+    ) -> None:
+        platform.meanwhile = lambda: vars(platform).update(change)
+        assert code(client.get("/tenants", headers=BEARER)) == refusal
         assert platform.leases[-1].did == ["waited", "released"]
 
     @pytest.mark.usefixtures("_late")
@@ -461,7 +490,7 @@ class TestBeforeAWrite:
         platform.claims = replace(CLAIMS, role="operator")
         platform.tenant = platform.tenant_now = replace(TENANT, system=True)
         assert code(client.get("/operators", headers=BEARER)) is None
-        assert platform.read == []
+        assert platform.read == platform.looked_up == []
 
     @pytest.mark.usefixtures("_late")
     def test_nothing_is_checked_after_the_request(
@@ -472,7 +501,7 @@ class TestBeforeAWrite:
         ensure_write_permitted()
         ensure_write_permitted("tenant_acme")
         assert write_permission._permission.get() is None
-        assert platform.read == []
+        assert platform.read == platform.looked_up == []
 
     @pytest.mark.usefixtures("_late")
     def test_a_check_sees_nothing_of_the_writes_own_context(
