@@ -73,9 +73,9 @@ def test_every_refused_login_sends_the_same_commands_and_makes_one_hash(
 ) -> None:
     verify, hashes = PasswordHasher.verify, []
 
-    def count(self: PasswordHasher, password: str, hashed: str | None) -> bool:
+    def count(self: PasswordHasher, password: str, hashed: str | None, tenant: Any) -> bool:
         hashes.append(hashed)
-        return verify(self, password, hashed)
+        return verify(self, password, hashed, tenant)
 
     monkeypatch.setattr(PasswordHasher, "verify", count)
 
@@ -142,8 +142,10 @@ def test_a_hash_that_is_spared_is_noticed(prepared: World, monkeypatch: pytest.M
     """The comparison above can fail."""
     verify = PasswordHasher.verify
 
-    def careless(self: PasswordHasher, password: str, hashed: str | None) -> bool:
-        return bool(hashed) and verify(self, password, hashed)
+    def careless(
+        self: PasswordHasher, password: str, hashed: str | None, tenant: Any = None
+    ) -> bool:
+        return bool(hashed) and verify(self, password, hashed, tenant)
 
     monkeypatch.setattr(PasswordHasher, "verify", careless)
     kinds = [KNOWN, UNKNOWN]

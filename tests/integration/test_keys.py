@@ -140,6 +140,7 @@ def test_credentials_copied_to_another_tenants_record_open_nothing(world: World)
     stolen = world.record(acme.tenant_id)
     taken = {"credentials": stolen["credentials"], "dbName": stolen["dbName"]}
     record = world.record(globex.tenant_id)
+    world.admin_db["tenants"].drop_index("cluster_1_dbName_1_dbUri_1")  # which forbids that
     world.admin_db["tenants"].update_one({"_id": record["_id"]}, {"$set": taken})
     world.platform.connections.forget(record["_id"])
     refusal(globex.get("/api/users/me"), 503, "database_unavailable")

@@ -156,6 +156,7 @@ def test_the_list_has_all_pages_and_filters(world: World, command: Command) -> N
             "_id": ObjectId(f"{number:024x}"),
             "name": f"T{number}",
             "subdomain": f"t{number}",
+            "dbName": f"t{number}",
         }
         for number in range(205)
     ]
