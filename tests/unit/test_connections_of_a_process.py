@@ -37,7 +37,7 @@ class Opened:
     """An OpenedClient without a server."""
 
     def __init__(
-        self, uri: str, limit: int, on_outcome: OnOutcome | None = None, **credentials: str
+        self, uri: str, limit: int, on_outcome: OnOutcome | None = None, **credentials: Any
     ) -> None:
         self.uri, self.credentials, self.on_outcome = uri, credentials, on_outcome
         self.limit = limit
@@ -146,7 +146,7 @@ class Process:
         self.opened.append(Opened(uri, limit=self.dedicated_limit_of_one))
         return self.opened[-1]
 
-    def open_dedicated(self, uri: str, **credentials: str) -> Any:
+    def open_dedicated(self, uri: str, **credentials: Any) -> Any:
         self.opened.append(Opened(uri, limit=self.dedicated_limit_of_one, **credentials))
         return self.opened[-1]
 
@@ -336,15 +336,15 @@ class TestWhoseDatabaseItIs:
     ) -> None:
         acme = process.add()
         looked = (f"tenant_{acme}", acme)
-        now, times = time.monotonic(), []
+        now, times = 1000.0, []
         with process.connections.lease(acme) as lease, monkeypatch.context() as later:
             later.setattr(time, "monotonic", lambda: now)
             assert process.identified == [], "nobody has used it"
-            for seconds in (0, 1.0, 0.1):  # a write may come 1 s later
+            for seconds in (0, 1.0, 0.125):  # a write may come 1 s later
                 now += seconds
                 assert lease.database.name == f"tenant_{acme}"
                 times.append(len(process.identified))
-            for seconds in (5.0, 0.1):  # and a read 5 s later
+            for seconds in (5.0, 0.125):  # and a read 5 s later
                 now += seconds
                 assert lease.database_to_read.name == f"tenant_{acme}"
                 times.append(len(process.identified))

@@ -232,9 +232,9 @@ def test_what_cannot_be_decrypted_is_the_tenants_trouble(
     deployments: Deployments, caplog: pytest.LogCaptureFixture, field: str
 ) -> None:
     tenant = EXTERNAL if field == "db_uri" else DEDICATED
-    lost = {**getattr(tenant, field), "keyId": "lost"}
+    lost: dict[str, Any] = {field: {**getattr(tenant, field), "keyId": "lost"}}
     with pytest.raises(DatabaseUnavailable, match="cannot be reached"):
-        deployments.placement.connect(replace(tenant, **{field: lost}))
+        deployments.placement.connect(replace(tenant, **lost))
     assert str(ACME) in caplog.text
     assert deployments.opened == []
 
