@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any, Literal, cast
 
@@ -21,7 +22,15 @@ CIPHER = FieldCipher(["a key " * 10])
 ACME = ObjectId()
 URI = "mongodb://theirs.example/acme"
 USER = DatabaseUser("tenant-1", "their password")
-ON_BLUE = {"_id": ACME, "cluster": "blue", "dbName": "tenant_acme"}
+ON_BLUE = {
+    "_id": ACME,
+    "name": "Acme",
+    "cluster": "blue",
+    "dbName": "tenant_acme",
+    "isolation": "shared",
+    "status": "active",
+    "system": False,
+}
 EXTERNAL = {
     "_id": ACME,
     "cluster": "external",
@@ -37,6 +46,9 @@ class Server:
         self.did: list[Any] = []
         self.drop_fails: Exception | None = None
         self.admin_db = "the admin database"
+        self.current: dict[str, Any] | None = ON_BLUE
+        """The tenant's record, when it is read once more."""
+        monkeypatch.setattr(module, "find_tenant", self._find_tenant)
         monkeypatch.setattr(module, "create_user", self._create)
         monkeypatch.setattr(module, "drop_user", self._drop)
         self.access = TenantAccess(cast(Any, self), CIPHER)
@@ -64,6 +76,10 @@ class Server:
             yield self._client("user")
         finally:
             self.did.append("user left")
+
+    def _find_tenant(self, admin_db: Any, tenant_id: ObjectId) -> dict[str, Any] | None:
+        self.did.append(("read again", admin_db, tenant_id))
+        return self.current
 
     def _create(self, db: Any, role: str) -> DatabaseUser:
         self.did.append(("created", db.name, db.whose, role))
@@ -103,6 +119,7 @@ def test_on_a_cluster_it_is_a_user_of_that_role_who_exists_for_the_time_being(
         ("noted", "the admin database", "tenant.shell", ACME, details),
         ("user", "blue", "tenant_acme", USER),
         ("ping", "tenant_acme", "user"),
+        ("read again", "the admin database", ACME),
         ("works", "tenant_acme", "user"),
         "user left",
         ("dropped", "tenant_acme", "operator", "tenant-1"),
@@ -127,6 +144,47 @@ def test_a_user_who_cannot_be_dropped_is_left_to_gc(
         pass
     assert [record.levelno for record in caplog.records] == [logging.WARNING]
     assert "tenant_acme" in caplog.text
+
+
+MAINTENANCE = {**ON_BLUE, "status": "maintenance", "maintenanceHolder": "a restore"}
+
+
+@pytest.mark.parametrize(
+    ("current", "why"),
+    [
+        (None, "another database"),
+        ({**ON_BLUE, "cluster": "green"}, "another database"),
+        ({**ON_BLUE, "dbName": "tenant_other"}, "another database"),
+        (MAINTENANCE, "in maintenance"),
+        ({**MAINTENANCE, "maintenanceUntil": datetime.now(UTC) + timedelta(days=1)}, "maintenance"),
+    ],
+)
+def test_a_tenant_that_gets_another_database_is_not_opened(
+    server: Server, current: dict[str, Any] | None, why: str
+) -> None:
+    server.current = current
+    with pytest.raises(Conflict, match=why), server.opened(ON_BLUE, "read"):
+        pytest.fail("it was opened")
+    assert server.did[-3:] == [
+        ("read again", "the admin database", ACME),
+        "user left",
+        ("dropped", "tenant_acme", "operator", "tenant-1"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "current",
+    [
+        {**ON_BLUE, "status": "maintenance"},
+        {**MAINTENANCE, "maintenanceUntil": datetime(2020, 1, 1, tzinfo=UTC)},
+        {**ON_BLUE, "status": "suspended"},
+    ],
+)
+def test_a_tenant_that_stays_where_it_is_is_opened(server: Server, current: dict[str, Any]) -> None:
+    server.current = current
+    with server.opened(ON_BLUE, "read") as db:
+        server.did.append(("works", db.name, db.whose))
+    assert ("works", "tenant_acme", "user") in server.did
 
 
 def test_on_a_server_of_its_own_it_is_the_user_of_its_uri(server: Server) -> None:

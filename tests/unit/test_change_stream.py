@@ -21,11 +21,33 @@ from multitenant.tenancy.routing.watcher import PIPELINE, Watcher
 TENANT, HANDSHAKE = ObjectId(), ObjectId()
 
 
+REAL_TIME = time.monotonic
+
+
 def wait_until(happened: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 20
+    deadline = REAL_TIME() + 20
     while not happened():
-        assert time.monotonic() < deadline
+        assert REAL_TIME() < deadline
         time.sleep(0.001)
+
+
+def change(collection: str, key: Any, **fields: Any) -> dict[str, Any]:
+    return {"ns": {"coll": collection}, "documentKey": {"_id": key}, **fields}
+
+
+def heartbeat(
+    *, seconds_ago: float = 0.0, operation: str = "update", writer: str | None = "another"
+) -> dict[str, Any]:
+    """One as the change stream shows it; the clock of these tests reads its time (see _quick)."""
+    told: dict[str, Any] = {"beats": 1} if writer is None else {"beats": 1, "writer": writer}
+    fields: dict[str, Any] = {
+        "update": {"updateDescription": {"updatedFields": told}},
+        "insert": {"fullDocument": told},
+        "delete": {},
+    }[operation]
+    return change(
+        "heartbeats", "heartbeat", operationType=operation, wallTime=seconds_ago, **fields
+    )
 
 
 class Stream:
@@ -33,12 +55,16 @@ class Stream:
 
     def __init__(self) -> None:
         self.changes: list[Any] = []
-        """The next answers, a change, an error, or None where nothing has changed; then None."""
+        """The next answers, a change, an error, or None where nothing has changed; then heartbeats,
+        or None."""
+        self.beats = True
         self.opened: list[tuple[Any, dict[str, Any]]] = []
         self.closed = 0
         self.asked = 0
         self.answering = threading.Event()
         self.answering.set()
+        self.waiting = threading.Event()
+        """Set once it was asked and does not answer."""
         self.fails: Exception | None = None
 
     @contextmanager
@@ -53,13 +79,16 @@ class Stream:
 
     def try_next(self) -> Any:
         self.asked += 1
+        if not self.answering.is_set():
+            self.waiting.set()
         if not self.answering.wait(20):
             raise AssertionError
-        change = self.changes.pop(0) if self.changes else None
-        if isinstance(change, Exception):
-            raise change
+        otherwise = heartbeat() if self.beats else None
+        told = self.changes.pop(0) if self.changes else otherwise
+        if isinstance(told, Exception):
+            raise told
         time.sleep(0.001)
-        return change
+        return told
 
 
 class Heard(list[Any]):
@@ -71,13 +100,53 @@ class Heard(list[Any]):
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "PAUSE_SECONDS", 0.001)
+    monkeypatch.setattr(module, "PAUSE_SECONDS", 0.01)
     monkeypatch.setattr(module, "HOUSEKEEPING_SECONDS", 0.0)
+    monkeypatch.setattr(module, "CLOCK", SimpleNamespace(since=lambda told: told))
+
+
+class AdminServer:
+    """What is written to, and read from, the server of the admin database for heartbeats."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, stream: Stream) -> None:
+        self.stream = stream
+        self.writer: str | None = "another"
+        """Who writes the heartbeat; None is whoever asks."""
+        self.claims: list[str] = []
+        self.written: list[tuple[str, str]] = []
+        self.proofs = 0
+        self.proves: Exception | None = None
+        repository = "multitenant.repositories.admin.heartbeats"
+        monkeypatch.setattr(f"{repository}.claim_heartbeat", self._claim)
+        monkeypatch.setattr(f"{repository}.write_heartbeat", self._write)
+        proof = "multitenant.tenancy.routing.primary_proof.prove_primary"
+        monkeypatch.setattr(proof, self._prove)
+
+    def _claim(self, db: Any, process: str) -> str:
+        assert db is self.stream
+        self.claims.append(process)
+        return self.writer or process
+
+    def _write(self, db: Any, process: str, *, instead_of: str) -> bool:
+        assert db is self.stream
+        self.written.append((process, instead_of))
+        return True
+
+    def _prove(self, db: Any) -> None:
+        assert db is self.stream
+        self.proofs += 1
+        if self.proves:
+            raise self.proves
 
 
 @pytest.fixture
 def stream() -> Stream:
     return Stream()
+
+
+@pytest.fixture(autouse=True)
+def server(monkeypatch: pytest.MonkeyPatch, stream: Stream) -> AdminServer:
+    return AdminServer(monkeypatch, stream)
 
 
 @pytest.fixture
@@ -96,10 +165,6 @@ def watcher(stream: Stream, heard: Heard) -> Iterator[Watcher]:
     yield watcher
     stream.answering.set()
     watcher.stop()
-
-
-def change(collection: str, key: Any, **fields: Any) -> dict[str, Any]:
-    return {"ns": {"coll": collection}, "documentKey": {"_id": key}, **fields}
 
 
 def follow(watcher: Watcher, stream: Stream) -> None:
@@ -141,6 +206,8 @@ def test_each_change_is_told_to_those_who_care(
         change("revocations", ObjectId()),
         change("others", ObjectId()),
         change("others", "key"),
+        change("heartbeats", None),
+        {"ns": {"coll": "heartbeats"}, "operationType": "drop"},
     ],
 )
 def test_a_change_of_more_than_a_record_leaves_nothing_certain(
@@ -156,13 +223,15 @@ def test_it_asks_for_what_the_caches_know_and_nothing_else(
     watcher: Watcher, stream: Stream
 ) -> None:
     follow(watcher, stream)
-    assert stream.opened == [(PIPELINE, {"max_await_time_ms": 200})]
+    assert stream.opened == [(PIPELINE, {"max_await_time_ms": 250})]
     ((match,),) = [stage.values() for stage in PIPELINE]
-    assert set(match["ns.coll"]["$in"]) == {"tenants", "revocations", "clusters", "handshakes"}
+    known = {"tenants", "revocations", "clusters", "handshakes"}
+    assert set(match["ns.coll"]["$in"]) == known | {"heartbeats"}
 
 
 @pytest.mark.parametrize(
-    ("stale_seconds", "await_ms"), [(60, 200), (0.8, 200), (0.4, 100), (0.1, 25), (0.01, 10)]
+    ("stale_seconds", "await_ms"),
+    [(60, 250), (1, 250), (0.8, 200), (0.4, 100), (0.1, 25), (0.01, 10), (0, 250)],
 )
 def test_it_hears_of_the_end_of_a_stream_before_what_is_known_is_stale(
     stream: Stream, stale_seconds: float, await_ms: int
@@ -172,6 +241,7 @@ def test_it_hears_of_the_end_of_a_stream_before_what_is_known_is_stale(
     wait_until(lambda: stream.opened)
     watcher.stop()
     assert stream.opened[0][1] == {"max_await_time_ms": await_ms}
+    assert watcher._heartbeat._every == watcher._proof._good_for == await_ms / 1000
 
 
 class TestVouching:
@@ -202,31 +272,51 @@ class TestVouching:
         assert not watcher.vouches_for(known_at)
         assert watcher.vouches_for(time.monotonic())
 
-    def test_a_stream_that_says_nothing_for_long_vouches_for_nothing(
-        self, watcher: Watcher, stream: Stream, monkeypatch: pytest.MonkeyPatch
+    @pytest.mark.parametrize("answers", ["nothing has changed", "not at all", "other changes"])
+    def test_a_stream_without_heartbeats_soon_vouches_for_nothing(
+        self, watcher: Watcher, stream: Stream, monkeypatch: pytest.MonkeyPatch, answers: str
     ) -> None:
+        """A server that was cut off from the others goes on saying that nothing has changed."""
         follow(watcher, stream)
-        stream.answering.clear()
-        asked = stream.asked
-        wait_until(lambda: stream.asked >= asked)
-        time.sleep(0.01)  # until it waits
+        stream.beats = False
+        if answers == "not at all":
+            stream.answering.clear()
+            assert stream.waiting.wait(20)
+        else:
+            asked = stream.asked
+            wait_until(lambda: stream.asked > asked + 1)
         heard_at = watcher._heard_at
-        monkeypatch.setattr(time, "monotonic", lambda: heard_at + 60)
-        assert watcher.vouches_for(heard_at)
-        monkeypatch.setattr(time, "monotonic", lambda: heard_at + 60.1)
-        assert not watcher.vouches_for(heard_at)
-        monkeypatch.undo()
+        if answers == "other changes":
+            stream.changes = [change("tenants", TENANT)] * 3
+            follow(watcher, stream)
+        assert watcher._heard_at == heard_at
+        for later, vouched in ((59.9, True), (60.1, False)):
+            with monkeypatch.context() as changed:
+                changed.setattr(time, "monotonic", lambda later=later: heard_at + later)
+                assert watcher.vouches_for(heard_at) is vouched
 
-    def test_silence_counts_from_when_it_was_asked(self, watcher: Watcher, stream: Stream) -> None:
-        """What changes while the answer is under way may not be in it."""
-        follow(watcher, stream)
-        stream.answering.clear()
-        asked = stream.asked
-        time.sleep(0.01)
-        before = time.monotonic()
-        stream.answering.set()
-        wait_until(lambda: stream.asked > asked + 1)
-        assert watcher._heard_at > before - 1
+    def test_a_heartbeat_counts_from_when_it_was_written(
+        self, watcher: Watcher, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """It may have been on its way for long, and what was changed meanwhile comes after it."""
+        now = 1000.0
+        with monkeypatch.context() as changed:
+            changed.setattr(time, "monotonic", lambda: now)
+            changed.setattr(watcher, "ensure_running", lambda: None)
+            watcher._begin()
+            assert not watcher.vouches_for(1000.0), "none has come"
+            watcher._tell(heartbeat(seconds_ago=2.0))
+            assert watcher._heard_at == 998.0
+            watcher._tell(heartbeat(seconds_ago=10.0))
+            assert watcher._heard_at == 998.0, "what was proved stays so"
+            for later, vouched in ((1000.0, True), (1058.0, True), (1058.125, False)):
+                now = later
+                assert watcher.vouches_for(1000.0) is vouched
+                assert not watcher.vouches_for(999.0), "it is from before the stream"
+            watcher._tell(heartbeat(seconds_ago=60.125))
+            assert not watcher.vouches_for(1000.0), "it is too old"
+            watcher._tell(heartbeat(seconds_ago=60.0))
+            assert watcher.vouches_for(1000.0)
 
     def test_changes_that_wait_are_told_before_anything_is_vouched_for(
         self, watcher: Watcher, stream: Stream
@@ -235,11 +325,10 @@ class TestVouching:
         follow(watcher, stream)
         heard_at: list[float] = []
         watcher.on_tenant_change(lambda _: heard_at.append(watcher._heard_at))
-        stream.answering.clear()
         stream.changes = [change("tenants", TENANT)] * 3
-        stream.answering.set()
         wait_until(lambda: len(heard_at) == 3)
-        assert len(set(heard_at[1:])) == 1
+        assert len(set(heard_at)) == 1
+        wait_until(lambda: watcher._heard_at > heard_at[0])
 
     def test_a_stream_that_failed_vouches_for_nothing(
         self, watcher: Watcher, stream: Stream
@@ -264,6 +353,119 @@ class TestVouching:
             watcher.stop()
         assert parents is not None
         parents.join(20)
+
+
+class TestHeartbeats:
+    @pytest.mark.parametrize(
+        ("told", "writer"),
+        [
+            (heartbeat(writer="third"), "third"),
+            (heartbeat(operation="insert", writer="third"), "third"),
+            (heartbeat(writer=None), "another"),
+        ],
+    )
+    def test_they_are_no_change_and_say_who_writes_the_next(
+        self, watcher: Watcher, stream: Stream, heard: Heard, told: Any, writer: str
+    ) -> None:
+        stream.beats = False
+        stream.changes = [told]
+        follow(watcher, stream)
+        assert heard == [("gap",)]
+        assert watcher._heartbeat._writer == writer
+        assert watcher.vouches_for(time.monotonic())
+
+    def test_one_that_was_removed_proves_nothing(
+        self, watcher: Watcher, stream: Stream, heard: Heard
+    ) -> None:
+        stream.beats = False
+        stream.changes = [heartbeat(operation="delete")]
+        follow(watcher, stream)
+        assert heard == [("gap",)]
+        assert len(stream.opened) == 1
+        assert not watcher.vouches_for(time.monotonic())
+
+    def test_each_stream_takes_part_under_a_name_of_its_own(
+        self, watcher: Watcher, stream: Stream, server: AdminServer
+    ) -> None:
+        stream.changes = [AutoReconnect()]
+        follow(watcher, stream)
+        assert len(set(server.claims)) == len(server.claims) == 2
+
+    def test_whose_turn_it_is_writes_the_next(
+        self, watcher: Watcher, stream: Stream, server: AdminServer
+    ) -> None:
+        server.writer = None
+        stream.beats = False
+        follow(watcher, stream)
+        wait_until(lambda: len(server.written) > 1)
+        ((name, instead_of),) = set(server.written)
+        assert [name] == [instead_of] == server.claims
+
+    def test_who_hears_them_writes_none_and_who_does_not_takes_over(
+        self, watcher: Watcher, stream: Stream, server: AdminServer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        follow(watcher, stream)
+        assert server.written == []
+        stream.beats = False
+        wait_until(lambda: server.written)
+        assert server.written[0] == (server.claims[0], "another")
+
+
+class TestHowNewItIs:
+    """What is read from the admin database now."""
+
+    def test_while_the_stream_is_current_it_is_as_new_as_the_last_heartbeat(
+        self, watcher: Watcher, stream: Stream, server: AdminServer
+    ) -> None:
+        follow(watcher, stream)
+        before = watcher._heard_at
+        assert before <= watcher.as_of() <= watcher._heard_at
+        assert server.proofs == 0
+
+    def test_otherwise_the_server_has_to_prove_that_it_is_the_primary(
+        self, watcher: Watcher, stream: Stream, server: AdminServer
+    ) -> None:
+        stream.beats = False
+        before = time.monotonic()
+        proved_at = watcher.as_of()
+        assert before <= proved_at <= time.monotonic()
+        assert server.proofs == 1
+        wait_until(lambda: stream.opened)  # it follows the stream from now on
+
+    def test_requests_share_a_proof_for_a_moment(
+        self, watcher: Watcher, server: AdminServer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        now = 1000.0
+        monkeypatch.setattr(watcher, "ensure_running", lambda: None)
+        with monkeypatch.context() as changed:
+            changed.setattr(time, "monotonic", lambda: now)
+            proofs = []
+            for later in (1000.0, 1000.25, 1000.375, 1000.5):
+                now = later
+                proofs.append((watcher.as_of(), server.proofs))
+        assert proofs == [(1000.0, 1), (1000.0, 1), (1000.375, 2), (1000.375, 2)]
+
+    def test_where_none_comes_it_is_not_known(
+        self, watcher: Watcher, stream: Stream, server: AdminServer
+    ) -> None:
+        stream.beats = False
+        server.proves = AutoReconnect()
+        for proofs in (1, 2):
+            with pytest.raises(AutoReconnect):
+                watcher.as_of()
+            assert server.proofs == proofs
+        server.proves = None
+        assert watcher.as_of() <= time.monotonic()
+
+    def test_a_forked_process_asks_for_a_proof_of_its_own(
+        self, watcher: Watcher, stream: Stream, server: AdminServer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        follow(watcher, stream)
+        monkeypatch.setattr(watcher, "ensure_running", lambda: None)
+        with monkeypatch.context() as forked:
+            forked.setattr(os, "getpid", lambda: -1)
+            watcher.as_of()
+        assert server.proofs == 1
 
 
 class TestTheThread:
@@ -385,13 +587,13 @@ class TestBackgroundWork:
     ) -> None:
         done = []
         now = 0.0
-        monkeypatch.setattr(module, "HOUSEKEEPING_SECONDS", 0.5)
-        monkeypatch.setattr(time, "monotonic", lambda: now)
         watcher.on_pause(lambda: done.append(now))
-        for moment in (100.0, 100.4, 100.5, 100.9, 101.0):
-            now = moment
-            watcher._keep_house()
-        monkeypatch.undo()
+        with monkeypatch.context() as changed:
+            changed.setattr(module, "HOUSEKEEPING_SECONDS", 0.5)
+            changed.setattr(time, "monotonic", lambda: now)
+            for moment in (100.0, 100.4, 100.5, 100.9, 101.0):
+                now = moment
+                watcher._keep_house()
         assert done == [100.0, 100.5, 101.0]
 
     @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 change, the end, and the report of all that. MongoDB and the clients are ours."""
 
 import os
+import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from types import SimpleNamespace
@@ -12,13 +13,15 @@ from bson import ObjectId
 from pydantic import SecretStr
 from pymongo.errors import AutoReconnect
 
-from multitenant.errors import DatabaseUnavailable, TokenRevoked
+from multitenant.errors import DatabaseLost, DatabaseUnavailable, TokenRevoked
 from multitenant.security.field_encryption import FieldCipher
 from multitenant.tenancy.deployments.database_users import DatabaseUser
+from multitenant.tenancy.deployments.isolation import _scope, clear_scope, set_scope
 from multitenant.tenancy.routing import connection_manager as module
 from multitenant.tenancy.routing.connection_manager import ConnectionManager, decrypt_cluster_uri
 from multitenant.tenancy.routing.connection_report import report_connections
 from multitenant.tenancy.routing.placement import Connection, TenantPlacement
+from multitenant.tenancy.routing.recent_answers import at_present
 from multitenant.tenancy.routing.tenant import Tenant
 
 CIPHER = FieldCipher(["a key " * 10])
@@ -27,11 +30,16 @@ BLUE_URI = "mongodb://blue.example/"
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 
 
+OnOutcome = Callable[[bool], None]
+
+
 class Opened:
     """An OpenedClient without a server."""
 
-    def __init__(self, uri: str, limit: int, **credentials: str) -> None:
-        self.uri, self.credentials = uri, credentials
+    def __init__(
+        self, uri: str, limit: int, on_outcome: OnOutcome | None = None, **credentials: Any
+    ) -> None:
+        self.uri, self.credentials, self.on_outcome = uri, credentials, on_outcome
         self.limit = limit
         self.closed = 0
         self.line = None
@@ -61,7 +69,11 @@ class Process:
         self.tenants: dict[ObjectId, dict[str, Any]] = {}
         self.clusters: dict[str, dict[str, Any]] = {}
         self.looked_up: list[ObjectId] = []
+        self.identified: list[tuple[str, ObjectId]] = []
+        self.lost: DatabaseLost | None = None
+        self.while_connecting: Callable[[], None] = lambda: None
         self.watched = 0
+        self.as_of: float | None = None
         self.did: list[Any] = []
         self.dedicated_limit_of_one = 5
         settings = SimpleNamespace(
@@ -82,6 +94,7 @@ class Process:
         monkeypatch.setattr("multitenant.tenancy.routing.presence.CLOCK", unheard)
         monkeypatch.setattr(module, "find_tenant", self._find_tenant)
         monkeypatch.setattr(module, "find_cluster", self._find_cluster)
+        monkeypatch.setattr(module, "ensure_own_database", self._ensure_own_database)
         monkeypatch.setattr("multitenant.tenancy.routing.tenant_cache.ROOM_SECONDS", 0.01)
         self.connections = ConnectionManager(
             self.settings,
@@ -89,6 +102,7 @@ class Process:
             CIPHER,
             placement=cast(Any, self),
             vouches=lambda moment: moment > 0,
+            as_of=lambda: self.as_of or time.monotonic(),
             watch=self._watch,
         )
 
@@ -108,17 +122,31 @@ class Process:
         assert db == f"the_admin_db at {ADMIN_URI}"
         return self.clusters.get(name)
 
+    def _ensure_own_database(self, admin_db: Any, db: Any, tenant_id: ObjectId) -> None:
+        assert admin_db == f"the_admin_db at {ADMIN_URI}"
+        assert db.name in (_scope.get() or [db.name]), "the check of the databases knows of it"
+        self.identified.append((db.name, tenant_id))
+        if self.lost:
+            raise self.lost
+
     def _watch(self) -> None:
         self.watched += 1
 
     # The factory of clients:
 
-    def open_shared(self, uri: str, *, sets_clock: bool) -> Any:
+    def open_shared(
+        self, uri: str, *, sets_clock: bool, on_outcome: OnOutcome | None = None
+    ) -> Any:
         assert sets_clock is (uri == ADMIN_URI)
-        self.opened.append(Opened(uri, limit=4))
+        assert (on_outcome is None) is (uri == ADMIN_URI)
+        self.opened.append(Opened(uri, limit=4, on_outcome=on_outcome))
         return self.opened[-1]
 
-    def open_dedicated(self, uri: str, **credentials: str) -> Any:
+    def open_foreign(self, uri: str) -> Any:
+        self.opened.append(Opened(uri, limit=self.dedicated_limit_of_one))
+        return self.opened[-1]
+
+    def open_dedicated(self, uri: str, **credentials: Any) -> Any:
         self.opened.append(Opened(uri, limit=self.dedicated_limit_of_one, **credentials))
         return self.opened[-1]
 
@@ -128,9 +156,11 @@ class Process:
     # The placement of tenants:
 
     def connect(self, tenant: Tenant) -> Connection:
+        self.while_connecting()
+        database: Any = SimpleNamespace(name=tenant.db_name)
         if tenant.isolation == "shared":
-            return Connection(cast(Any, tenant.db_name))
-        return Connection(cast(Any, tenant.db_name), own=self.open_dedicated("own"))
+            return Connection(database)
+        return Connection(database, own=self.open_dedicated("own"))
 
     def sockets(self, tenant: Tenant) -> int:
         return 0 if tenant.isolation == "shared" else self.dedicated_limit_of_one
@@ -164,7 +194,7 @@ class TestLeasing:
     def test_the_others_know_of_this_process_first(self, process: Process) -> None:
         acme = process.add()
         with process.connections.lease(acme) as lease:
-            assert lease.database == cast(Any, f"tenant_{acme}")
+            assert lease.database.name == f"tenant_{acme}"
             assert process.connections.cluster_leases() == {"default": 1}
         assert process.did == ["noted"]
         assert process.connections.cluster_leases() == {}
@@ -185,16 +215,71 @@ class TestLeasing:
         acme, globex = process.add("blue"), process.add("green")
         connections = process.connections
         assert not connections.is_troubled("blue")
-        connections.note_failure("blue")
+        process.add_cluster("blue")
+        with connections.operator_client("blue") as client:
+            on_outcome = cast(Any, client).on_outcome
+        on_outcome(True)
+        assert not connections.is_troubled("blue")
+        on_outcome(False)
         assert connections.is_troubled("blue")
+        assert not connections.is_troubled("green")
         with connections.lease(acme), connections.lease(globex):
-            with pytest.raises(DatabaseUnavailable):
+            with pytest.raises(DatabaseUnavailable) as refused:
                 connections.lease(acme)
+            assert refused.value.retry_after == 5, "at once, and not after waiting for an answer"
             assert connections.stats()["leases"] == 2
             (current,) = connections._generations.next(acme)
             assert current.leases == 1
         assert connections.cluster_leases() == {}
         connections.lease(acme).release()
+
+    def test_only_some_wait_for_a_cluster_that_has_not_answered_yet(
+        self, process: Process, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("multitenant.tenancy.routing.cluster_concurrency.SILENT_SECONDS", 0.01)
+        process.add_cluster("blue")
+        acme = process.add("blue")
+        connections = process.connections
+        with connections.operator_client("blue") as client, connections.lease(acme):
+            with pytest.raises(DatabaseUnavailable) as refused:
+                connections.lease(acme)
+            assert refused.value.retry_after == 1
+            assert connections.cluster_leases() == {"blue": 1}
+            cast(Any, client).on_outcome(True)
+            with connections.lease(acme), connections.lease(acme):
+                assert connections.cluster_leases() == {"blue": 3}
+
+    @pytest.mark.parametrize("cluster", ["blue", "external"])
+    @pytest.mark.parametrize("fails", [True, False])
+    def test_who_connects_counts_as_waiting_for_the_place(
+        self, process: Process, cluster: str, fails: bool
+    ) -> None:
+        connections, counts = process.connections, []
+
+        def connect() -> None:
+            counts.append(connections.cluster_leases())
+            if fails:
+                raise AutoReconnect
+
+        process.while_connecting = connect
+        acme = process.add(cluster, "dedicated")
+        if fails:
+            with pytest.raises(AutoReconnect):
+                connections.lease(acme)
+        else:
+            connections.lease(acme).release()
+        assert counts == [{cluster: 1}]
+        assert connections.cluster_leases() == {}
+
+    def test_tenants_on_servers_of_their_own_wait_for_those_alone(self, process: Process) -> None:
+        acme, globex = (process.add("external", "dedicated") for _ in range(2))
+        connections = process.connections
+        connections._concurrency.note_failure(f"external:{acme}")
+        with connections.lease(acme), connections.lease(globex):
+            assert connections.cluster_leases() == {"external": 2}
+            with pytest.raises(DatabaseUnavailable) as refused:
+                connections.lease(acme)
+            assert refused.value.retry_after == 5
 
     def test_a_cluster_without_a_primary_is_trouble(
         self, process: Process, monkeypatch: pytest.MonkeyPatch
@@ -237,6 +322,51 @@ class TestLeasing:
         assert process.connections._generations.next(acme) == []
 
 
+class TestWhoseDatabaseItIs:
+    @pytest.fixture
+    def _scope_of_a_request(self) -> Iterator[None]:
+        set_scope("the_admin_db")
+        yield
+        assert sorted(_scope.get() or ()) == ["the_admin_db"], "nothing more is allowed afterwards"
+        clear_scope()
+
+    @pytest.mark.usefixtures("_scope_of_a_request")
+    def test_it_is_looked_at_before_it_is_given_out_and_again_after_a_while(
+        self, process: Process, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        acme = process.add()
+        looked = (f"tenant_{acme}", acme)
+        now, times = 1000.0, []
+        with process.connections.lease(acme) as lease, monkeypatch.context() as later:
+            later.setattr(time, "monotonic", lambda: now)
+            assert process.identified == [], "nobody has used it"
+            for seconds in (0, 1.0, 0.125):  # a write may come 1 s later
+                now += seconds
+                assert lease.database.name == f"tenant_{acme}"
+                times.append(len(process.identified))
+            for seconds in (5.0, 0.125):  # and a read 5 s later
+                now += seconds
+                assert lease.database_to_read.name == f"tenant_{acme}"
+                times.append(len(process.identified))
+        assert times == [1, 1, 2, 2, 3]
+        assert process.identified == [looked] * 3
+
+    def test_one_that_is_not_the_tenants_is_not_given_out(
+        self, process: Process, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        process.lost = DatabaseLost("it is another tenant's: for operators")
+        with process.connections.lease(process.add()) as lease:
+            for _ in range(2):
+                with pytest.raises(DatabaseUnavailable, match="operators have to look") as refused:
+                    _ = lease.database
+                assert not isinstance(refused.value, DatabaseLost)
+                assert refused.value.retry_after == 30
+            assert len(process.identified) == 2, "it is asked again each time"
+            assert "another tenant's" in caplog.text
+            process.lost = None
+            assert lease.database_to_read
+
+
 class TestTheCache:
     """What the manager passes on to it."""
 
@@ -245,6 +375,8 @@ class TestTheCache:
         assert cache._entries.get_size() == 10
         assert (cache._seconds, cache._stale_seconds, cache._idle_seconds) == (77, 5, 66)
         assert cache._vouches(1) is True
+        process.as_of = 7.0
+        assert cache._as_of() == 7.0
 
     def test_a_tenant_that_was_forgotten_is_read_again(self, process: Process) -> None:
         acme, globex = process.add(), process.add()
@@ -422,12 +554,19 @@ class TestTheEnd:
         lease.release()
 
     def test_without_settings_of_ours_a_process_is_watched_by_nobody(
-        self, process: Process
+        self, process: Process, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         plain = ConnectionManager(process.settings, cast(Any, process), CIPHER)
         plain._watch()
         assert plain._tenants._vouches(1) is False
-        assert isinstance(plain._tenants._placement, TenantPlacement)
+        assert plain._tenants._as_of is at_present
+        placement = plain._tenants._placement
+        assert isinstance(placement, TenantPlacement)
+        evicted: list[ObjectId] = []
+        monkeypatch.setattr(plain._tenants, "evict", evicted.append)
+        acme = ObjectId()
+        placement._on_refused(acme)
+        assert evicted == [acme]
         plain.close(0)
 
 
@@ -439,6 +578,8 @@ def test_the_report_has_every_client_and_adds_up(process: Process) -> None:
         process.add("blue"),
     )
     connections = process.connections
+    with connections.operator_client("blue") as client:
+        cast(Any, client).on_outcome(True)  # it works: there may be any number of leases
     with (
         connections.operator_client("blue"),
         connections.lease(acme),

@@ -13,7 +13,9 @@ ACME = ObjectId()
 
 
 @pytest.fixture
-def db() -> Any:
+def db(monkeypatch: pytest.MonkeyPatch) -> Any:
+    # mongomock does not know the options for data that is odd, and there is none here.
+    monkeypatch.setattr("multitenant.repositories.model.LENIENT", None)
     database: Any = mongomock.MongoClient()["admin_db"]
     database["tenants"].insert_one(
         {"_id": ACME, "subdomain": "acme", "domains": ["app.acme.example", "acme.test"]}

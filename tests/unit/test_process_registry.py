@@ -277,7 +277,7 @@ class Others:
         monkeypatch.setattr(f"{repository}.insert_handshake", self._insert)
         monkeypatch.setattr(f"{repository}.list_processes", self._list)
         monkeypatch.setattr(f"{repository}.list_answers", self._answers)
-        monkeypatch.setattr(f"{repository}.delete_handshakes", self._delete)
+        monkeypatch.setattr(f"{repository}.delete_handshake", self._delete)
         monkeypatch.setattr(time, "monotonic", lambda: self.now)
         monkeypatch.setattr(time, "sleep", self._sleep)
 
@@ -301,6 +301,7 @@ class Others:
 
     def _sleep(self, seconds: float) -> None:
         self.slept.append(seconds)
+        assert len(self.slept) < 100, "it does not end"
         self.now += 1
 
 
@@ -313,7 +314,7 @@ class TestAsking:
     def test_nobody_is_waited_for_where_nobody_is(self, others: Others) -> None:
         assert others.ask() is True
         assert others.slept == []
-        assert others.calls == [("asked", DB, ACME), ("ended", DB, ACME)]
+        assert others.calls == [("asked", DB, ACME), ("ended", DB, HANDSHAKE)]
 
     def test_all_are_waited_for(self, others: Others) -> None:
         others.living = [{"a", "b"}]
@@ -335,4 +336,4 @@ class TestAsking:
         others.living = [{"a"}]
         assert others.ask(seconds=3) is False
         assert len(others.slept) == 4
-        assert others.calls[-1] == ("ended", DB, ACME)
+        assert others.calls[-1] == ("ended", DB, HANDSHAKE)

@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import replace
 from typing import Any, cast
 
@@ -31,6 +31,20 @@ def wait_until(happened: Callable[[], object]) -> None:
     while not happened():
         assert time.monotonic() < deadline
         time.sleep(0.001)
+
+
+def start(work: Callable[..., Any], *arguments: Any) -> Future[Any]:
+    """Do it in a thread that keeps nobody from ending, if it hangs."""
+    done = Future[Any]()
+
+    def run() -> None:
+        try:
+            done.set_result(work(*arguments))
+        except BaseException as error:  # noqa: BLE001  # the test looks at it
+            done.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    return done
 
 
 def closed(platform: Platform) -> list[int]:
@@ -215,14 +229,13 @@ def test_who_joins_a_look_up_counts_as_a_hit(platform: Platform) -> None:
     def join(tenant: ObjectId) -> None:
         go_on = threading.Event()
         platform.before_load = lambda: cast(None, go_on.wait(20))
-        with ThreadPoolExecutor(3) as pool:
-            leases = [pool.submit(cache.lease, tenant)]
-            wait_until(lambda: tenant in platform.looked_up)
-            leases += [pool.submit(cache.lease, tenant) for _ in range(2)]
-            wait_until(lambda: cache._flights[tenant].waiters == 2)
-            go_on.set()
+        leases = [start(cache.lease, tenant)]
+        wait_until(lambda: tenant in platform.looked_up)
+        leases += [start(cache.lease, tenant) for _ in range(2)]
+        wait_until(lambda: cache._flights[tenant].waiters == 2)
+        go_on.set()
         for lease in leases:
-            lease.result().release()
+            lease.result(20).release()
 
     join(platform.add("acme"))
     join(platform.add("globex"))
@@ -263,14 +276,13 @@ def test_who_waited_for_a_thread_that_was_ended_is_told_to_try_again(platform: P
         raise KeyboardInterrupt
 
     platform.before_load = end
-    with ThreadPoolExecutor(2) as pool:
-        leader = pool.submit(cache.lease, acme)
-        wait_until(lambda: acme in platform.looked_up)
-        waiting = pool.submit(cache.lease, acme)
-        wait_until(lambda: cache._flights[acme].waiters)
-        go_on.set()
-    assert isinstance(leader.exception(), KeyboardInterrupt)
-    assert isinstance(waiting.exception(), DatabaseUnavailable)
+    leader = start(cache.lease, acme)
+    wait_until(lambda: acme in platform.looked_up)
+    waiting = start(cache.lease, acme)
+    wait_until(lambda: cache._flights[acme].waiters)
+    go_on.set()
+    assert isinstance(leader.exception(20), KeyboardInterrupt)
+    assert isinstance(waiting.exception(20), DatabaseUnavailable)
 
 
 def test_an_unknown_tenant_is_told_that_it_is_gone(platform: Platform) -> None:
@@ -289,19 +301,26 @@ class TestClosing:
     def test_it_waits_for_every_look_up_under_way(self, platform: Platform) -> None:
         cache, tenants = platform.cache(), [platform.add(name) for name in "ab"]
         go_on = {tenant: threading.Event() for tenant in tenants}
-        platform.before_load = lambda: cast(None, go_on[platform.looked_up[-1]].wait(20))
-        with ThreadPoolExecutor(3) as pool:
-            leases = []
-            for tenant in tenants:
-                leases.append(pool.submit(cache.lease, tenant))
-                wait_until(lambda: tenants[len(leases) - 1] in platform.looked_up)
-            go_on[tenants[0]].set()
-            leases[0].result().release()
-            assert cache.close(0) is False
-            closing = pool.submit(cache.close, 20)
-            go_on[tenants[1]].set()
-            leases[1].result().release()
-            assert closing.result() is True
+        held: list[ObjectId] = []
+
+        def hold() -> None:
+            tenant = platform.looked_up[-1]
+            held.append(tenant)
+            go_on[tenant].wait(20)
+
+        platform.before_load = hold
+        leases = []
+        for tenant in tenants:
+            leases.append(start(cache.lease, tenant))
+            wait_until(lambda: len(held) == len(leases))
+        assert held == tenants
+        go_on[tenants[0]].set()
+        leases[0].result(20).release()
+        assert cache.close(0) is False
+        closing = start(cache.close, 20)
+        go_on[tenants[1]].set()
+        leases[1].result(20).release()
+        assert closing.result(30) is True
 
     def test_a_hold_on_a_clusters_client_ends_with_the_last_lease(self) -> None:
         cache, given_back = _cache_of_holds()
