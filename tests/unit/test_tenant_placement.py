@@ -180,7 +180,11 @@ def test_a_client_that_does_not_work_is_closed(
     assert deployments.concurrency.counts() == {}
 
 
-@pytest.mark.parametrize(("tenant", "place"), [(DEDICATED, "blue"), (EXTERNAL, f"external:{ACME}")])
+@pytest.mark.parametrize(
+    ("tenant", "place"),
+    [(DEDICATED, "blue"), (EXTERNAL, f"external:{ACME}")],
+    ids=["dedicated", "external"],
+)
 def test_a_client_reports_for_its_own_place(
     deployments: Deployments, tenant: Tenant, place: str
 ) -> None:
