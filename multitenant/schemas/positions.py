@@ -44,7 +44,7 @@ ORDER: tuple[tuple[tuple[str, ...], tuple[type, ...]], ...] = (
     (("number",), (int, float, Decimal128)),
     (("string", "symbol"), (str,)),
     (("object",), (dict, DBRef)),
-    (("array",), ()),
+    ((), ()),  # arrays, which are left out
     (("binData",), (bytes,)),
     (("objectId",), (ObjectId,)),
     (("bool",), (bool,)),
@@ -113,8 +113,8 @@ class Position:
                 conditions += [] if newest_first else [{field: {"$gte": float("-inf")}}]
             elif not isinstance(self.value, NOT_COMPARED):
                 conditions.append({field: {operator: self.value}})
-        if others:
-            conditions.append({field: {"$type": [name for names, _ in others for name in names]}})
+        if names := [name for names, _ in others for name in names]:
+            conditions.append({field: {"$type": names}})
         if newest_first and rank > NULL:
             conditions.append({field: None})  # also where it is missing
         # One whose value is an array stands at its least element, and would fit with each other.
