@@ -187,7 +187,7 @@ def contents(world: World) -> dict[str, Any]:
         )
         for name in sorted(world.databases())
         for collection in sorted(world.admin_db.client[name].list_collection_names())
-        if not collection.startswith(("ratelimit", "processes"))
+        if not collection.startswith(("ratelimit", "processes", "heartbeats"))
     }
 
 
