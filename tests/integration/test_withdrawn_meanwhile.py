@@ -294,13 +294,14 @@ class TestWaiting:
 
             def hash_slowly(
                 password: str,
+                tenant: Any,
                 withdraw: Any = withdraw,
                 people: Any = (owner, admin),
                 acted: Any = acted,
             ) -> str:
                 if not acted:
                     acted.append(in_thread(lambda: withdraw(world, *people)))
-                return hash_password(password)
+                return hash_password(password, tenant)
 
             changes: list[tuple[str, str, Any]] = [
                 ("POST", "/api/users", {"email": "x@example.com", "password": PASSWORD}),
@@ -326,10 +327,10 @@ class TestWaiting:
         hasher = world.platform.membership._hasher
         hash_password = hasher.hash
 
-        def when_hashing(act: Act) -> Callable[[str], str]:
-            def hash_slowly(password: str) -> str:
+        def when_hashing(act: Act) -> Callable[..., str]:
+            def hash_slowly(password: str, *tenant: Any) -> str:
                 in_thread(act)
-                return hash_password(password)
+                return hash_password(password, *tenant)
 
             return hash_slowly
 
