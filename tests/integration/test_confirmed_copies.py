@@ -19,8 +19,8 @@ WRITES = {
     *("create", "createIndexes", "collMod", "drop", "dropDatabase", "dropIndexes"),
     *("createUser", "updateUser", "dropUser", "dropAllUsersFromDatabase"),
 }
-COUNTED = {"ratelimits", "ratelimitcounters"}
-"""Collections in which a lost write does no harm."""
+HARMLESS = {"ratelimits", "ratelimitcounters", "heartbeats"}
+"""Collections in which a lost write does no harm: counters, and heartbeats (ADR 36)."""
 
 
 def weak_writes(world: World) -> list[tuple[str, str, Any]]:
@@ -30,7 +30,7 @@ def weak_writes(world: World) -> list[tuple[str, str, Any]]:
     for database, name, command in world.recorder.commands:
         if not command:
             continue  # it has a password, so PyMongo does not tell it
-        if name not in WRITES | {"commitTransaction"} or command[name] in COUNTED:
+        if name not in WRITES | {"commitTransaction"} or command[name] in HARMLESS:
             continue
         in_transaction = name in WRITES and command.get("autocommit") is False
         if not in_transaction and not _is_confirmed(command):

@@ -31,10 +31,8 @@ def find_user_id(db: MongoDatabase, tenant_id: ObjectId, email: str) -> ObjectId
 
 def find_email(db: MongoDatabase, tenant_id: ObjectId, user_id: ObjectId) -> str | None:
     """Return the email under which the user of that id belongs to the tenant."""
-    its_user = {"$or": [{"_id": user_id}, {"userId": user_id}]}
-    membership = Model(db, TenantUserDocument).collection.find_one(
-        {"tenantId": tenant_id, **its_user}
-    )
+    query = _of_users(tenant_id, user_id)
+    membership = Model(db, TenantUserDocument).collection.find_one(query)
     return membership["email"] if membership else None
 
 
@@ -49,10 +47,8 @@ def list_memberships(
 
 def belong_to_tenant(db: MongoDatabase, tenant_id: ObjectId, user_ids: list[ObjectId]) -> bool:
     """Whether any of these users belongs to the tenant."""
-    any_of_them = {"$in": user_ids}
-    membership = Model(db, TenantUserDocument).collection.find_one(
-        {"tenantId": tenant_id, "$or": [{"_id": any_of_them}, {"userId": any_of_them}]}
-    )
+    query = _of_users(tenant_id, {"$in": user_ids})
+    membership = Model(db, TenantUserDocument).collection.find_one(query)
     return membership is not None
 
 
@@ -62,9 +58,11 @@ def count_tenant_users(db: MongoDatabase, tenant_id: ObjectId, *, at_most: int) 
     return Model(db, TenantUserDocument).collection.count_documents(query, limit=at_most)
 
 
-def delete_tenant_user(db: MongoDatabase, tenant_id: ObjectId, user_id: ObjectId) -> None:
+def delete_tenant_user(
+    db: MongoDatabase, tenant_id: ObjectId, user_id: ObjectId, *, email: str
+) -> None:
     """Remove the membership of that user; another one of the same email may have one by now."""
-    query = {"_id": user_id, "tenantId": tenant_id}
+    query = {"email": email, **_of_users(tenant_id, user_id)}
     Model(db, TenantUserDocument).collection.delete_one(query)
 
 
@@ -112,6 +110,11 @@ def replace_tenant_users(
             superfluous.append(membership["_id"])
     delete_memberships(db, superfluous)
     insert_copied_tenant_users(db, tenant_id, missing)
+
+
+def _of_users(tenant_id: ObjectId, user_id: ObjectId | MongoDocument) -> MongoDocument:
+    """Return the query for the tenant's memberships of the user; see the schema for the two ids."""
+    return {"tenantId": tenant_id, "$or": [{"_id": user_id}, {"userId": user_id}]}
 
 
 def _user_of(membership: MongoDocument) -> ObjectId:

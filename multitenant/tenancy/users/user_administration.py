@@ -114,7 +114,7 @@ class UserAdministration:
 
         def insert_membership(admin_db: MongoDatabase) -> None:
             if left_over:
-                tenant_users.delete_tenant_user(admin_db, by.tenant.id, left_over)
+                tenant_users.delete_tenant_user(admin_db, by.tenant.id, left_over, email=new.email)
             _ensure_room(admin_db, by.tenant.id)
             tenant_users.insert_tenant_user(
                 admin_db, user_id, email=new.email, tenant_id=by.tenant.id
@@ -172,7 +172,7 @@ class UserAdministration:
             return _unless_gone(users.delete_user(db, user))
 
         def delete_membership(admin_db: MongoDatabase) -> None:
-            tenant_users.delete_tenant_user(admin_db, by.tenant.id, user_id)
+            tenant_users.delete_tenant_user(admin_db, by.tenant.id, user_id, email=user["email"])
             self._withdrawals.end_sessions(by.tenant.id, user_id, user["tokenVersion"] + 1)
             about = {"email": user["email"], "role": user["role"]}
             self._record(by, "user.remove", user_id, **about)
@@ -269,7 +269,7 @@ class UserAdministration:
             return
 
         def delete_membership(admin_db: MongoDatabase) -> None:
-            tenant_users.delete_tenant_user(admin_db, by.tenant.id, user_id)
+            tenant_users.delete_tenant_user(admin_db, by.tenant.id, user_id, email=email)
             newest = revocations.newest_revoked_version(admin_db, by.tenant.id)
             self._withdrawals.end_sessions(by.tenant.id, user_id, newest + ANY_VERSION)
             self._record(by, "user.remove", user_id, email=email)
