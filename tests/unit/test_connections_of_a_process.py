@@ -254,10 +254,11 @@ class TestLeasing:
     def test_who_connects_counts_as_waiting_for_the_place(
         self, process: Process, cluster: str, fails: bool
     ) -> None:
-        connections, counts = process.connections, []
+        connections, counts, places = process.connections, [], []
 
         def connect() -> None:
             counts.append(connections.cluster_leases())
+            places.extend(connections._concurrency._in_flight)
             if fails:
                 raise AutoReconnect
 
@@ -269,6 +270,7 @@ class TestLeasing:
         else:
             connections.lease(acme).release()
         assert counts == [{cluster: 1}]
+        assert places == ["blue" if cluster == "blue" else f"external:{acme}"]
         assert connections.cluster_leases() == {}
 
     def test_tenants_on_servers_of_their_own_wait_for_those_alone(self, process: Process) -> None:
