@@ -254,7 +254,8 @@ class TestLeasing:
     def test_who_connects_counts_as_waiting_for_the_place(
         self, process: Process, cluster: str, fails: bool
     ) -> None:
-        connections, counts, places = process.connections, [], []
+        connections, counts = process.connections, []
+        places: list[str] = []
 
         def connect() -> None:
             counts.append(connections.cluster_leases())
