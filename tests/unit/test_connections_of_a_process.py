@@ -255,9 +255,11 @@ class TestLeasing:
         self, process: Process, cluster: str, fails: bool
     ) -> None:
         connections, counts = process.connections, []
+        places: list[str] = []
 
         def connect() -> None:
             counts.append(connections.cluster_leases())
+            places.extend(connections._concurrency._in_flight)
             if fails:
                 raise AutoReconnect
 
@@ -269,6 +271,7 @@ class TestLeasing:
         else:
             connections.lease(acme).release()
         assert counts == [{cluster: 1}]
+        assert places == ["blue" if cluster == "blue" else f"external:{acme}"]
         assert connections.cluster_leases() == {}
 
     def test_tenants_on_servers_of_their_own_wait_for_those_alone(self, process: Process) -> None:
