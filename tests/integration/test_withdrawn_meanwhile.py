@@ -246,20 +246,17 @@ class TestWaiting:
         acted: list[Any] = []
 
         def once_more(event: Any) -> None:
-            """Withdraw when the commit of the first attempt comes, and make that fail."""
-            commits = event.command_name == "commitTransaction"
-            if commits and not acted and current == [True]:
-                acted.append(None)
-                current.clear()
-                in_thread(lambda: withdraw(shared, owner, admin))
+            """Withdraw when the first attempt has ended, and nothing waits for it any more."""
+            if event.command_name == "abortTransaction" and not acted:
+                acted.append(in_thread(lambda: withdraw(shared, owner, admin)))
 
-        current = [True]
         mongo.admin.command(
             "configureFailPoint",
             "failCommand",
             mode={"times": 1},
             data={
-                "failCommands": ["commitTransaction"],
+                "failCommands": ["insert"],
+                "namespace": f"{shared.admin_db.name}.audit",
                 "errorCode": 112,
                 "errorLabels": ["TransientTransactionError"],
                 "appName": "multitenant",
