@@ -171,9 +171,13 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
 }
 
 
+BY_THE_WAY = {"audit", "turns", "locks", "heartbeats", "processes", "handshakes"}
+"""Collections of the admin database that say nothing of tenants, or are only ever added to."""
+
+
 def everything(world: World) -> Any:
-    """All there is, but the audit log."""
-    names = sorted(set(world.admin_db.list_collection_names()) - {"audit", "turns", "locks"})
+    """All there is, but what is written by the way."""
+    names = sorted(set(world.admin_db.list_collection_names()) - BY_THE_WAY)
     tenants = {name: list(world.admin_db[name].find().sort("_id", 1)) for name in names}
     for record in tenants["tenants"]:
         record.pop("updatedAt")
