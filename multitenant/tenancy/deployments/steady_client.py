@@ -1,7 +1,7 @@
 """A MongoClient that keeps what the platform promises, whatever its URI says, while a primary
 steps down, and whatever was withdrawn since a request was checked."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from pymongo import MongoClient
@@ -177,7 +177,7 @@ class SteadyCollection(Collection[MongoDocument]):
             # One that was interrupted may be done; one that was refused is not. A transaction
             # begins anew as a whole.
             details = error.details
-            refused = isinstance(details, dict) and details.get("code") == NOT_WRITABLE_PRIMARY
+            refused = isinstance(details, Mapping) and details.get("code") == NOT_WRITABLE_PRIMARY
             if not refused or error.has_error_label("TransientTransactionError"):
                 raise
         drop_connections(self.database.client)
