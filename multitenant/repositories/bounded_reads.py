@@ -23,7 +23,18 @@ DOCUMENT_BYTES = 2 * 2**20
 """Of a larger document only the fields of less than FIELD_BYTES are decoded."""
 FIELD_BYTES = 64 * 2**10
 
-RAW: CodecOptions[RawBSONDocument] = LENIENT.with_options(document_class=RawBSONDocument)
+
+class Reply(RawBSONDocument):
+    """A reply of MongoDB's to a command, not decoded. PyMongo writes the reply's error labels into
+    the write concern error in it, and so expects a dict there."""
+
+    def __getitem__(self, name: str) -> Any:
+        """Return the field of that name."""
+        value = super().__getitem__(name)
+        return dict(value) if name == "writeConcernError" else value
+
+
+RAW: CodecOptions[RawBSONDocument] = LENIENT.with_options(document_class=Reply)
 _LENGTH = struct.Struct("<i")
 # Of the types of BSON, by https://bsonspec.org/spec.html: how many bytes a value of one has, and
 # how many there are beside the length that a value of another begins with.

@@ -4,6 +4,7 @@ import binascii
 import socket
 import ssl
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 from bson.errors import BSONError
@@ -70,7 +71,7 @@ def codes_of(error: BaseException) -> set[int]:
         )
     if isinstance(error, OperationFailure):
         return {error.code} if error.code else set()
-    return {details["code"]} if isinstance(details, dict) and "code" in details else set()
+    return {details["code"]} if isinstance(details, Mapping) and "code" in details else set()
 
 
 def describe(error: BaseException) -> str:
