@@ -268,16 +268,16 @@ export const story = [
         keep: { benToken: "accessToken" },
       },
       {
-        name: "A refresh token works once; used again, it ends the session",
+        name: "For some seconds it works again: another tab may have sent it",
         route: "POST /api/refresh",
         token: "benRefresh",
-        expect: [401, "token_revoked"],
+        expect: 200,
       },
       {
-        name: "So it does",
+        name: "He is logged in as before",
         route: "GET /api/users/me",
         as: "ben",
-        expect: [401, "token_revoked"],
+        expect: 200,
       },
       { name: "Gil logs out", route: "POST /api/logout", as: "gil", expect: 200 },
       {

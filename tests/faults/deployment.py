@@ -190,9 +190,9 @@ class Deployment:
         if cluster == "external":
             return {EXTERNAL_DB} if client[EXTERNAL_DB].list_collection_names() else set()
         prefix = self.world.platform.settings.tenant_db_prefix
-        operators = self.world.record(self.operator.tenant_id)["dbName"]
+        operators = self.world.admin_db["tenants"].find_one({"system": True}) or {}
         made = {name for name in client.list_database_names() if name.startswith(prefix)}
-        return made | {operators} if cluster == "default" else made
+        return made | {operators["dbName"]} if cluster == "default" else made
 
     def _use_every_tenant(self) -> None:
         """With the credentials that each has."""
