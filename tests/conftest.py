@@ -30,6 +30,7 @@ from tests.support import (
     JWT_KEY,
     OPERATOR_EMAIL,
     OPERATOR_PASSWORD,
+    PATIENCE_SECONDS,
     CommandRecorder,
     World,
 )
@@ -359,7 +360,7 @@ def _no_thread_is_left() -> Iterator[None]:
         if not thread.name.startswith(PYMONGO_THREADS)
     }
     for thread in left:
-        thread.join(timeout=1)  # one that is just ending
+        thread.join(timeout=PATIENCE_SECONDS)  # one that is just ending
     left = {thread for thread in left if thread.is_alive()}
     assert not left, "the test left threads behind"
 

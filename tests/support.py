@@ -52,7 +52,8 @@ class CommandRecorder(CommandListener):
         self.on_end: Callable[[CommandSucceededEvent | CommandFailedEvent], None] = lambda _: None
 
     def started(self, event: CommandStartedEvent) -> None:
-        if event.command.get(event.command_name) == HEARTBEATS:
+        name = event.command_name
+        if name != "find" and event.command.get(name) == HEARTBEATS:
             return  # written by a thread in the background, all the time
         self.commands.append((event.database_name, event.command_name, event.command))
         self.on_start(event)

@@ -29,6 +29,8 @@ from tests.faults.killing import Do, Step, Victim
 from tests.faults.test_killed_restore import backed_up
 from tests.support import PASSWORD, World
 
+pytestmark = pytest.mark.slow
+
 MAINTENANCE: Any = import_module("multitenant.tenancy.lifecycle.maintenance")
 ACTOR = Actor.on_command_line()
 BOUNDED_STEPS = 3

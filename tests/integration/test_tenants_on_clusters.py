@@ -280,6 +280,7 @@ class TestNewUri:
             worker.start()
         try:
             eventually(lambda: len(statuses) > 50)
+            eventually(lambda: all(_client_of(of, "blue") for of in (world, other)))
             before = [_client_of(of, "blue") for of in (world, other)]
             lease = world.platform.connections.lease(ObjectId(owners[0].tenant_id))
             world.platform.clusters.change("blue", ACTOR, uri=second_uri, capacity={})
