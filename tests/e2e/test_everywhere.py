@@ -152,6 +152,7 @@ def change_under_load(
         time.sleep(0.1)
 
 
+@pytest.mark.slow
 def test_a_tenant_with_slow_queries_does_not_take_the_threads_of_the_others(
     environment: dict[str, str], tmp_path: Path, mongo: MongoClient[dict[str, Any]]
 ) -> None:

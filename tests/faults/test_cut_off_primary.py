@@ -23,6 +23,8 @@ from tests.support import (
     refusal,
 )
 
+pytestmark = pytest.mark.slow
+
 Client = MongoClient[dict[str, Any]]
 OPERATION_MS = 1000
 NEVER_MS = 600_000

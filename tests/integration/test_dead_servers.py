@@ -75,6 +75,7 @@ def test_a_login_waits_for_each_of_several_tenants_a_bounded_time_only(
     bring_back(world, dead)
 
 
+@pytest.mark.slow
 class TestWhichDeploymentFailed:
     def test_a_failing_admin_database_leaves_the_tenants_cluster_alone(
         self, world: World, blue: Client

@@ -382,6 +382,7 @@ def test_a_tenant_whose_cluster_is_not_there_is_unavailable(world: World, blue: 
     eventually(lambda: owner.get("/api/users/me").status_code == 200)
 
 
+@pytest.mark.slow
 class TestDown:
     """A cluster does not answer."""
 

@@ -194,6 +194,7 @@ def odd_values(db: MongoDatabase) -> None:
     [names_of_the_platform, odd_collections, conditions, odd_values],
     ids=lambda it: it.__name__,
 )
+@pytest.mark.slow
 def test_nothing_is_left_out_or_changed(
     world: World, blue: Client, tmp_path: Path, fill: Fill
 ) -> None:
