@@ -2,7 +2,7 @@
 
 import itertools
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -30,6 +30,23 @@ from tests.faults.test_killed_restore import backed_up
 from tests.support import PASSWORD, World
 
 pytestmark = pytest.mark.slow
+TRANSACTION_SECONDS = 2
+"""MongoDB gives up the transaction of a process that stands still after this time."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _transactions_are_given_up_soon(mongo: Client, theirs: Client) -> Iterator[None]:
+    """On both servers, for the tests here."""
+    before = [_set_lifetime(client, TRANSACTION_SECONDS) for client in (mongo, theirs)]
+    yield
+    for client, seconds in zip((mongo, theirs), before, strict=True):
+        _set_lifetime(client, seconds)
+
+
+def _set_lifetime(client: Client, seconds: int) -> int:
+    changed = client.admin.command("setParameter", 1, transactionLifetimeLimitSeconds=seconds)
+    return int(changed["was"])
+
 
 MAINTENANCE: Any = import_module("multitenant.tenancy.lifecycle.maintenance")
 ACTOR = Actor.on_command_line()
