@@ -15,7 +15,7 @@ help: ## Show this list
 run: $(VENV)/run.stamp ## Serve the application on http://localhost:5000, with a MongoDB of its own
 	@exec $(BIN)/multitenant run
 
-test: $(VENV)/dev.stamp ## Run the tests that every change needs, on a real MongoDB (five minutes)
+test: $(VENV)/dev.stamp ## Run the tests that every change needs, on a real MongoDB (five to six minutes)
 	@$(PYTEST) -m 'not slow' $(ARGS)
 
 test-slow: $(VENV)/dev.stamp ## Run the others: fuzzing, Newman, a browser, processes that are killed (ten minutes)
