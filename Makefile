@@ -15,10 +15,10 @@ help: ## Show this list
 run: $(VENV)/run.stamp ## Serve the application on http://localhost:5000, with a MongoDB of its own
 	@exec $(BIN)/multitenant run
 
-test: $(VENV)/dev.stamp ## Run the tests that every change needs, on a real MongoDB (five to six minutes)
+test: $(VENV)/dev.stamp ## Run the tests that every change needs, on a real MongoDB (five minutes)
 	@$(PYTEST) -m 'not slow' $(ARGS)
 
-test-slow: $(VENV)/dev.stamp ## Run the others: fuzzing, Newman, a browser, processes that are killed (ten minutes)
+test-slow: $(VENV)/dev.stamp ## Run the others: gunicorn, fuzzing, Newman, a browser, killed processes (ten minutes)
 	@$(PYTEST) -m slow $(ARGS)
 
 test-all: ## Run all tests

@@ -10,6 +10,13 @@ from tests.conftest import Client, own_environment
 from tests.e2e.server import MULTITENANT_RUN, Server
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark all tests of this folder `slow`: each starts processes that take a second or more."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker("slow")
+
+
 @pytest.fixture(scope="module")
 def worker_class() -> str:
     """The gunicorn worker's."""

@@ -7,12 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from tests.e2e.console import perform, session
 from tests.e2e.server import MULTITENANT_RUN, ROOT, Server, free_port
-
-pytestmark = pytest.mark.slow
 
 DOCUMENT = (ROOT / "docs" / "adding-a-resource.md").read_text()
 # A block, and the file that the text before it, or before the blocks before it, names last.

@@ -15,8 +15,6 @@ from selenium.webdriver.support.ui import WebDriverWait
 from tests.e2e.server import Server
 from tests.support import OPERATOR_EMAIL, OPERATOR_PASSWORD
 
-pytestmark = pytest.mark.slow
-
 SECONDS = 30
 FLAGS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),

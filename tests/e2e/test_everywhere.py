@@ -95,7 +95,6 @@ def test_a_suspension_that_is_lifted_is_lifted_everywhere(shared_server: Server)
             assert statuses(shared_server, token) == {200}
 
 
-@pytest.mark.slow
 def test_switching_and_rotating_under_load_fails_no_request_of_any_worker(
     environment: dict[str, str], tmp_path: Path, mongo: MongoClient[dict[str, Any]]
 ) -> None:
@@ -152,7 +151,6 @@ def change_under_load(
         time.sleep(0.1)
 
 
-@pytest.mark.slow
 def test_a_tenant_with_slow_queries_does_not_take_the_threads_of_the_others(
     environment: dict[str, str], tmp_path: Path, mongo: MongoClient[dict[str, Any]]
 ) -> None:
@@ -196,7 +194,6 @@ def test_a_tenant_with_slow_queries_does_not_take_the_threads_of_the_others(
             assert busy.headers["Retry-After"]
 
 
-@pytest.mark.slow
 def test_logins_are_counted_across_workers(environment: dict[str, str], tmp_path: Path) -> None:
     changed = environment | {"WORKERS": "3", "LOGIN_RATE_LIMIT": "8 per minute"}
     with Server(MULTITENANT_RUN, changed, tmp_path) as server:

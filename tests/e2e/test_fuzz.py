@@ -12,8 +12,6 @@ import pytest
 from tests.e2e.server import MULTITENANT_RUN, ROOT, Server
 from tests.support import OPERATOR_EMAIL, OPERATOR_PASSWORD, PASSWORD
 
-pytestmark = pytest.mark.slow
-
 FOLDER = ROOT / "tests" / "fuzz"
 MEMBER = "member@acme.example"
 # For how many examples of each operation, and how long `make fuzz` goes on with all phases. Without

@@ -18,7 +18,7 @@ from tests.e2e.server import GUNICORN, MULTITENANT_RUN, Server
 from tests.support import PASSWORD, PATIENCE_SECONDS
 
 
-@pytest.fixture(scope="module", params=["gevent", pytest.param("gthread", marks=pytest.mark.slow)])
+@pytest.fixture(scope="module", params=["gevent", "gthread"])
 def worker_class(request: pytest.FixtureRequest) -> str:
     """Each; what is promised here holds for both."""
     name: str = request.param
@@ -105,7 +105,6 @@ def test_gunicorns_quick_signals_close_every_client_and_exit_0(
     assert served.log.count("Every client is closed") == 3
 
 
-@pytest.mark.slow
 def test_a_request_that_outlives_the_grace_is_cut_off_and_said_so(
     environment: dict[str, str],
     worker_class: str,
@@ -128,7 +127,6 @@ def test_a_request_that_outlives_the_grace_is_cut_off_and_said_so(
         assert server.log.count("Every client is closed") == 1
 
 
-@pytest.mark.slow
 def test_a_client_that_holds_its_connection_after_the_answer_delays_nobody(
     environment: dict[str, str], tmp_path: Path
 ) -> None:
@@ -165,7 +163,6 @@ def _send_for_a_while(connection: socket.socket) -> None:
         time.sleep(0.02)
 
 
-@pytest.mark.slow
 def test_an_answer_is_not_cut_off_by_a_body_that_nobody_read(
     environment: dict[str, str], tmp_path: Path
 ) -> None:
@@ -184,7 +181,6 @@ def test_an_answer_is_not_cut_off_by_a_body_that_nobody_read(
                 assert connection.recv(65536).startswith(b"HTTP/1.1 413 ")
 
 
-@pytest.mark.slow
 def test_preloading_the_application_opens_nothing_before_the_fork(
     environment: dict[str, str], tmp_path: Path
 ) -> None:
@@ -221,7 +217,6 @@ def _raw(server: Server, request: bytes) -> bytes:
 HEAD = b"POST /api/login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
 
 
-@pytest.mark.slow
 def test_clients_that_stop_in_the_middle_of_a_body_hold_a_thread_for_a_bounded_time(
     environment: dict[str, str], tmp_path: Path
 ) -> None:

@@ -10,8 +10,6 @@ import pytest
 from tests.e2e.server import MULTITENANT, ROOT, Server
 from tests.support import OPERATOR_EMAIL, OPERATOR_PASSWORD
 
-pytestmark = pytest.mark.slow
-
 FOLDER = ROOT / "postman"
 FILES = ("multitenant.postman_collection.json", "local.postman_environment.json")
 

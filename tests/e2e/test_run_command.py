@@ -42,7 +42,6 @@ def test_a_taken_port_is_named_before_anything_is_started(tmp_path: Path) -> Non
     assert not (tmp_path / "instance" / "mongodb").exists()
 
 
-@pytest.mark.slow
 def test_from_nothing_to_a_tenant_and_back_again(tmp_path: Path) -> None:
     """First start, clean stop, a start that finds everything, a crash, and a start after it."""
     with start(tmp_path) as first:

@@ -116,6 +116,7 @@ SMUGGLING = {
 }
 
 
+@pytest.mark.slow
 def test_what_could_be_read_in_two_ways_is_refused_and_nothing_behind_it_is_read(
     gunicorn: Server,
 ) -> None:

@@ -77,6 +77,7 @@ def victim(shared: World) -> str:
     return shared.tenant("Victim").tenant_id
 
 
+@pytest.mark.slow
 def test_an_operator_is_never_taken_and_a_text_is_a_text_in_every_string_of_every_body(
     shared: World, acme: User, victim: str
 ) -> None:

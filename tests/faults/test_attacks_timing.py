@@ -102,6 +102,7 @@ def test_every_refused_login_sends_the_same_commands_and_makes_one_hash(
     assert {kind: steps for kind, steps in work.items() if steps != work[KNOWN]} == {}
 
 
+@pytest.mark.slow
 def test_the_time_of_a_refused_login_does_not_tell_whether_the_account_exists(
     prepared: World,
 ) -> None:

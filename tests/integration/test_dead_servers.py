@@ -41,6 +41,7 @@ def bring_back(world: World, *owners: User) -> None:
         world.admin_db["tenants"].update_one({"_id": ObjectId(owner.tenant_id)}, change)
 
 
+@pytest.mark.slow
 def test_two_dead_servers_take_half_of_the_threads_and_the_rest_is_refused_at_once(
     make_world: MakeWorld, silent: int
 ) -> None:

@@ -199,6 +199,7 @@ def test_a_mongodb_user_who_goes_while_they_log_in_makes_the_record_be_read_agai
             assert owner.get("/api/users/me").status_code == wanted
 
 
+@pytest.mark.slow
 def test_the_old_user_stays_for_as_long_as_a_lease_is_out(world: World) -> None:
     owner = world.tenant("Acme", isolation="dedicated")
     db, old = world.db_of(owner.tenant_id), user_of(world, owner).name
@@ -227,6 +228,7 @@ def test_rotating_with_room_for_one_client_only_fails_no_request(make_world: Mak
     assert failures == []
 
 
+@pytest.mark.slow
 def test_of_two_rotations_in_a_row_both_old_users_go(world: World) -> None:
     owner = world.tenant("Acme", isolation="dedicated")
     db = world.db_of(owner.tenant_id)

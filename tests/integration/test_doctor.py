@@ -90,6 +90,7 @@ def test_wrong_settings_are_all_named_and_the_rest_is_not_checked(
     assert levels(result)["reachable"] == "not checked"
 
 
+@pytest.mark.slow
 def test_nothing_listening_is_said_so_and_the_process_ends_with_1(
     environment: dict[str, str], tmp_path: Path
 ) -> None:
@@ -109,6 +110,7 @@ def test_nothing_listening_is_said_so_and_the_process_ends_with_1(
     assert "hidden" not in done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_a_wrong_password_is_said_so(
     mongod: EmbeddedServer, doctor: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -119,6 +121,7 @@ def test_a_wrong_password_is_said_so(
     assert "hidden" not in result.output
 
 
+@pytest.mark.slow
 def test_another_replica_set_than_the_uri_says_is_named(
     mongod: EmbeddedServer, doctor: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -146,6 +149,7 @@ def standalone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, 
             process.wait()
 
 
+@pytest.mark.slow
 def test_a_standalone_server_is_no_replica_set(
     standalone: tuple[int, int], doctor: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -161,6 +165,7 @@ def test_a_standalone_server_is_no_replica_set(
     assert "is a standalone server, and the URI says replicaSet=rs0" in found
 
 
+@pytest.mark.slow
 def test_a_server_that_hangs_does_not_hang_the_doctor(
     standalone: tuple[int, int], doctor: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:

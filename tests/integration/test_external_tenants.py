@@ -127,6 +127,7 @@ class TestRefusals:
         theirs["acme"].command("updateUser", "theirs", roles=["read"])
         assert "refuses" in self.refused(world, their_uri)
 
+    @pytest.mark.slow
     def test_a_server_that_is_not_there(self, world: World, elsewhere: EmbeddedServer) -> None:
         settings = world.platform.settings
         assert settings.tenant_uri_allowed_hosts == (f"127.0.0.1:{elsewhere._port}",)
@@ -207,6 +208,7 @@ def standalone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, 
 class TestTwoClusters:
     """Invariant 1, where no transaction can span both sides."""
 
+    @pytest.mark.slow
     def test_failing_at_any_write_leaves_nothing_and_can_be_repeated(
         self, world: World, mongo: Client, theirs: Client, their_uri: str
     ) -> None:

@@ -138,6 +138,7 @@ def test_every_code_is_answered_with_what_it_means(
             assert KIND_OF_CODE[code] is Kind.PASSING, code  # PyMongo has sent it again
 
 
+@pytest.mark.slow
 def test_every_kind_of_command_answers_what_its_error_means(
     shared: World, acme: Acme, mongo: Client
 ) -> None:
@@ -229,6 +230,7 @@ def test_a_name_that_dns_does_not_resolve_is_unavailable(
         ensure_answers(response, Kind.PASSING, failure.__name__)
 
 
+@pytest.mark.slow
 def test_the_change_stream_outlives_every_kind_of_error(shared: World, mongo: Client) -> None:
     """What changes afterwards is heard of as before."""
     owner = shared.tenant("Watched")

@@ -546,6 +546,7 @@ class TestRefused:
         assert world.record(owner.tenant_id)["cluster"] == "blue"
         assert titles(owner) == ["acknowledged"]
 
+    @pytest.mark.slow
     def test_a_target_that_goes_down_leaves_the_tenant_undisturbed(
         self,
         world: World,

@@ -316,6 +316,7 @@ def hasty(world: World) -> World:
     return world
 
 
+@pytest.mark.slow
 def test_when_the_commit_stays_unknown_nothing_is_dropped(
     make_world: MakeWorld, mongo: Client
 ) -> None:
@@ -331,6 +332,7 @@ def test_when_the_commit_stays_unknown_nothing_is_dropped(
     assert world.login("owner@acme.example").get("/api/users/me").status_code == 200
 
 
+@pytest.mark.slow
 def test_when_the_commit_never_arrives_the_database_is_left_for_gc(
     make_world: MakeWorld, mongo: Client
 ) -> None:

@@ -191,6 +191,7 @@ class TestUsers:
         ]
         assert answers == [401, 200]
 
+    @pytest.mark.slow
     def test_a_change_of_a_user_that_is_under_way_is_not_lost_between_the_databases(
         self, world: World, tmp_path: Path
     ) -> None:

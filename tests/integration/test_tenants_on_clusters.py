@@ -186,6 +186,7 @@ class TestHalfChangedUsers:
 class TestInvariantOne:
     """A tenant exists entirely, or not at all, where no transaction spans both clusters."""
 
+    @pytest.mark.slow
     def test_failing_at_any_write_leaves_nothing_and_can_be_repeated(
         self, world: World, mongo: Client, blue: Client
     ) -> None:

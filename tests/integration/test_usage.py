@@ -141,6 +141,7 @@ def test_a_tenant_whose_database_does_not_tell_is_named_and_the_others_are_told_
     assert "secret detail" in caplog.text
 
 
+@pytest.mark.slow
 def test_a_slow_database_does_not_hold_the_others_up(world: World, mongo: Client) -> None:
     for name in ("Acme", "Globex", "Initech"):
         world.tenant(name)
