@@ -1,9 +1,12 @@
 """Clusters: their records, and how many tenants each has."""
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-from multitenant.repositories.model import Model, MongoDatabase, MongoDocument
+from pymongo import ReturnDocument
+
+from multitenant.repositories.model import Model, MongoDatabase, MongoDocument, utc_now
 from multitenant.schemas.admin.clusters import ClusterDocument
 from multitenant.schemas.admin.provisionings import ProvisioningDocument
 from multitenant.schemas.admin.tenants import TenantDocument
@@ -49,6 +52,21 @@ def set_measurement(db: MongoDatabase, name: str, measured: MongoDocument) -> No
     _clusters(db).collection.update_one({"_id": name}, {"$set": {"measured": measured}})
 
 
+def add_place(db: MongoDatabase, name: str) -> MongoDocument | None:
+    """Count one more place there (see Places), and return the cluster's record."""
+    return _clusters(db).collection.find_one_and_update(
+        {"_id": name}, {"$inc": {"places.count": 1}}, return_document=ReturnDocument.AFTER
+    )
+
+
+def set_places(db: MongoDatabase, name: str, count: int, *, seen: MongoDocument) -> None:
+    """Keep how many places were counted there since the cluster's record was read as `seen`; not
+    when any was added, or they were counted by somebody else, meanwhile."""
+    query = {"_id": name, "places": seen.get("places")}
+    places = {"count": count, "at": utc_now()}
+    _clusters(db).collection.update_one(query, {"$set": {"places": places}})
+
+
 def set_state(
     db: MongoDatabase, name: str, state: str, *, only: MongoDocument | None = None
 ) -> bool:
@@ -63,21 +81,13 @@ def delete_cluster(db: MongoDatabase, name: str, *, state: str) -> bool:
     return _clusters(db).collection.delete_one({"_id": name, "state": state}).deleted_count == 1
 
 
-def count_places(db: MongoDatabase, name: str) -> int:
-    """Return how many databases of tenants the cluster has: those of tenants, deleted ones
+def count_places(db: MongoDatabase, names: Iterable[str]) -> dict[str, int]:
+    """Return how many databases of tenants each of the clusters has: those of tenants, deleted ones
     included, and those that are being prepared or wait for a tenant. Exact in a transaction."""
-    tenants = Model(db, TenantDocument).collection.count_documents({"cluster": name})
-    noted = Model(db, ProvisioningDocument).collection
-    return tenants + noted.count_documents({"cluster": name, **UNDER_WAY})
-
-
-def count_all_places(db: MongoDatabase) -> dict[str, int]:
-    """Return count_places() of each cluster that has any."""
-    counted: dict[str, int] = {}
-    for document, query in ((TenantDocument, {}), (ProvisioningDocument, UNDER_WAY)):
-        for cluster, count in _count_by_cluster(db, document, query).items():
-            counted[cluster] = counted.get(cluster, 0) + count
-    return counted
+    of_clusters = {"cluster": {"$in": [*names]}}
+    tenants = _count_by_cluster(db, TenantDocument, of_clusters)
+    noted = _count_by_cluster(db, ProvisioningDocument, {**of_clusters, **UNDER_WAY})
+    return {name: tenants.get(name, 0) + noted.get(name, 0) for name in names}
 
 
 def count_tenants(db: MongoDatabase, *, since: datetime | None = None) -> dict[str, int]:

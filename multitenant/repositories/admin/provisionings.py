@@ -58,7 +58,7 @@ def list_prepared(db: MongoDatabase, *, version: int) -> dict[str, list[ObjectId
     """Return, by cluster, the ids under which they are noted, oldest first."""
     found: dict[str, list[ObjectId]] = {}
     notes = _provisionings(db).collection.find(_prepared(version), {"cluster": 1})
-    for note in notes.sort("startedAt", 1):
+    for note in notes.sort([("cluster", 1), ("startedAt", 1)]):
         found.setdefault(note["cluster"], []).append(note["_id"])
     return found
 

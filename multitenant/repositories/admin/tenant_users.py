@@ -8,6 +8,9 @@ from bson import ObjectId
 from multitenant.repositories.model import Model, MongoDatabase, MongoDocument
 from multitenant.schemas.admin.tenant_users import TenantUserDocument
 
+AT_A_TIME = 10_000
+"""Memberships that one command removes."""
+
 
 def insert_tenant_user(
     db: MongoDatabase, user_id: ObjectId, *, email: str, tenant_id: ObjectId
@@ -67,8 +70,11 @@ def delete_tenant_user(
 
 
 def delete_tenant_users(db: MongoDatabase, tenant_id: ObjectId) -> None:
-    """Remove every membership of the tenant."""
-    Model(db, TenantUserDocument).collection.delete_many({"tenantId": tenant_id})
+    """Remove every membership of the tenant, some at a time: there may be more than one command
+    has time for."""
+    collection = Model(db, TenantUserDocument).collection
+    while some := list(collection.find({"tenantId": tenant_id}, {"_id": 1}, limit=AT_A_TIME)):
+        collection.delete_many({"_id": {"$in": [membership["_id"] for membership in some]}})
 
 
 def delete_memberships(db: MongoDatabase, ids: list[ObjectId]) -> None:

@@ -1,7 +1,7 @@
 """Tenant records in the admin database."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -224,18 +224,16 @@ def find_tenants_for_migration(
     """Return the records of tenants, deleted ones included, oldest first: all, or those whose id,
     subdomain or name is in `named`, or whose schema version is recorded as another one."""
     wanted: dict[str, Any] = {}
-    if named:
-        ids = [ObjectId(text) for text in named if ObjectId.is_valid(text)]
-        texts = list(named)
-        wanted["$or"] = [
-            {"_id": {"$in": ids}},
-            {"subdomain": {"$in": texts}},
-            {"name": {"$in": texts}},
-        ]
     if other_than is not None:
         wanted["schemaVersion"] = {"$ne": other_than}
-    found = _tenants(db).collection.find(wanted, collation=CASE_INSENSITIVE)
-    return list(found.sort([("createdAt", 1), ("_id", 1)]))
+    find = _tenants(db).collection.find
+    if not named:
+        return _oldest_first(find(wanted))
+    ids = [ObjectId(text) for text in named if ObjectId.is_valid(text)]
+    subdomains = [text.lower() for text in named]
+    by_key = find({**wanted, "$or": [{"_id": {"$in": ids}}, {"subdomain": {"$in": subdomains}}]})
+    by_name = find({**wanted, "name": {"$in": list(named)}}, collation=CASE_INSENSITIVE)
+    return _oldest_first({tenant["_id"]: tenant for tenant in [*by_key, *by_name]}.values())
 
 
 def set_schema_version(db: MongoDatabase, tenant_id: ObjectId, version: int) -> None:
@@ -249,6 +247,11 @@ def delete_tenant(db: MongoDatabase, record: MongoDocument) -> bool:
     was removed."""
     same = {name: record.get(name) for name in SEEN}
     return _tenants(db).collection.delete_one({"_id": record["_id"], **same}).deleted_count == 1
+
+
+def _oldest_first(records: Iterable[MongoDocument]) -> list[MongoDocument]:
+    """MongoDB would sort in memory, too."""
+    return sorted(records, key=lambda record: (record["createdAt"], record["_id"]))
 
 
 def _id_of(document: MongoDocument | None) -> ObjectId | None:

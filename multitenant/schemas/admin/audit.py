@@ -25,6 +25,10 @@ class AuditDocument(Document):  # type: ignore[misc]  # MongoEngine has no type 
             ["at", "_id"],
             ["tenant_id", "at", "_id"],
             ["actor", "at", "_id"],
+            ["action", "at", "_id"],
+            ["outcome", "at", "_id"],
+            ["tenant_id", "action", "at", "_id"],
+            ["tenant_id", "outcome", "at", "_id"],
             {"fields": ["expires_at"], "expireAfterSeconds": 0},
         ],
     }

@@ -9,7 +9,7 @@ class IdempotencyKeyDocument(Document):  # type: ignore[misc]  # MongoEngine has
     meta = {
         "collection": "idempotencykeys",
         "auto_create_index": False,
-        "indexes": [{"fields": ["expires_at"], "expireAfterSeconds": 0}],
+        "indexes": [{"fields": ["expires_at"], "expireAfterSeconds": 0}, "tenant_id"],
     }
 
     id = StringField(primary_key=True)

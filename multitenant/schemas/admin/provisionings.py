@@ -24,7 +24,26 @@ class ProvisioningDocument(Document):  # type: ignore[misc]  # MongoEngine has n
     which is kept for a while.
     """
 
-    meta = {"collection": "provisionings", "auto_create_index": False, "indexes": ["started_at"]}
+    meta = {
+        "collection": "provisionings",
+        "auto_create_index": False,
+        "indexes": [
+            "started_at",
+            ["cluster", "purged", "dropping_since"],
+            {
+                "fields": ["prepared_version", "cluster", "started_at"],
+                "partialFilterExpression": {"preparedVersion": {"$exists": True}},
+            },
+            {
+                "fields": ["tenant_id", "started_at"],
+                "partialFilterExpression": {"tenantId": {"$exists": True}},
+            },
+            {
+                "fields": ["kept", "started_at"],
+                "partialFilterExpression": {"kept": True},
+            },
+        ],
+    }
 
     id = ObjectIdField(primary_key=True)
     db_name = StringField(db_field="dbName", required=True, max_length=63)

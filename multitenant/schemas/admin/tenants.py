@@ -55,6 +55,11 @@ class TenantDocument(Document):  # type: ignore[misc]  # MongoEngine has no type
             ["created_at", "_id"],
             ["status", "created_at", "_id"],
             ["cluster", "created_at"],
+            ["schema_version"],
+            {
+                "fields": ["status", "deleted_at"],
+                "partialFilterExpression": {"deletedAt": {"$exists": True}},
+            },
             # No two tenants have one database; of servers of their own, `dbUri` is another each.
             {"fields": ["cluster", "db_name", "db_uri"], "unique": True},
         ],

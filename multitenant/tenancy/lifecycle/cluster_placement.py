@@ -1,7 +1,8 @@
 """On which cluster a new tenant is placed: where the largest share is free, or where told.
 
 The scarcest resource of a cluster decides how full it is (see cluster_capacity.py). Tenants are
-counted in the admin database; choosing costs two small reads of it, and no other.
+counted in the admin database, once a minute; in between, each place that is taken is added to the
+number in the cluster's record. No other database is read.
 """
 
 import random
@@ -17,7 +18,7 @@ from bson import ObjectId
 from multitenant.errors import Conflict, DatabaseUnavailable, ValidationFailed
 from multitenant.repositories.admin import clusters, provisionings
 from multitenant.repositories.admin.locks import acquire_lock, release_lock
-from multitenant.repositories.model import MongoDocument
+from multitenant.repositories.model import MongoDocument, utc_now
 from multitenant.repositories.transactions import in_transaction
 from multitenant.tenancy.lifecycle.cluster_capacity import is_within, scarcest
 from multitenant.tenancy.routing.connection_manager import ConnectionManager
@@ -26,6 +27,9 @@ LOCK_LASTS = timedelta(seconds=5)
 LOCK_WAIT_SECONDS = 8.0
 """Longer than the lock of a process that was killed."""
 LOCK_POLL_SECONDS = 0.02
+COUNTED_FOR = timedelta(minutes=1)
+"""How long a number of places holds. Those that are given up are seen after that; so are those that
+a tenant takes when it returns to a database that it had before."""
 
 
 class ClusterPlacement:
@@ -57,7 +61,7 @@ class ClusterPlacement:
             raise Conflict("No cluster takes new tenants: add one, or open one again")
         if len(usable) == 1:
             return [usable[0]["_id"]]
-        places = clusters.count_all_places(admin_db)
+        places = self._places(usable)
 
         def rank(record: MongoDocument) -> tuple[bool, float, int]:
             name, count = record["_id"], places.get(record["_id"], 0)
@@ -84,20 +88,36 @@ class ClusterPlacement:
     def _note(self, cluster: str, note_id: ObjectId, note: dict[str, Any]) -> MongoDocument | None:
         admin_db = self._connections.admin_db
         noted = provisionings.insert_provisioning(admin_db, note_id, cluster=cluster, **note)
-        record = clusters.find_cluster(admin_db, cluster)
+        record = clusters.add_place(admin_db, cluster)
         if record and record["state"] == "open" and self._holds(record):
             return noted
         provisionings.delete_provisioning(admin_db, note_id)
         return None
 
     def _holds(self, record: MongoDocument) -> bool:
-        """Whether what is on the cluster is within its limits. Both kinds of places are counted at
-        one moment: a note that becomes a tenant in between would be missed."""
+        """Whether what is on the cluster is within its limits. There are no more places than its
+        record says, if they were counted lately; only where those are too many it is counted."""
         if not record.get("capacity"):
             return True
+        if _counted_lately(record) and is_within(record, record["places"]["count"]):
+            return True
+        return is_within(record, self._counted([record])[record["_id"]])
+
+    def _places(self, records: list[MongoDocument]) -> dict[str, int]:
+        """How many places each cluster has at most; all are counted when one was not lately."""
+        if all(map(_counted_lately, records)):
+            return {record["_id"]: record["places"]["count"] for record in records}
+        return self._counted(records)
+
+    def _counted(self, records: list[MongoDocument]) -> dict[str, int]:
+        """Count the places of these clusters, and keep the numbers in their records. Both kinds
+        are counted at one moment: a note that becomes a tenant in between would be missed."""
         admin_db = self._connections.admin_db
-        places = in_transaction(admin_db, lambda: clusters.count_places(admin_db, record["_id"]))
-        return is_within(record, places)
+        names = [record["_id"] for record in records]
+        places = in_transaction(admin_db, lambda: clusters.count_places(admin_db, names))
+        for record in records:
+            clusters.set_places(admin_db, record["_id"], places[record["_id"]], seen=record)
+        return places
 
     @contextmanager
     def _alone(self, cluster: str) -> Iterator[None]:
@@ -113,6 +133,11 @@ class ClusterPlacement:
             yield
         finally:
             release_lock(admin_db, name, holder=holder)
+
+
+def _counted_lately(record: MongoDocument) -> bool:
+    counted_at = (record.get("places") or {}).get("at")
+    return counted_at is not None and abs(utc_now() - counted_at) < COUNTED_FOR
 
 
 def full(told: str | None) -> Conflict:

@@ -45,8 +45,6 @@ def purge_tenant(
         take_turn(admin_db, tenant_id)
         if not tenants.delete_tenant(admin_db, record):
             raise Conflict(TENANT_CHANGED)
-        tenant_users.delete_tenant_users(admin_db, tenant_id)
-        revocations.delete_user_revocations(admin_db, tenant_id)
         delete_turns(admin_db, tenant_id)
         idempotency_keys.delete_idempotency_keys(admin_db, tenant_id)
         handshakes.delete_handshakes(admin_db, tenant_id)
@@ -64,6 +62,10 @@ def purge_tenant(
 
     note, others = run_transaction(connections.admin_client, remove_records, seconds=seconds)
     connections.forget(tenant_id)
+    # They may be many, and open nothing any more. After a kill, the note has the memberships
+    # removed, and MongoDB removes the revocations when they are over.
+    tenant_users.delete_tenant_users(admin_db, tenant_id)
+    revocations.delete_user_revocations(admin_db, tenant_id)
     drop_orphan(connections, cipher, tenant_id, note, keep_note=True)
     gone = [
         # What is being filled may be written to once more, by a command that does not know yet.

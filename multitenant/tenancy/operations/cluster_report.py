@@ -141,8 +141,9 @@ class ClusterReport:
         days = max(window, LEAST_WINDOW) / timedelta(days=1)
         added = clusters.count_tenants(admin_db, since=now - WINDOW)
         counted = clusters.count_tenants(admin_db)
-        places = clusters.count_all_places(admin_db)
-        for record in clusters.list_clusters(admin_db):
+        records = clusters.list_clusters(admin_db)
+        places = clusters.count_places(admin_db, [record["_id"] for record in records])
+        for record in records:
             name = record["_id"]
             error = None
             if record["state"] != "closed":
