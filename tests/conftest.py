@@ -8,8 +8,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Protocol
+from unittest.mock import patch
 
 import pytest
 from pydantic import SecretStr
@@ -22,6 +24,7 @@ from multitenant.embedded import EmbeddedServer
 from multitenant.tenancy.actor import Actor
 from multitenant.tenancy.deployments.isolation import IsolationListener, clear_scope
 from multitenant.tenancy.lifecycle.initialisation import initialise
+from multitenant.tenancy.operations import cluster_report
 from multitenant.tenancy.routing.placement import Placement
 from tests.first_start import FirstStart, fresh_name
 from tests.secrets_watch import WATCH, watching
@@ -260,6 +263,8 @@ def shared(
     """One application for a module, for tests that must change nothing, or do not mind."""
     directory = tmp_path_factory.mktemp("shared")
     with (
+        # Else it would begin to measure clusters, after a while, in a thread that outlives a test.
+        patch.object(cluster_report, "LOOK_SECONDS", timedelta(days=1).total_seconds()),
         own_environment(mongod, mongo, directory) as environment,
         leakless_worlds(environment) as make,
     ):
