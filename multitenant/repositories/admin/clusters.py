@@ -1,13 +1,15 @@
 """Clusters: their records, and how many tenants each has."""
 
 from collections.abc import Iterable
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
 from pymongo import ReturnDocument
+from pymongo.errors import DuplicateKeyError
 
 from multitenant.repositories.model import Model, MongoDatabase, MongoDocument, utc_now
-from multitenant.schemas.admin.clusters import ClusterDocument
+from multitenant.schemas.admin.clusters import ClusterDocument, PlacesDocument
 from multitenant.schemas.admin.provisionings import ProvisioningDocument
 from multitenant.schemas.admin.tenants import TenantDocument
 
@@ -20,6 +22,10 @@ ALL = {"cluster": {"$gte": ""}}
 
 def _clusters(db: MongoDatabase) -> Model:
     return Model(db, ClusterDocument)
+
+
+def _places(db: MongoDatabase) -> Model:
+    return Model(db, PlacesDocument)
 
 
 def insert_cluster(db: MongoDatabase, name: str, **fields: Any) -> MongoDocument:
@@ -52,21 +58,6 @@ def set_measurement(db: MongoDatabase, name: str, measured: MongoDocument) -> No
     _clusters(db).collection.update_one({"_id": name}, {"$set": {"measured": measured}})
 
 
-def add_place(db: MongoDatabase, name: str) -> MongoDocument | None:
-    """Count one more place there (see Places), and return the cluster's record."""
-    return _clusters(db).collection.find_one_and_update(
-        {"_id": name}, {"$inc": {"places.count": 1}}, return_document=ReturnDocument.AFTER
-    )
-
-
-def set_places(db: MongoDatabase, name: str, count: int, *, seen: MongoDocument) -> None:
-    """Keep how many places were counted there since the cluster's record was read as `seen`; not
-    when any was added, or they were counted by somebody else, meanwhile."""
-    query = {"_id": name, "places": seen.get("places")}
-    places = {"count": count, "at": utc_now()}
-    _clusters(db).collection.update_one(query, {"$set": {"places": places}})
-
-
 def set_state(
     db: MongoDatabase, name: str, state: str, *, only: MongoDocument | None = None
 ) -> bool:
@@ -78,7 +69,35 @@ def set_state(
 
 def delete_cluster(db: MongoDatabase, name: str, *, state: str) -> bool:
     """Remove the record, if the cluster is in that state; return whether it was."""
+    _places(db).collection.delete_one({"_id": name})
     return _clusters(db).collection.delete_one({"_id": name, "state": state}).deleted_count == 1
+
+
+def add_place(db: MongoDatabase, name: str) -> MongoDocument:
+    """Count one more place on the cluster, and return how many there are at most (see
+    PlacesDocument)."""
+    found = _places(db).collection.find_one_and_update(
+        {"_id": name},
+        {"$inc": {"count": 1}},
+        upsert=True,
+        return_document=ReturnDocument.AFTER,
+    )
+    assert found is not None
+    return found
+
+
+def find_places(db: MongoDatabase, names: list[str]) -> dict[str, MongoDocument]:
+    """Return how many places there are at most on those of the clusters where any were counted."""
+    return {it["_id"]: it for it in _places(db).collection.find({"_id": {"$in": names}})}
+
+
+def set_places(db: MongoDatabase, name: str, count: int, *, seen: MongoDocument | None) -> None:
+    """Keep how many places were counted on the cluster since find_places() returned `seen` for it;
+    not when any was added, or they were counted by somebody else, meanwhile."""
+    same = {"_id": name, **(seen or {"count": {"$exists": False}})}
+    counted = {"$set": {"count": count, "at": utc_now()}}
+    with suppress(DuplicateKeyError):  # it is there, and is not as it was seen
+        _places(db).collection.update_one(same, counted, upsert=seen is None)
 
 
 def count_places(db: MongoDatabase, names: Iterable[str]) -> dict[str, int]:

@@ -36,14 +36,6 @@ class Measurement(EmbeddedDocument):  # type: ignore[misc]  # MongoEngine has no
     disk_bytes = FloatField(db_field="diskBytes", required=True)
 
 
-class Places(EmbeddedDocument):  # type: ignore[misc]  # MongoEngine has no type hints
-    """How many databases of tenants the cluster has at most: those that were counted at `at`, and
-    all that were noted since. `at` is missing where none were counted yet."""
-
-    count = IntField()
-    at = DateTimeField()
-
-
 class Identity(EmbeddedDocument):  # type: ignore[misc]  # MongoEngine has no type hints
     """By which a deployment is known again, whatever URI leads to it."""
 
@@ -67,6 +59,19 @@ class ClusterDocument(Document):  # type: ignore[misc]  # MongoEngine has no typ
     capacity = EmbeddedDocumentField(Capacity)
     identity = EmbeddedDocumentField(Identity)
     measured = EmbeddedDocumentField(Measurement)
-    places = EmbeddedDocumentField(Places)
     created_at = DateTimeField(db_field="createdAt", required=True)
     updated_at = DateTimeField(db_field="updatedAt", required=True)
+
+
+class PlacesDocument(Document):  # type: ignore[misc]  # MongoEngine has no type hints
+    """How many databases of tenants a cluster has at most: those that were counted at `at`, and
+    all that were noted since. `at` is missing where none were counted yet.
+
+    Not in the cluster's record: every process hears of its changes.
+    """
+
+    meta = {"collection": "places", "auto_create_index": False}
+
+    id = StringField(primary_key=True)
+    count = IntField(required=True)
+    at = DateTimeField()

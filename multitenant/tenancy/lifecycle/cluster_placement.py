@@ -2,7 +2,7 @@
 
 The scarcest resource of a cluster decides how full it is (see cluster_capacity.py). Tenants are
 counted in the admin database, once a minute; in between, each place that is taken is added to the
-number in the cluster's record. No other database is read.
+number. No other database is read.
 """
 
 import random
@@ -61,7 +61,7 @@ class ClusterPlacement:
             raise Conflict("No cluster takes new tenants: add one, or open one again")
         if len(usable) == 1:
             return [usable[0]["_id"]]
-        places = self._places(usable)
+        places = self._places([one["_id"] for one in usable])
 
         def rank(record: MongoDocument) -> tuple[bool, float, int]:
             name, count = record["_id"], places.get(record["_id"], 0)
@@ -88,35 +88,37 @@ class ClusterPlacement:
     def _note(self, cluster: str, note_id: ObjectId, note: dict[str, Any]) -> MongoDocument | None:
         admin_db = self._connections.admin_db
         noted = provisionings.insert_provisioning(admin_db, note_id, cluster=cluster, **note)
-        record = clusters.add_place(admin_db, cluster)
-        if record and record["state"] == "open" and self._holds(record):
+        places = clusters.add_place(admin_db, cluster)
+        record = clusters.find_cluster(admin_db, cluster)
+        if record and record["state"] == "open" and self._holds(record, places):
             return noted
         provisionings.delete_provisioning(admin_db, note_id)
         return None
 
-    def _holds(self, record: MongoDocument) -> bool:
-        """Whether what is on the cluster is within its limits. There are no more places than its
-        record says, if they were counted lately; only where those are too many it is counted."""
+    def _holds(self, record: MongoDocument, places: MongoDocument) -> bool:
+        """Whether what is on the cluster is within its limits. Only where `places`, which is how
+        many there are at most, are too many, or were counted long ago, they are counted."""
         if not record.get("capacity"):
             return True
-        if _counted_lately(record) and is_within(record, record["places"]["count"]):
+        if _counted_lately(places) and is_within(record, places["count"]):
             return True
-        return is_within(record, self._counted([record])[record["_id"]])
+        name = record["_id"]
+        return is_within(record, self._counted([name], {name: places})[name])
 
-    def _places(self, records: list[MongoDocument]) -> dict[str, int]:
+    def _places(self, names: list[str]) -> dict[str, int]:
         """How many places each cluster has at most; all are counted when one was not lately."""
-        if all(map(_counted_lately, records)):
-            return {record["_id"]: record["places"]["count"] for record in records}
-        return self._counted(records)
+        found = clusters.find_places(self._connections.admin_db, names)
+        if all(name in found and _counted_lately(found[name]) for name in names):
+            return {name: places["count"] for name, places in found.items()}
+        return self._counted(names, found)
 
-    def _counted(self, records: list[MongoDocument]) -> dict[str, int]:
-        """Count the places of these clusters, and keep the numbers in their records. Both kinds
-        are counted at one moment: a note that becomes a tenant in between would be missed."""
+    def _counted(self, names: list[str], seen: dict[str, MongoDocument]) -> dict[str, int]:
+        """Count the places on these clusters, and keep the numbers. Both kinds are counted at one
+        moment: a note that becomes a tenant in between would be missed."""
         admin_db = self._connections.admin_db
-        names = [record["_id"] for record in records]
         places = in_transaction(admin_db, lambda: clusters.count_places(admin_db, names))
-        for record in records:
-            clusters.set_places(admin_db, record["_id"], places[record["_id"]], seen=record)
+        for name in names:
+            clusters.set_places(admin_db, name, places[name], seen=seen.get(name))
         return places
 
     @contextmanager
@@ -135,9 +137,8 @@ class ClusterPlacement:
             release_lock(admin_db, name, holder=holder)
 
 
-def _counted_lately(record: MongoDocument) -> bool:
-    counted_at = (record.get("places") or {}).get("at")
-    return counted_at is not None and abs(utc_now() - counted_at) < COUNTED_FOR
+def _counted_lately(places: MongoDocument) -> bool:
+    return "at" in places and abs(utc_now() - places["at"]) < COUNTED_FOR
 
 
 def full(told: str | None) -> Conflict:
