@@ -7,6 +7,7 @@ import pytest
 from bson import ObjectId
 from pymongo import MongoClient
 
+from multitenant.repositories.admin import tenant_users
 from tests.integration.test_provisioning import _collect_garbage, failing
 from tests.support import PASSWORD, User, World, answer, refusal
 
@@ -149,6 +150,27 @@ class TestPurge:
 
     def test_the_operators_are_not_purged(self, world: World) -> None:
         refusal(self.purge(world, world.operator, "operators"), 409, "conflict")
+
+    def test_however_many_users_there_are_they_are_removed_some_at_a_time(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(tenant_users, "AT_A_TIME", 2)
+        owner = world.tenant("Acme")
+        memberships = [
+            {"email": f"{number}@acme.example", "tenantId": ObjectId(owner.tenant_id)}
+            for number in range(4)
+        ]
+        world.admin_db["tenantusers"].insert_many(memberships)
+        act(world, owner, "delete")
+        world.recorder.commands.clear()
+        assert answer(self.purge(world, owner))["gone"]["memberships"] is True
+        deletes = [
+            command
+            for _, name, command in world.recorder.commands
+            if name == "delete" and command["delete"] == "tenantusers"
+        ]
+        assert len(deletes) >= 3
+        assert not any("autocommit" in command for command in deletes), "in no transaction"
 
     def test_failing_at_any_write_leaves_the_tenant_or_lets_gc_finish(
         self, world: World, mongo: Client
