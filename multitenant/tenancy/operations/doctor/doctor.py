@@ -13,6 +13,7 @@ from pymongo.errors import OperationFailure, PyMongoError
 from multitenant.errors import DecryptionFailed, DomainError
 from multitenant.repositories.admin.clusters import list_clusters
 from multitenant.repositories.error_codes import UNAUTHORIZED
+from multitenant.repositories.error_texts import explain
 from multitenant.tenancy.deployments.clusters import DEFAULT_CLUSTER
 from multitenant.tenancy.operations.doctor.subject import Subject
 from multitenant.tenancy.operations.doctor.table import (
@@ -29,7 +30,6 @@ from multitenant.tenancy.operations.doctor.verdict import (
     bad,
     unknown,
 )
-from multitenant.tenancy.operations.doctor.words import explain
 
 logger = logging.getLogger(__name__)
 
