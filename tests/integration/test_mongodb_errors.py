@@ -16,7 +16,7 @@ from pymongo.synchronous import srv_resolver
 from multitenant.embedded import EmbeddedServer
 from multitenant.repositories.error_codes import NOT_WRITABLE_PRIMARY, Kind
 from multitenant.tenancy.deployments.external import encrypt_uri
-from tests.faults.interference import Client, end_faults, fail
+from tests.faults.interference import Client, count_faults, end_faults, fail
 from tests.integration.failing_commands import FailingCommands, ensure_answers, impatient_world
 from tests.support import World, answer, eventually, refusal
 
@@ -128,9 +128,9 @@ def test_the_change_stream_outlives_every_kind_of_error(shared: World, mongo: Cl
     status = itertools.cycle([("suspended", 403), ("active", 200)])
     query = {"_id": ObjectId(owner.tenant_id)}
     for code in (2, 11, 43, 136, 222, 237, 280, 286, 10107, 11601):
-        before = failures(mongo)
+        before = count_faults(mongo)
         fail(mongo, {"times": 2}, "getMore", "aggregate", errorCode=code)
-        eventually(lambda before=before: failures(mongo) >= before + 2)  # type: ignore[misc]
+        eventually(lambda before=before: count_faults(mongo) >= before + 2)  # type: ignore[misc]
         end_faults(mongo)
         name, answered = next(status)
         shared.admin_db["tenants"].update_one(query, {"$set": {"status": name}})
@@ -139,10 +139,3 @@ def test_the_change_stream_outlives_every_kind_of_error(shared: World, mongo: Cl
                 owner.get("/api/users/me").status_code == expected
             )
         )
-
-
-def failures(mongo: Client) -> int:
-    """How many commands the failpoint has let fail until now."""
-    command: dict[str, Any] = {"getParameter": 1, "failpoint.failCommand": 1}
-    found = mongo.admin.command(command)["failpoint.failCommand"]
-    return int(found["timesEntered"])

@@ -173,13 +173,17 @@ def _of_dns(kind: type[Exception]) -> Exception:
         InvalidTag(),
         binascii.Error(),
         DecryptionFailed("dbUri of a tenant"),
-        dns.exception.Timeout(),
         wrapped(pymongo.errors.AutoReconnect("closed"), mongoengine.errors.OperationError),
     ],
     ids=lambda error: type(error).__name__,
 )
 def test_what_comes_of_the_deployments_state_passes(error: BaseException) -> None:
     assert classify(error) is Kind.PASSING
+
+
+@pytest.mark.parametrize("kind", [dns.exception.Timeout, dns.resolver.NXDOMAIN])
+def test_what_dns_says_passes(kind: type[Exception]) -> None:
+    assert classify(kind()) is Kind.PASSING
 
 
 @pytest.mark.parametrize(
