@@ -8,16 +8,15 @@ from typing import NoReturn
 from flask import Flask, Response, g
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
-from pymongo.errors import OperationFailure, PyMongoError
+from pymongo.errors import OperationFailure
 from werkzeug.exceptions import HTTPException
 
 from multitenant.errors import Conflict, DatabaseUnavailable, DomainError, ValidationFailed
 from multitenant.extensions import platform
 from multitenant.middleware.envelope import failure
 from multitenant.repositories.error_codes import LOGIN_REFUSED, Kind, is_out_of_space
-from multitenant.repositories.error_kinds import classify, comes_from_driver
+from multitenant.repositories.error_kinds import classify
 from multitenant.repositories.error_texts import describe
-from multitenant.tenancy.deployments.clusters import EXTERNAL_CLUSTER
 
 logger = logging.getLogger(__name__)
 
@@ -117,8 +116,6 @@ def _explain(problem: ErrorDetails) -> str:
 def _answer_error(error: Exception) -> Response:
     """Answer what is no error of the domain: MongoDB's errors, and bugs."""
     kind = classify(error)
-    if kind is Kind.OURS and _is_foreign_answer(error):
-        kind = Kind.PASSING
     if kind is Kind.PASSING:
         _note_unavailable(error)
         return answer_domain_error(DatabaseUnavailable())
@@ -127,12 +124,6 @@ def _answer_error(error: Exception) -> Response:
         return answer_domain_error(Conflict(REFUSED))
     logger.error("Unexpected %s", type(error).__name__, exc_info=error)
     return answer_domain_error(DomainError("Something went wrong; quote the requestId to us"))
-
-
-def _is_foreign_answer(error: Exception) -> bool:
-    """Whether the driver could make nothing of what a tenant's own server has answered."""
-    foreign = "tenant" in g and g.tenant.cluster == EXTERNAL_CLUSTER
-    return foreign and not isinstance(error, PyMongoError) and comes_from_driver(error)
 
 
 def _note_unavailable(error: Exception) -> None:

@@ -30,13 +30,7 @@ from pymongo.errors import (
 from multitenant.errors import BackupError, DecryptionFailed, DomainError
 from multitenant.repositories.error_codes import KIND_OF_CODE, Kind
 
-FOREIGN_SERVER = "ForeignServerError"
-"""A label of the platform's own: a server of a tenant's has answered that the command is wrong, and
-the platform's do not."""
-LABELS = (
-    *("TransientTransactionError", "UnknownTransactionCommitResult", "RetryableWriteError"),
-    FOREIGN_SERVER,
-)
+LABELS = ("TransientTransactionError", "UnknownTransactionCommitResult", "RetryableWriteError")
 
 _PASSING = (
     ConnectionFailure,  # networks, pools, no primary, no server in time
@@ -74,7 +68,7 @@ def classify(error: BaseException) -> Kind:
     if isinstance(error, OperationFailure):
         unknown = Kind.REFUSED if isinstance(error, WriteError) else Kind.PASSING
         return KIND_OF_CODE.get(error.code or 0, unknown)
-    if comes_from_driver(error):
+    if _comes_from_driver(error):
         if isinstance(error, _PASSING_IN_DRIVER):
             return Kind.PASSING
         if isinstance(error, _REFUSED_IN_DRIVER):
@@ -89,7 +83,7 @@ def is_expected(error: BaseException) -> bool:
     return isinstance(error, expected) or classify(error) is not Kind.OURS
 
 
-def comes_from_driver(error: BaseException) -> bool:
+def _comes_from_driver(error: BaseException) -> bool:
     """Whether the exception was raised in the driver, or in what the driver has called, and not in
     the platform's own code."""
     for frame, _ in reversed([*traceback.walk_tb(error.__traceback__)]):

@@ -22,7 +22,7 @@ from pymongo.helpers_shared import _RETRYABLE_ERROR_CODES
 
 from multitenant.errors import DecryptionFailed
 from multitenant.repositories.error_codes import KIND_OF_CODE, Kind
-from multitenant.repositories.error_kinds import FOREIGN_SERVER, classify, codes_of
+from multitenant.repositories.error_kinds import classify, codes_of
 
 TABLE: list[dict[str, Any]] = [
     {**row, "code": int(row["code"]), "categories": frozenset(row["categories"].split())}
@@ -131,10 +131,7 @@ def test_an_unknown_code_of_a_command_is_the_deployments() -> None:
 
 @pytest.mark.parametrize(
     "label",
-    [
-        *("TransientTransactionError", "UnknownTransactionCommitResult", "RetryableWriteError"),
-        FOREIGN_SERVER,
-    ],
+    ["TransientTransactionError", "UnknownTransactionCommitResult", "RetryableWriteError"],
 )
 def test_a_label_that_allows_another_attempt_outweighs_the_code(label: str) -> None:
     assert classify(of_command(9, errorLabels=[label])) is Kind.PASSING

@@ -46,7 +46,7 @@ class OpenedClient:
         self.client: Client = SteadyClient(
             hosts,
             maxPoolSize=pool_size,
-            foreign=foreign,
+            refused=lambda: foreign.refused if foreign else None,
             **options,
         )
         self.line = WaitingLine(pool_size, self.client.options.timeout)

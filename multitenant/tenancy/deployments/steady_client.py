@@ -20,15 +20,15 @@ from pymongo.write_concern import WriteConcern
 
 from multitenant.repositories.connections import drop_connections
 from multitenant.repositories.durability import write_concern
-from multitenant.repositories.error_codes import NOT_WRITABLE_PRIMARY, Kind
-from multitenant.repositories.error_kinds import FOREIGN_SERVER, classify, comes_from_driver
+from multitenant.repositories.error_codes import NOT_WRITABLE_PRIMARY
 from multitenant.repositories.model import MongoDocument
 from multitenant.repositories.turns import COLLECTION as TURNS
-from multitenant.tenancy.deployments.foreign_servers import ForeignServerRefused, ForeignServers
+from multitenant.tenancy.deployments.foreign_servers import ForeignServerRefused
 from multitenant.tenancy.deployments.write_permission import ensure_write_permitted
 
 T = TypeVar("T")
 OnOutcome = Callable[[bool], None]
+Refused = Callable[[], str | None]
 
 
 class SteadyClient(MongoClient[MongoDocument]):
@@ -40,41 +40,33 @@ class SteadyClient(MongoClient[MongoDocument]):
         self,
         *args: Any,
         on_outcome: OnOutcome | None = None,
-        foreign: ForeignServers | None = None,
+        refused: Refused = lambda: None,
         **options: Any,
     ) -> None:
-        """`on_outcome` hears of each operation whether a server has answered it; `foreign` are the
-        servers, where they are somebody else's."""
+        """`on_outcome` hears of each operation whether a server has answered it; `refused` tells
+        why the client was closed by itself, if it was."""
         self._on_outcome: OnOutcome = on_outcome or (lambda _: None)
-        self._foreign = foreign
+        self._refused = refused
         super().__init__(*args, **options)
 
     def _retry_internal(self, *args: Any, **options: Any) -> Any:
         """Run one operation, whatever it is: PyMongo does all of them through this. An answer that
-        is none is as good as no answer; and that a command is wrong, which other servers take, says
-        something of the server."""
+        is none is as good as no answer."""
         try:
             result = super()._retry_internal(*args, **options)
         except ConnectionFailure:
             self._on_outcome(False)
             raise
-        except OperationFailure as error:
+        except OperationFailure:
             self._on_outcome(True)
-            if self._foreign and classify(error) is Kind.OURS:
-                error._add_error_label(FOREIGN_SERVER)  # noqa: SLF001  # nothing public does
             raise
         except ProtocolError as error:
             self._on_outcome(False)
             raise AutoReconnect(str(error)) from error
         except InvalidOperation as error:
-            if self._foreign and self._foreign.refused:
+            if why := self._refused():
                 self._on_outcome(False)
-                raise ForeignServerRefused(self._foreign.refused) from error
-            raise
-        except Exception as error:
-            if self._foreign and classify(error) is Kind.OURS and comes_from_driver(error):
-                self._on_outcome(False)
-                raise AutoReconnect("the server does not answer as MongoDB does") from error
+                raise ForeignServerRefused(why) from error
             raise
         self._on_outcome(True)
         return result

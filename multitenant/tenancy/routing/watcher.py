@@ -29,9 +29,7 @@ from multitenant.repositories.admin.handshakes import COLLECTION as HANDSHAKES
 from multitenant.repositories.admin.heartbeats import COLLECTION as HEARTBEATS
 from multitenant.repositories.admin.revocations import COLLECTION as REVOCATIONS
 from multitenant.repositories.admin.tenants import COLLECTION as TENANTS
-from multitenant.repositories.error_texts import describe
 from multitenant.repositories.model import MongoDatabase
-from multitenant.tenancy.failures import contained
 from multitenant.tenancy.routing.heartbeat import HeartbeatWriter
 from multitenant.tenancy.routing.primary_proof import PrimaryProof
 
@@ -163,7 +161,7 @@ class Watcher:
                 self._follow()
             except (PyMongoError, DatabaseUnavailable) as error:
                 if not self._stopping.is_set():
-                    logger.warning("The change stream is down: %s", describe(error))
+                    logger.warning("The change stream is down: %s", type(error).__name__)
             except Exception:  # the thread must go on, whatever a handler did
                 logger.exception("The change stream was given up, and begins anew")
             self._covered_since = None
@@ -188,8 +186,12 @@ class Watcher:
             return
         self._paused_at = time.monotonic()
         for handle_pause in self._on_pause:
-            with contained("Background work waits"):  # and keeps neither others nor the stream
+            try:
                 handle_pause()
+            except (PyMongoError, DatabaseUnavailable) as error:
+                logger.warning("Background work waits: %s", type(error).__name__)
+            except Exception:  # one kind of work must not keep the others, or the stream
+                logger.exception("Background work failed")
 
     def _begin(self) -> None:
         """From here on every change is heard; what was before may have been missed."""
