@@ -24,6 +24,8 @@ NOT_BY_FAILPOINT = {
     # What must come with them, a failpoint cannot give.
     *(65, 121, 169, 227, 236, 249, 271, 283, 284, 343, 346, 348, 351, 356, 359, 361, 11000, 13388),
 }
+DUPLICATES = (11001, 12582)
+"""Of which PyMongo makes DuplicateKeyError, which many requests answer with `already_exists`."""
 BY_FAILPOINT = sorted(KIND_OF_CODE.keys() - NOT_BY_FAILPOINT)
 
 
@@ -110,6 +112,8 @@ class FailingCommands:
         what = f"{name}, code {code}"
         if usual := self.requests[name].usual:
             assert response.status_code == usual, f"{what}: {response.text}"
+        elif code in DUPLICATES:
+            assert response.status_code == 409, f"{what}: {response.text}"
         elif response.status_code >= 300:
             ensure_answers(response, kind, what)
         else:
