@@ -116,7 +116,7 @@ def _explain(problem: ErrorDetails) -> str:
 def _answer_error(error: Exception) -> Response:
     """Answer what is no error of the domain: MongoDB's errors, and bugs."""
     kind = classify(error)
-    if kind is Kind.PASSING:
+    if kind in (Kind.PASSING, Kind.UNKNOWN):
         _note_unavailable(error)
         return answer_domain_error(DatabaseUnavailable())
     if kind is Kind.REFUSED:

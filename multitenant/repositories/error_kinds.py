@@ -66,7 +66,7 @@ def classify(error: BaseException) -> Kind:
     ):
         return Kind.PASSING
     if isinstance(error, OperationFailure):
-        unknown = Kind.REFUSED if isinstance(error, WriteError) else Kind.PASSING
+        unknown = Kind.REFUSED if isinstance(error, WriteError) else Kind.UNKNOWN
         return KIND_OF_CODE.get(error.code or 0, unknown)
     if _comes_from_driver(error):
         if isinstance(error, _PASSING_IN_DRIVER):
@@ -123,7 +123,9 @@ def _of_bulk_write(error: BulkWriteError | ClientBulkWriteException) -> Kind:
         kinds.add(classify(cause))
     if any(error.has_error_label(label) for label in LABELS):
         return Kind.PASSING
-    return next((kind for kind in (Kind.OURS, Kind.REFUSED) if kind in kinds), Kind.PASSING)
+    return next(
+        (kind for kind in (Kind.OURS, Kind.REFUSED, Kind.UNKNOWN) if kind in kinds), Kind.PASSING
+    )
 
 
 def _code_of(nested: Any) -> int:
