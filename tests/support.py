@@ -221,7 +221,7 @@ PATIENCE_SECONDS = 60
 """How long a test waits for what must happen: a busy machine is slow, and no test is about that."""
 
 
-def eventually(true: Callable[[], bool], seconds: float = PATIENCE_SECONDS) -> None:
+def eventually(true: Callable[[], object], seconds: float = PATIENCE_SECONDS) -> None:
     """Wait until it is true."""
     deadline = time.monotonic() + seconds
     while not true():

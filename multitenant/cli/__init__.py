@@ -4,7 +4,6 @@ import sys
 from typing import NoReturn
 
 import click
-from pymongo.errors import PyMongoError
 
 from multitenant.cli.backup import backup
 from multitenant.cli.clone import clone
@@ -21,7 +20,8 @@ from multitenant.cli.run import run
 from multitenant.cli.tenants import tenants
 from multitenant.embedded import EmbeddedServerError
 from multitenant.errors import BackupError, ConfigurationError, DecryptionFailed, DomainError
-from multitenant.repositories.error_kinds import text_of
+from multitenant.repositories.error_kinds import is_expected
+from multitenant.repositories.error_texts import explain
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -72,8 +72,10 @@ def main() -> None:
         OSError,
     ) as error:
         _fail(str(error))
-    except PyMongoError as error:
-        _fail(f"MongoDB (ADMIN_DB_URI) does not do what it should: {text_of(error)}")
+    except Exception as error:
+        if not is_expected(error):
+            raise
+        _fail(f"MongoDB (ADMIN_DB_URI) does not do what it should: {explain(error)}")
 
 
 def _fail(message: str) -> NoReturn:

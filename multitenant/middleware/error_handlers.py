@@ -15,7 +15,8 @@ from multitenant.errors import Conflict, DatabaseUnavailable, DomainError, Valid
 from multitenant.extensions import platform
 from multitenant.middleware.envelope import failure
 from multitenant.repositories.error_codes import LOGIN_REFUSED, Kind, is_out_of_space
-from multitenant.repositories.error_kinds import classify, describe
+from multitenant.repositories.error_kinds import classify
+from multitenant.repositories.error_texts import describe
 
 logger = logging.getLogger(__name__)
 
@@ -115,7 +116,7 @@ def _explain(problem: ErrorDetails) -> str:
 def _answer_error(error: Exception) -> Response:
     """Answer what is no error of the domain: MongoDB's errors, and bugs."""
     kind = classify(error)
-    if kind is Kind.PASSING:
+    if kind in (Kind.PASSING, Kind.UNKNOWN):
         _note_unavailable(error)
         return answer_domain_error(DatabaseUnavailable())
     if kind is Kind.REFUSED:

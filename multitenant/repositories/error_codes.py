@@ -41,6 +41,8 @@ class Kind(StrEnum):
     """The deployment's: of its state, not of what was sent. The same may succeed later."""
     REFUSED = "refused"
     """The data's: what was sent, or what is stored, does not allow it."""
+    UNKNOWN = "unknown"
+    """In no list: of a newer server, or of one that is not quite MongoDB."""
     OURS = "ours"
     """The platform's: MongoDB does not take such a command."""
 

@@ -3,12 +3,16 @@
 import binascii
 import socket
 import ssl
+import struct
 import sys
+import traceback
+import zlib
 from collections.abc import Mapping
 from typing import Any
 
 from bson.errors import BSONError
 from cryptography.exceptions import InvalidTag
+from dns.exception import DNSException
 from mongoengine.errors import MongoEngineException, NotUniqueError
 from pymongo.errors import (
     BulkWriteError,
@@ -23,7 +27,7 @@ from pymongo.errors import (
     WriteError,
 )
 
-from multitenant.errors import DecryptionFailed
+from multitenant.errors import BackupError, DecryptionFailed, DomainError
 from multitenant.repositories.error_codes import KIND_OF_CODE, Kind
 
 LABELS = ("TransientTransactionError", "UnknownTransactionCommitResult", "RetryableWriteError")
@@ -33,10 +37,18 @@ _PASSING = (
     ConfigurationError,  # what a URI leads to: its DNS records, servers that cannot be used
     ProtocolError,
     WriteConcernError,  # whatever its code: it is written, and not confirmed
-    *(TimeoutError, ConnectionError, socket.gaierror, ssl.SSLError),
+    *(TimeoutError, ConnectionError, socket.gaierror, ssl.SSLError, DNSException),
     *(DecryptionFailed, InvalidTag, binascii.Error),  # credentials that cannot be used
 )
 _REFUSED = (BSONError, InvalidName, NotUniqueError)
+_PASSING_IN_DRIVER = (
+    OSError,  # no more file descriptors, a certificate that cannot be read
+    *(struct.error, zlib.error),  # an answer that cannot be read
+)
+_REFUSED_IN_DRIVER = (UnicodeError, OverflowError)
+"""Values that BSON does not have."""
+_DRIVER = frozenset({"pymongo", "bson", "gridfs"})
+_PLATFORM = "multitenant"
 
 
 def classify(error: BaseException) -> Kind:
@@ -54,9 +66,33 @@ def classify(error: BaseException) -> Kind:
     ):
         return Kind.PASSING
     if isinstance(error, OperationFailure):
-        unknown = Kind.REFUSED if isinstance(error, WriteError) else Kind.OURS
+        unknown = Kind.REFUSED if isinstance(error, WriteError) else Kind.UNKNOWN
         return KIND_OF_CODE.get(error.code or 0, unknown)
+    if _comes_from_driver(error):
+        if isinstance(error, _PASSING_IN_DRIVER):
+            return Kind.PASSING
+        if isinstance(error, _REFUSED_IN_DRIVER):
+            return Kind.REFUSED
     return Kind.OURS
+
+
+def is_expected(error: BaseException) -> bool:
+    """Whether the exception says what is wrong with a deployment, its data or what was asked for:
+    no bug of the platform, so that nobody needs its traceback."""
+    expected = (DomainError, BackupError, PyMongoError, MongoEngineException, OSError)
+    return isinstance(error, expected) or classify(error) is not Kind.OURS
+
+
+def _comes_from_driver(error: BaseException) -> bool:
+    """Whether the exception was raised in the driver, or in what the driver has called, and not in
+    the platform's own code."""
+    for frame, _ in reversed([*traceback.walk_tb(error.__traceback__)]):
+        package = frame.f_globals.get("__name__", "").partition(".")[0]
+        if package in _DRIVER:
+            return True
+        if package == _PLATFORM:
+            return False
+    return False
 
 
 def codes_of(error: BaseException) -> set[int]:
@@ -74,25 +110,6 @@ def codes_of(error: BaseException) -> set[int]:
     return {details["code"]} if isinstance(details, Mapping) and "code" in details else set()
 
 
-def describe(error: BaseException) -> str:
-    """Return the class of the exception and the error codes in it, without its text, which may
-    hold documents."""
-    codes = _listed(error)
-    return f"{type(error).__name__} ({codes})" if codes else type(error).__name__
-
-
-def text_of(error: BaseException) -> str:
-    """Return the exception's text for operators; not that of several writes, which has the
-    documents in it."""
-    if isinstance(error, BulkWriteError):
-        return f"MongoDB has not done all writes (error {_listed(error)})"
-    return str(error)
-
-
-def _listed(error: BaseException) -> str:
-    return ", ".join(map(str, sorted(codes_of(error))))
-
-
 def write_errors(error: BulkWriteError | ClientBulkWriteException) -> list[Any]:
     """Return what was refused of several writes: there may be nothing, where all were done and no
     majority has confirmed it."""
@@ -106,7 +123,9 @@ def _of_bulk_write(error: BulkWriteError | ClientBulkWriteException) -> Kind:
         kinds.add(classify(cause))
     if any(error.has_error_label(label) for label in LABELS):
         return Kind.PASSING
-    return next((kind for kind in (Kind.OURS, Kind.REFUSED) if kind in kinds), Kind.PASSING)
+    return next(
+        (kind for kind in (Kind.OURS, Kind.REFUSED, Kind.UNKNOWN) if kind in kinds), Kind.PASSING
+    )
 
 
 def _code_of(nested: Any) -> int:

@@ -1,14 +1,9 @@
 """Work that a process does when there is time: in a thread, and never twice at once."""
 
-import logging
 import threading
 from collections.abc import Callable
 
-from pymongo.errors import PyMongoError
-
-from multitenant.errors import DomainError
-
-logger = logging.getLogger(__name__)
+from multitenant.tenancy.failures import contained
 
 STOP_SECONDS = 10
 
@@ -53,9 +48,5 @@ class Background:
             if self._stopping.is_set():
                 return
             self._wanted.clear()
-            try:
+            with contained(f"Background work ({self._name})"):  # the next time may go well
                 self._work()
-            except (PyMongoError, DomainError) as error:
-                logger.warning("Background work (%s): %s", self._name, type(error).__name__)
-            except Exception:  # the next time may go well
-                logger.exception("Background work (%s) failed", self._name)

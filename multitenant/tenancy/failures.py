@@ -8,16 +8,10 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from pymongo.errors import PyMongoError
-
-from multitenant.errors import BackupError, DecryptionFailed, DomainError
-from multitenant.repositories.error_kinds import text_of
+from multitenant.repositories.error_kinds import is_expected
+from multitenant.repositories.error_texts import TOLD, describe, explain
 
 logger = logging.getLogger(__name__)
-
-TOLD = (BackupError, DecryptionFailed, DomainError)
-"""Their messages are for operators, and say all there is to say."""
-EXPECTED = (*TOLD, PyMongoError, OSError)
 
 
 class Failure:
@@ -34,14 +28,9 @@ class Failure:
         return type(self.error).__name__
 
     @property
-    def text(self) -> str:
-        """The text of the error, without documents."""
-        return text_of(self.error) if self.error else ""
-
-    @property
     def message(self) -> str:
         """What an operator is told."""
-        return self.text if isinstance(self.error, TOLD) else f"{self.name}: {self.text}"
+        return explain(self.error) if self.error else ""
 
 
 @contextmanager
@@ -53,8 +42,8 @@ def contained(what: str) -> Iterator[Failure]:
         yield failure
     except Exception as error:
         failure.error = error
-        if isinstance(error, EXPECTED):
-            said = error if isinstance(error, TOLD) else failure.name
+        if is_expected(error):
+            said = error if isinstance(error, TOLD) else describe(error)
             logger.warning("%s: %s", what, said)
         else:
             logger.error("%s", what, exc_info=error)

@@ -133,6 +133,12 @@ def end_faults(mongo: Client) -> int:
     )
 
 
+def count_faults(mongo: Client) -> int:
+    """How many commands have failed until now by fail()."""
+    command: dict[str, Any] = {"getParameter": 1, "failpoint.failCommand": 1}
+    return int(mongo.admin.command(command)["failpoint.failCommand"]["timesEntered"])
+
+
 def _lose_answer(mongo: Client, step: Step) -> None:
     """Do what the step wants, and do not say so."""
     if step.numbered:

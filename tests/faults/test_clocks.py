@@ -20,7 +20,7 @@ from tests import plain_http
 from tests.conftest import MakeWorld
 from tests.e2e.server import GUNICORN, ROOT, Server
 from tests.integration.test_limits import try_login
-from tests.support import JWT_KEY, PASSWORD, User, World, refusal
+from tests.support import JWT_KEY, PASSWORD, World, eventually, refusal
 
 HOUR = 3600
 MARGIN = 60
@@ -123,7 +123,11 @@ def test_servers_whose_clocks_are_two_hours_apart_agree(
             changes = {"status": "maintenance", "maintenanceUntil": until}
             world.admin_db["tenants"].update_one(record, {"$set": changes})
             for server in servers:
-                _eventually(server, owner, status)
+                eventually(
+                    lambda server=server, status=status: (  # type: ignore[misc]
+                        me(server, owner.access).status_code == status
+                    )
+                )
 
         # Logins are counted together, and nobody waits for longer than the limit says.
         url = "/api/login"
@@ -135,13 +139,6 @@ def test_servers_whose_clocks_are_two_hours_apart_agree(
         refused = [response for response in answers if response.status_code == 429]
         assert len(refused) >= 2, [response.status_code for response in answers]
         assert all(0 < int(response.headers["Retry-After"]) <= 61 for response in refused)
-
-
-def _eventually(server: Server, owner: User, status: int) -> None:
-    deadline = time.monotonic() + 30
-    while me(server, owner.access).status_code != status:
-        assert time.monotonic() < deadline, f"it never became {status}"
-        time.sleep(0.05)
 
 
 @pytest.fixture(params=[HOUR, -HOUR], ids=["forward", "back"])

@@ -18,12 +18,12 @@ import pytest
 from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
-from tests.conftest import data_directory
+from tests.conftest import data_directory, variables_of
 from tests.e2e.server import MULTITENANT_RUN, Server
 from tests.faults.budget import LONG
 from tests.faults.network import Namespace, Network, can_be_made
 from tests.faults.replica_set import ReplicaSet
-from tests.support import CREDENTIAL_KEY, JWT_KEY, OPERATOR_EMAIL, OPERATOR_PASSWORD, PASSWORD
+from tests.support import PASSWORD, eventually
 
 pytestmark = pytest.mark.skipif(
     not (LONG and can_be_made()), reason="only in `make faults`, by root"
@@ -56,17 +56,10 @@ class Poll:
 def application(place: Namespace, replica_set: ReplicaSet, directory: Path) -> Iterator[Server]:
     """A server there."""
     variables = {
-        "MULTITENANT_ENV": "development",
-        "ADMIN_DB_URI": replica_set.uri,
-        "INSTANCE_PATH": str(directory / "instance"),
-        "JWT_SECRET_KEYS": JWT_KEY,
-        "CREDENTIAL_KEYS": CREDENTIAL_KEY,
-        "BCRYPT_ROUNDS": "4",
-        "OPERATOR_EMAIL": OPERATOR_EMAIL,
-        "OPERATOR_PASSWORD": OPERATOR_PASSWORD,
-        "PROVISIONING_POOL_SIZE": "0",
+        **variables_of(replica_set.uri, "cut", directory),
         "OPERATION_TIMEOUT_MS": "3000",
         "WORKERS": "1",
+        "WORKER_CLASS": "gevent",
     }
     with Server((*place.prefix, *MULTITENANT_RUN), variables, directory) as server:
         place.run(server.wait_until_ready)
@@ -91,9 +84,7 @@ def elect(replica_set: ReplicaSet, number: int) -> None:
 
 
 def insist(send: Callable[[], httpx.Response]) -> None:
-    deadline = time.monotonic() + 60
-    while send().status_code != 200:
-        assert time.monotonic() < deadline, "it is never answered"
+    eventually(lambda: send().status_code == 200)
 
 
 def test_a_tenant_that_is_suspended_on_the_other_side_is_served_nowhere(

@@ -4,7 +4,7 @@ Nobody is served on what it says: a tenant may have been suspended on the other 
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,24 +12,16 @@ from typing import Any
 import pytest
 from pymongo import MongoClient
 
-from tests.conftest import MakeWorld, data_directory, leakless_worlds
+from tests.conftest import MakeWorld, data_directory, leakless_worlds, variables_of
 from tests.faults.replica_set import ReplicaSet
-from tests.support import (
-    CREDENTIAL_KEY,
-    JWT_KEY,
-    OPERATOR_EMAIL,
-    OPERATOR_PASSWORD,
-    World,
-    refusal,
-)
+from tests.first_start import fresh_name
+from tests.support import World, eventually, refusal
 
 pytestmark = pytest.mark.slow
 
 Client = MongoClient[dict[str, Any]]
-OPERATION_MS = 1000
 NEVER_MS = 600_000
 """Until when the primary does not notice that it is alone: these tests are over before."""
-WAIT_SECONDS = 60.0
 
 
 @pytest.fixture(scope="module")
@@ -43,21 +35,8 @@ def replica_set(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ReplicaSet
 @pytest.fixture
 def make(replica_set: ReplicaSet, tmp_path: Path) -> Iterator[MakeWorld]:
     """Applications on them."""
-    environment = {
-        "MULTITENANT_ENV": "development",
-        "ADMIN_DB_URI": replica_set.uri,
-        "INSTANCE_PATH": str(tmp_path / "instance"),
-        "JWT_SECRET_KEYS": JWT_KEY,
-        "CREDENTIAL_KEYS": CREDENTIAL_KEY,
-        "BCRYPT_ROUNDS": "4",
-        "LOGIN_RATE_LIMIT": "100000 per minute",
-        "OPERATOR_EMAIL": OPERATOR_EMAIL,
-        "OPERATOR_PASSWORD": OPERATOR_PASSWORD,
-        "PROVISIONING_POOL_SIZE": "0",
-        "OPERATION_TIMEOUT_MS": str(OPERATION_MS),
-        "LOG_LEVEL": "CRITICAL",
-    }
-    with leakless_worlds(environment) as make:
+    environment = variables_of(replica_set.uri, fresh_name(), tmp_path)
+    with leakless_worlds({**environment, "OPERATION_TIMEOUT_MS": "1000"}) as make:
         yield make
 
 
@@ -83,13 +62,6 @@ def cut_off(replica_set: ReplicaSet) -> Iterator[Client]:
 
 def is_primary(alone: Client) -> bool:
     return bool(alone.admin.command("hello")["isWritablePrimary"])
-
-
-def eventually(true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + WAIT_SECONDS
-    while not true():
-        assert time.monotonic() < deadline, "it never became true"
-        time.sleep(0.05)
 
 
 def is_current(world: World) -> bool:

@@ -2,7 +2,6 @@
 acknowledged is lost, nothing is half done, and with room again everything is as before."""
 
 import contextlib
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import timedelta
@@ -22,7 +21,7 @@ from tests.faults.budget import LONG
 from tests.faults.full_disk import Disk, LimitedFiles, SmallFileSystem, mounted
 from tests.integration.test_garbage import find as find_garbage
 from tests.integration.test_provisioning import failing
-from tests.support import PASSWORD, User, World, refusal
+from tests.support import PASSWORD, User, World, eventually, refusal
 
 pytestmark = pytest.mark.slow
 
@@ -100,9 +99,7 @@ def test_without_room_writes_are_refused_nothing_is_lost_and_all_recovers(
             disk.make_room()
             disk.server.stop()  # it has ended itself, on most disks
             disk.server.start()
-            deadline = time.monotonic() + PATIENCE
-            while not write(5):
-                assert time.monotonic() < deadline, "it does not recover"
+            eventually(lambda: write(5))
             listed = owner.get("/api/to-do-list?limit=100").json()["responseObject"]["items"]
             found = [item["title"] for item in listed]
             assert [title for title in titles if title not in found] == []

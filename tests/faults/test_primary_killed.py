@@ -16,21 +16,16 @@ from bson import ObjectId
 from pymongo.read_concern import ReadConcern
 
 from tests import plain_http
-from tests.conftest import data_directory
+from tests.conftest import data_directory, variables_of
 from tests.e2e.server import MULTITENANT_RUN, Server
 from tests.faults.budget import seconds
 from tests.faults.load import Load, Sent, Worker, ensure_unavailable
 from tests.faults.replica_set import ReplicaSet, Span
-from tests.support import (
-    CREDENTIAL_KEY,
-    JWT_KEY,
-    OPERATOR_EMAIL,
-    OPERATOR_PASSWORD,
-    PASSWORD,
-)
+from tests.support import PASSWORD
 
 pytestmark = pytest.mark.slow
 
+NAME = "crash"
 TENANTS = ("Acme", "Globex", "Initech")
 OPERATION_MS = 2500
 """Shorter than an election after a crash, which some requests therefore do not live to see, and
@@ -51,19 +46,12 @@ def replica_set(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ReplicaSet
 def server(replica_set: ReplicaSet, tmp_path: Path) -> Iterator[Server]:
     """Two workers on it."""
     variables = {
-        "MULTITENANT_ENV": "development",
-        "ADMIN_DB_URI": replica_set.uri,
-        "INSTANCE_PATH": str(tmp_path / "instance"),
-        "JWT_SECRET_KEYS": JWT_KEY,
-        "CREDENTIAL_KEYS": CREDENTIAL_KEY,
-        "BCRYPT_ROUNDS": "4",
-        "LOGIN_RATE_LIMIT": "100000 per minute",
-        "OPERATOR_EMAIL": OPERATOR_EMAIL,
-        "OPERATOR_PASSWORD": OPERATOR_PASSWORD,
+        **variables_of(replica_set.uri, NAME, tmp_path),
         "OPERATION_TIMEOUT_MS": str(OPERATION_MS),
-        "PROVISIONING_POOL_SIZE": "0",
         "ACCESS_TOKEN_SECONDS": "86400",
         "WORKERS": "2",
+        "WORKER_CLASS": "gevent",
+        "LOG_LEVEL": "INFO",
     }
     with Server(MULTITENANT_RUN, variables, tmp_path) as server:
         yield server.wait_until_ready()
@@ -233,7 +221,7 @@ def _ensure_refused_for_want_of_a_primary(load: Load, lost: list[Span]) -> None:
 
 def _ensure_everything_is_there_once(replica_set: ReplicaSet, load: Load, name: str) -> None:
     """All that the tenant was told to have, and at most what it asked for; nothing of others."""
-    admin_db = replica_set.client["multitenant_admin"].with_options(
+    admin_db = replica_set.client[f"{NAME}_admin"].with_options(
         read_concern=ReadConcern("majority")
     )
     tenant = admin_db["tenants"].find_one({"name": name})
@@ -264,7 +252,7 @@ def _ensure_sending_again_adds_nothing(
 ) -> None:
     """A tenant is there once, and wholly, whether its request was acknowledged or is only now."""
     marks = [one.mark for one in load.sent if one.kind == "tenant"]
-    admin_db = replica_set.client["multitenant_admin"]
+    admin_db = replica_set.client[f"{NAME}_admin"]
     known = {tenant["name"]: tenant["_id"] for tenant in admin_db["tenants"].find()}
     assert set(load.marks("tenant", "operators", acknowledged=True)) <= known.keys()
     for mark in marks:

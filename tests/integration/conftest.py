@@ -13,16 +13,12 @@ Command = Callable[..., Result]
 
 
 @pytest.fixture
-def multitenant(
-    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> Multitenant:
+def multitenant(command: Command, monkeypatch: pytest.MonkeyPatch) -> Multitenant:
     """Run a command, which must end with the exit code, and return what it printed."""
-    monkeypatch.chdir(tmp_path)
-    for name, value in {**environment, "TENANT_STALE_SECONDS": "0.1"}.items():
-        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("TENANT_STALE_SECONDS", "0.1")
 
     def run(*args: object, code: int = 0) -> Result:
-        result = CliRunner().invoke(cli, [str(arg) for arg in args])
+        result = command(*map(str, args))
         assert result.exit_code == code, (result.output, result.exception)
         return result
 

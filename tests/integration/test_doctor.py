@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import threading
-import time
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -169,13 +168,13 @@ def test_a_standalone_server_is_no_replica_set(
 def test_a_server_that_hangs_does_not_hang_the_doctor(
     standalone: tuple[int, int], doctor: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """PyMongo alone would wait for ten minutes."""
     port, pid = standalone
     monkeypatch.setenv("ADMIN_DB_URI", f"mongodb://127.0.0.1:{port}/")
+    monkeypatch.setenv("OPERATION_TIMEOUT_MS", "600000")
     os.kill(pid, signal.SIGSTOP)
     try:
-        started = time.monotonic()
         result = doctor("--timeout", "1")
-        assert time.monotonic() - started < 15, "PyMongo alone would wait 30 s"
     finally:
         os.kill(pid, signal.SIGCONT)
     assert failed(result) == {"reachable"}

@@ -19,6 +19,7 @@ from multitenant.repositories.model import MongoDatabase
 from multitenant.tenancy.lifecycle.tenant_locks import LOCK_LASTS
 from multitenant.tenancy.migrations import TENANT_MIGRATIONS, Migration
 from multitenant.tenancy.operations.fleet import Fleet
+from tests.integration.conftest import Command
 from tests.support import World, answer
 
 # By name, for in its package the command itself has this name.
@@ -62,25 +63,25 @@ def set_newest(monkeypatch: pytest.MonkeyPatch, version: int) -> None:
         monkeypatch.setattr(command, "TENANT_VERSION", version)
 
 
+def add_migration(monkeypatch: pytest.MonkeyPatch, module: ModuleType) -> None:
+    """Make this the newest migration of tenants' databases."""
+    migrations = (*TENANT_MIGRATIONS, Migration(NEW, module))
+    monkeypatch.setattr("multitenant.tenancy.operations.fleet.TENANT_MIGRATIONS", migrations)
+    set_newest(monkeypatch, NEW)
+
+
 @pytest.fixture
 def colours(monkeypatch: pytest.MonkeyPatch) -> Colours:
     """A release with one migration more than the tenants have had."""
     module = Colours()
-    migrations = (*TENANT_MIGRATIONS, Migration(NEW, module))
-    monkeypatch.setattr("multitenant.tenancy.operations.fleet.TENANT_MIGRATIONS", migrations)
-    set_newest(monkeypatch, NEW)
+    add_migration(monkeypatch, module)
     return module
 
 
 @pytest.fixture
-def multitenant(
-    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> Multitenant:
+def multitenant(command: Command) -> Multitenant:
     """Run the command on the platform of the test."""
-    monkeypatch.chdir(tmp_path)
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
-    return lambda *args: CliRunner().invoke(cli, ["migrations", *args], catch_exceptions=False)
+    return lambda *args: command("migrations", *args, catch_exceptions=False)
 
 
 def add(world: World, *names: str) -> dict[str, str]:

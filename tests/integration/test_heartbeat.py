@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -14,16 +14,9 @@ from pymongo import MongoClient
 from multitenant.clock import CLOCK
 from multitenant.tenancy.routing.heartbeat import HeartbeatWriter
 from tests.conftest import MakeWorld
-from tests.support import World
+from tests.support import World, eventually
 
 Client = MongoClient[dict[str, Any]]
-
-
-def eventually(true: Callable[[], bool], seconds: float = 30) -> None:
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline, "it never became true"
-        time.sleep(0.01)
 
 
 def is_current(world: World) -> bool:

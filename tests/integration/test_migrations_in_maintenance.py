@@ -5,21 +5,19 @@ import signal
 import time
 from collections.abc import Callable
 from datetime import timedelta
-from pathlib import Path
 from threading import Event, Thread
 from types import ModuleType
 from typing import Any
 
 import pytest
 from bson import ObjectId
-from click.testing import CliRunner, Result
+from click.testing import Result
 
-from multitenant.cli import cli
 from multitenant.repositories.model import MongoDatabase
-from multitenant.tenancy.migrations import TENANT_MIGRATIONS, Migration
 from multitenant.tenancy.operations.fleet import Fleet
+from tests.integration.conftest import Command
 from tests.integration.test_doctor import told
-from tests.integration.test_fleet_migrations import NEW, OLD, set_newest, versions
+from tests.integration.test_fleet_migrations import NEW, OLD, add_migration, versions
 from tests.support import User, World, answer, eventually, in_thread, refusal
 
 STALE_SECONDS = 0.2
@@ -44,28 +42,20 @@ class Probe(ModuleType):
 @pytest.fixture
 def probe(monkeypatch: pytest.MonkeyPatch) -> Probe:
     module = Probe()
-    migrations = (*TENANT_MIGRATIONS, Migration(NEW, module))
-    monkeypatch.setattr("multitenant.tenancy.operations.fleet.TENANT_MIGRATIONS", migrations)
-    set_newest(monkeypatch, NEW)
+    add_migration(monkeypatch, module)
     return module
 
 
 @pytest.fixture
-def run(
-    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> Callable[..., Result]:
+def run(command: Command, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
     """Run migrations in maintenance, on tenants by name."""
-    monkeypatch.chdir(tmp_path)
-    quick = {
-        "TENANT_STALE_SECONDS": str(STALE_SECONDS),
-        "OPERATION_TIMEOUT_MS": str(int(OPERATION_SECONDS * 1000)),
-    }
-    for name, value in {**environment, **quick}.items():
-        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("TENANT_STALE_SECONDS", str(STALE_SECONDS))
+    monkeypatch.setenv("OPERATION_TIMEOUT_MS", str(int(OPERATION_SECONDS * 1000)))
+    multitenant = command
 
     def run(*tenants: str, command: tuple[str, ...] = ("run",)) -> Result:
         named = [part for tenant in tenants for part in ("--tenant", tenant)]
-        return CliRunner().invoke(cli, ["migrations", *command, "--maintenance", *named])
+        return multitenant("migrations", *command, "--maintenance", *named)
 
     return run
 
@@ -202,17 +192,16 @@ def test_after_a_kill_it_ends_by_itself_and_the_next_run_goes_on(
 
 
 def test_the_doctor_tells_of_a_maintenance_that_nobody_has_ended(
-    world: World, probe: Probe, run: Callable[..., Result]
+    world: World, probe: Probe, command: Command, run: Callable[..., Result]
 ) -> None:
     owner = world.tenant("Acme")
     world.set_status(owner.tenant_id, "maintenance")
     assert status_of(owner) == 503
-    invoke = CliRunner().invoke
-    endless = told(invoke(cli, ["doctor", "--json"]))["maintenance"]
+    endless = told(command("doctor", "--json"))["maintenance"]
     assert endless["found"] == "in maintenance, with no end set: Acme"
     refused = run("acme")
     assert refused.exit_code == 1
     assert "in maintenance already" in refused.output
-    assert invoke(cli, ["tenants", "activate", "acme"]).exit_code == 0
+    assert command("tenants", "activate", "acme").exit_code == 0
     eventually(lambda: status_of(owner) == 200)
-    assert told(invoke(cli, ["doctor", "--json"]))["maintenance"]["level"] == "ok"
+    assert told(command("doctor", "--json"))["maintenance"]["level"] == "ok"

@@ -146,7 +146,7 @@ def test_a_slow_database_does_not_hold_the_others_up(world: World, mongo: Client
     for name in ("Acme", "Globex", "Initech"):
         world.tenant(name)
     world.operator.get(USAGE)
-    slow = {"blockConnection": True, "blockTimeMS": 6000}
+    slow = {"blockConnection": True, "blockTimeMS": 20_000}
     with failing(mongo, {"times": 1}, "listCollections", **slow):
         started = time.monotonic()
         page = answer(world.operator.get(USAGE))
@@ -154,7 +154,7 @@ def test_a_slow_database_does_not_hold_the_others_up(world: World, mongo: Client
 
     assert (len(page["items"]), len(page["errors"])) == (3, 1)
     assert page["errors"][0]["code"] == "database_unavailable"
-    assert took < 6
+    assert took < 20, "the slow one was waited for"
 
 
 def test_databases_are_asked_in_parallel_but_never_too_many_at_a_time(

@@ -188,10 +188,8 @@ def test_after_an_election_it_is_resumed_and_nothing_was_missed(
     eventually(lambda: status(owner) == 200)
 
 
-def test_stopping_is_quick_and_final(world: World) -> None:
-    started = time.monotonic()
+def test_stopping_is_final(world: World) -> None:
     world.platform.watcher.stop()
     world.platform.watcher.stop()
-    assert time.monotonic() - started < 5
     assert world.platform.watcher._thread is not None
     assert not world.platform.watcher._thread.is_alive()

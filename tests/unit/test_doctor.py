@@ -1,7 +1,6 @@
 """What the doctor says about MongoDBs that are not at hand."""
 
 import threading
-import time
 from types import SimpleNamespace
 from typing import Any
 
@@ -215,13 +214,12 @@ def test_network_errors_are_said_in_plain_words(message: str, meaning: str) -> N
 
 def test_a_check_that_hangs_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runner, "GRACE_SECONDS", 0.1)
-    ended, started = threading.Event(), time.monotonic()
+    ended = threading.Event()
     check = Check("slow", lambda _: good("too late") if ended.wait(30) else good("never"))
     try:
         verdict = runner._bounded(check, subject(), seconds=0.1)
     finally:
         ended.set()
-    assert time.monotonic() - started < 5
     assert verdict.level == "failure"
     assert "no answer" in verdict.found
 

@@ -4,7 +4,10 @@ import binascii
 import csv
 import socket
 import ssl
+import struct
+import zlib
 from importlib.resources import files
+from types import FunctionType
 from typing import Any
 
 import bson.errors
@@ -19,7 +22,8 @@ from pymongo.helpers_shared import _RETRYABLE_ERROR_CODES
 
 from multitenant.errors import DecryptionFailed
 from multitenant.repositories.error_codes import KIND_OF_CODE, Kind
-from multitenant.repositories.error_kinds import classify, codes_of, describe, text_of
+from multitenant.repositories.error_kinds import classify, codes_of
+from multitenant.repositories.retries import is_passing
 
 TABLE: list[dict[str, Any]] = [
     {**row, "code": int(row["code"]), "categories": frozenset(row["categories"].split())}
@@ -37,11 +41,11 @@ DECISIVE = {
         *("WriteConcernError", "SnapshotError", "CursorInvalidatedError", "CloseConnectionError"),
         *("StaleShardVersionError", "NeedRetargettingError", "SystemOverloadedError"),
         *("NonResumableChangeStreamError", "StreamProcessorRetryableError", "InternalOnly"),
+        *("StreamProcessorUserError", "PlannerEstimationError"),
     },
     Kind.REFUSED: {"ValidationError"},
     Kind.OURS: {
         *("IDLParseError", "VersionedAPIError", "ConnectionFatalMessageParseError"),
-        "PlannerEstimationError",
     },
 }
 """MongoDB's categories that decide which kind a code is."""
@@ -77,7 +81,7 @@ class TestTheTable:
         assert set(KIND_OF_CODE) == set(CODES)
         assert len(CODES) > 480
 
-    @pytest.mark.parametrize("kind", Kind)
+    @pytest.mark.parametrize("kind", DECISIVE)
     def test_says_what_the_categories_of_mongodb_say(self, kind: Kind) -> None:
         decided = [row for row in TABLE if row["categories"] & DECISIVE[kind]]
         assert decided
@@ -118,8 +122,13 @@ def test_an_unknown_code_of_one_document_is_the_documents() -> None:
     """Such as 16755, "Can't extract geo keys", which is in no list."""
     assert classify(of_bulk(16755)) is Kind.REFUSED
     assert classify(pymongo.errors.WriteError("no", 16755, {})) is Kind.REFUSED
-    assert classify(of_command(16755)) is Kind.OURS
-    assert classify(of_command(None)) is Kind.OURS
+
+
+def test_an_unknown_code_of_a_command_has_a_kind_of_its_own() -> None:
+    """It is no bug of the platform, and nothing says that it passes: it is not done once more."""
+    for code in (99_999, None):
+        assert classify(of_command(code)) is Kind.UNKNOWN
+        assert not is_passing(of_command(code))
 
 
 @pytest.mark.parametrize(
@@ -171,6 +180,11 @@ def test_what_comes_of_the_deployments_state_passes(error: BaseException) -> Non
     assert classify(error) is Kind.PASSING
 
 
+@pytest.mark.parametrize("kind", [dns.exception.Timeout, dns.resolver.NXDOMAIN])
+def test_what_dns_says_passes(kind: type[Exception]) -> None:
+    assert classify(kind()) is Kind.PASSING
+
+
 @pytest.mark.parametrize(
     "error",
     [
@@ -206,12 +220,40 @@ def test_everything_else_is_a_bug(error: BaseException) -> None:
     assert classify(error) is Kind.OURS
 
 
-def test_a_description_has_the_codes_and_no_documents() -> None:
-    secret = of_bulk(121)
-    secret.details["writeErrors"][0]["op"] = {"password": "hash"}
-    assert describe(secret) == "BulkWriteError (121)"
-    assert text_of(secret) == "MongoDB has not done all writes (error 121)"
-    assert text_of(TimeoutError("text")) == "text"
-    assert describe(of_command(13)) == "OperationFailure (13)"
-    assert describe(pymongo.errors.NotPrimaryError("", {"code": 189})) == "NotPrimaryError (189)"
-    assert describe(TimeoutError("text")) == "TimeoutError"
+def raised_by(module: str, error: Exception) -> Exception:
+    """The error, after a function of that module has raised it."""
+
+    def fail(error: Exception) -> None:
+        raise error
+
+    with pytest.raises(type(error)) as raised:
+        FunctionType(fail.__code__, {"__name__": module})(error)
+    return raised.value
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (OSError(24, "Too many open files"), Kind.PASSING),
+        (struct.error("unpack requires a buffer of 4 bytes"), Kind.PASSING),
+        (zlib.error("incorrect header check"), Kind.PASSING),
+        (OverflowError("MongoDB can only handle up to 8-byte ints"), Kind.REFUSED),
+        (UnicodeEncodeError("utf-8", "\ud800", 0, 1, "surrogates not allowed"), Kind.REFUSED),
+        (KeyError("cursor"), Kind.OURS),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_python_raises_has_a_kind_where_the_driver_was_at_work(
+    error: Exception, kind: Kind
+) -> None:
+    assert classify(error) is Kind.OURS
+    assert classify(raised_by("multitenant.services.orders", error)) is Kind.OURS
+    error.__traceback__ = None
+    assert classify(raised_by("pymongo.synchronous.pool", error)) is kind
+
+
+@pytest.mark.parametrize("value", [2**64, "\ud800"])
+def test_a_value_that_bson_does_not_have_is_refused(value: Any) -> None:
+    with pytest.raises((OverflowError, UnicodeError)) as raised:
+        bson.encode({"a": value})
+    assert classify(raised.value) is Kind.REFUSED

@@ -1,14 +1,14 @@
 """Sharing workers between the tenants that wait for one."""
 
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
 
 from multitenant.errors import DatabaseUnavailable, DomainError, RateLimited
 from multitenant.security.fair_queue import FairQueue
+from tests.support import eventually
 
 
 class Crowd:
@@ -38,13 +38,6 @@ class Crowd:
 
     def _waiting(self) -> int:
         return sum(len(line) for line in list(self.queue._waiting.values()))
-
-
-def eventually(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
 
 
 @contextmanager

@@ -253,14 +253,23 @@ class TestAnswering:
         assert len(registry.did) == 2
         registry.leases.leave(before)
 
-    @pytest.mark.parametrize("error", [AutoReconnect(), DatabaseUnavailable()])
+    @pytest.mark.parametrize(
+        ("error", "text"),
+        [
+            (AutoReconnect(), "AutoReconnect"),
+            (DatabaseUnavailable("The database does not answer"), "The database does not answer"),
+            (KeyError("a bug"), "KeyError: 'a bug'"),
+        ],
+        ids=lambda value: type(value).__name__,
+    )
     def test_an_answer_that_cannot_be_given_is_left_out(
-        self, registry: Registry, error: Exception, caplog: pytest.LogCaptureFixture
+        self, registry: Registry, error: Exception, text: str, caplog: pytest.LogCaptureFixture
     ) -> None:
         registry.presence.ensure()
         registry.fails = error
         registry.presence.answer(HANDSHAKE, ACME, lambda _: None)
-        assert type(error).__name__ in caplog.text
+        assert "An answer could not be given" in caplog.text
+        assert text in caplog.text
 
 
 class Others:

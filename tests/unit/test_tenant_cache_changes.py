@@ -1,7 +1,6 @@
 """The tenant cache where things change or end: what leaves it, is closed, is counted."""
 
 import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import replace
@@ -15,6 +14,7 @@ from multitenant.tenancy.deployments.clusters import Hold
 from multitenant.tenancy.routing.placement import Connection
 from multitenant.tenancy.routing.tenant import Tenant
 from multitenant.tenancy.routing.tenant_cache import CLOSERS, OwnClient, TenantCache
+from tests.support import eventually
 from tests.unit.test_tenant_cache import Platform
 
 
@@ -24,13 +24,6 @@ def platform(monkeypatch: pytest.MonkeyPatch) -> Platform:
     platform = Platform()
     platform.now = 1000.0
     return platform
-
-
-def wait_until(happened: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 20
-    while not happened():
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
 
 
 def start(work: Callable[..., Any], *arguments: Any) -> Future[Any]:
@@ -230,9 +223,9 @@ def test_who_joins_a_look_up_counts_as_a_hit(platform: Platform) -> None:
         go_on = threading.Event()
         platform.before_load = lambda: cast(None, go_on.wait(20))
         leases = [start(cache.lease, tenant)]
-        wait_until(lambda: tenant in platform.looked_up)
+        eventually(lambda: tenant in platform.looked_up)
         leases += [start(cache.lease, tenant) for _ in range(2)]
-        wait_until(lambda: cache._flights[tenant].waiters == 2)
+        eventually(lambda: cache._flights[tenant].waiters == 2)
         go_on.set()
         for lease in leases:
             lease.result(20).release()
@@ -277,9 +270,9 @@ def test_who_waited_for_a_thread_that_was_ended_is_told_to_try_again(platform: P
 
     platform.before_load = end
     leader = start(cache.lease, acme)
-    wait_until(lambda: acme in platform.looked_up)
+    eventually(lambda: acme in platform.looked_up)
     waiting = start(cache.lease, acme)
-    wait_until(lambda: cache._flights[acme].waiters)
+    eventually(lambda: cache._flights[acme].waiters)
     go_on.set()
     assert isinstance(leader.exception(20), KeyboardInterrupt)
     assert isinstance(waiting.exception(20), DatabaseUnavailable)
@@ -312,7 +305,7 @@ class TestClosing:
         leases = []
         for tenant in tenants:
             leases.append(start(cache.lease, tenant))
-            wait_until(lambda: len(held) == len(leases))
+            eventually(lambda: len(held) == len(leases))
         assert held == tenants
         go_on[tenants[0]].set()
         leases[0].result(20).release()

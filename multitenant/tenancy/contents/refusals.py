@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pymongo.errors import OperationFailure
 
 from multitenant.errors import BackupError
-from multitenant.repositories.error_kinds import codes_of
+from multitenant.repositories.error_texts import list_codes
 from multitenant.repositories.retries import is_passing
 
 
@@ -17,7 +17,7 @@ def explained(name: str, refusal: str) -> Iterator[None]:
     try:
         yield
     except OperationFailure as error:
-        codes = ", ".join(map(str, sorted(codes_of(error)))) or "without a code"
+        codes = list_codes(error) or "without a code"
         if is_passing(error):
             refusal = f"{name!r} cannot be written at the moment; try again later"
         raise BackupError(f"{refusal} (error {codes})") from None

@@ -5,7 +5,6 @@ It is noted in the admin database before it is there, as every database on its w
 that it is a tenant's. What a killed process leaves, `multitenant tenants gc` drops.
 """
 
-import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,9 +12,8 @@ from typing import Any
 
 import pymongo
 from bson import ObjectId
-from pymongo.errors import PyMongoError
 
-from multitenant.errors import BackupError, Conflict, DomainError
+from multitenant.errors import BackupError, Conflict
 from multitenant.repositories.admin import provisionings
 from multitenant.repositories.model import MongoDatabase, MongoDocument
 from multitenant.repositories.transactions import may_be_committed
@@ -26,13 +24,12 @@ from multitenant.tenancy.deployments.clusters import EXTERNAL_CLUSTER
 from multitenant.tenancy.deployments.database_users import create_user
 from multitenant.tenancy.deployments.external import check_uri, claim, encrypt_uri, ensure_usable
 from multitenant.tenancy.deployments.isolation import widened_scope
+from multitenant.tenancy.failures import contained
 from multitenant.tenancy.lifecycle.cluster_placement import ClusterPlacement, full
 from multitenant.tenancy.lifecycle.orphans import drop_failed_attempt
 from multitenant.tenancy.lifecycle.tenant_locks import renewing
 from multitenant.tenancy.migrations import TENANT_MIGRATIONS, migrate, unknown_migrations
 from multitenant.tenancy.routing.connection_manager import ConnectionManager
-
-logger = logging.getLogger(__name__)
 
 NOTE_SECONDS = 60.0
 """How often the note is renewed; `tenants gc` leaves those of a quarter of an hour alone."""
@@ -141,10 +138,9 @@ class FreshDatabases:
                 if not may_be_committed(error):
                     self._discard(note)
                 raise
-            try:
+            # It does no harm where the note is gone.
+            with contained(f"{db_name} still has the mark of a copy"):
                 unmark(db, note_id)
-            except PyMongoError:  # it does no harm where the note is gone
-                logger.warning("%s still has the mark of a copy", db_name)
 
     def _place(
         self, note_id: ObjectId, fields: dict[str, Any], told: str | None, leaves: str | None
@@ -173,12 +169,9 @@ class FreshDatabases:
         )
 
     def _discard(self, note: MongoDocument) -> None:
-        try:
-            with pymongo.timeout(STEP_SECONDS):  # the server may be down
-                drop_failed_attempt(self._connections, self._cipher, note["_id"], note)
-        except (PyMongoError, DomainError):
-            name = note["dbName"]
-            logger.warning("%s is left over; `multitenant tenants gc` drops it", name)
+        left = f"{note['dbName']} is left over; `multitenant tenants gc` drops it"
+        with contained(left), pymongo.timeout(STEP_SECONDS):  # the server may be down
+            drop_failed_attempt(self._connections, self._cipher, note["_id"], note)
 
 
 def bring_up_to_date(db: MongoDatabase) -> int:

@@ -8,23 +8,19 @@ in the same transaction whether the tenant was served meanwhile (see ensure_in_m
 ADR 32).
 """
 
-import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from uuid import uuid4
-
-from pymongo.errors import PyMongoError
 
 from multitenant.errors import Conflict
 from multitenant.repositories.admin import tenants
 from multitenant.repositories.model import MongoDatabase, MongoDocument, utc_now
 from multitenant.repositories.transactions import run_transaction
 from multitenant.repositories.turns import take_turn
+from multitenant.tenancy.failures import contained
 from multitenant.tenancy.lifecycle.tenant_locks import renewing
 from multitenant.tenancy.routing.connection_manager import ConnectionManager
-
-logger = logging.getLogger(__name__)
 
 LASTS = timedelta(minutes=1)
 PLACED = ("cluster", "dbName", "isolation")
@@ -88,10 +84,8 @@ def maintenance(
         with renewing(renew, LASTS.total_seconds() / 4):
             yield begun
     finally:
-        try:
+        with contained(f"The maintenance of {tenant_id} goes on"):  # until it expires
             end_maintenance(admin_db, begun)
-        except PyMongoError as error:  # it expires
-            logger.warning("The maintenance of %s goes on: %s", tenant_id, type(error).__name__)
         connections.forget(tenant_id)
 
 

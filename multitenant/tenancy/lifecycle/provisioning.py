@@ -35,6 +35,7 @@ from multitenant.tenancy.deployments.database_users import create_user
 from multitenant.tenancy.deployments.external import check_uri, claim, encrypt_uri, ensure_usable
 from multitenant.tenancy.deployments.isolation import widened_scope
 from multitenant.tenancy.deployments.write_permission import ensure_write_permitted
+from multitenant.tenancy.failures import contained
 from multitenant.tenancy.identity import write_identity
 from multitenant.tenancy.lifecycle.cluster_placement import ClusterPlacement, full
 from multitenant.tenancy.lifecycle.orphans import drop_failed_attempt
@@ -288,11 +289,8 @@ class Provisioner:
         )
 
     def _discard(self, tenant_id: ObjectId, note: MongoDocument) -> None:
-        try:
+        with contained(f"{note['dbName']} is left over; `multitenant tenants gc` drops it"):
             drop_failed_attempt(self._connections, self._cipher, tenant_id, note)
-        except PyMongoError:
-            name = note["dbName"]
-            logger.warning("%s is left over; `multitenant tenants gc` drops it", name)
 
     def _first_result(self, new: NewTenant, key: str) -> ProvisionedTenant | None:
         """What an earlier request with this key has made; None when there was none."""

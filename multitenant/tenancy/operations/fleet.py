@@ -209,7 +209,7 @@ class Fleet:
                 after = newest_applied(db)
                 self._record(tenant_id, after, ensure_locked)
         failure = working or reaching
-        error = f"{failure.name}: {failure.text}" if failure else None
+        error = failure.message if failure else None
         drift = tuple(result) if isinstance(result, list) else ()
         return Migrated(tenant_id, record["name"], before, after, error, drift)
 

@@ -5,7 +5,6 @@ Whoever must be sure that no process works with an old record of a tenant asks a
 lives; one that could not do so for long leases nothing before it has.
 """
 
-import logging
 import os
 import threading
 import time
@@ -16,12 +15,11 @@ from bson import ObjectId
 from pymongo.errors import PyMongoError
 
 from multitenant.clock import CLOCK
-from multitenant.errors import DatabaseUnavailable, DomainError
+from multitenant.errors import DatabaseUnavailable
 from multitenant.repositories.admin import handshakes
 from multitenant.repositories.model import MongoDatabase
+from multitenant.tenancy.failures import contained
 from multitenant.tenancy.routing.lease_generations import Generation, LeaseGenerations
-
-logger = logging.getLogger(__name__)
 
 BEAT_SECONDS = 10.0
 OVERDUE_SECONDS = 20.0
@@ -76,10 +74,8 @@ class Presence:
         if self._noted_at == NEVER or self._is_forked():
             return
         self._noted_at = NEVER
-        try:
+        with contained("This process could not say that it ends"):  # it is forgotten soon
             handshakes.remove_process(self._admin_db(), self._name)
-        except (PyMongoError, DatabaseUnavailable):  # it is forgotten soon
-            logger.warning("This process could not say that it ends")
 
     def answer(
         self, handshake_id: ObjectId, tenant_id: ObjectId, forget: Callable[[ObjectId], None]
@@ -105,10 +101,8 @@ class Presence:
             self._write(handshake_id)
 
     def _write(self, handshake_id: ObjectId) -> None:
-        try:
+        with contained("An answer could not be given"):  # whoever asks may ask again
             handshakes.answer_handshake(self._admin_db(), handshake_id, self._name)
-        except (PyMongoError, DomainError) as error:  # whoever asks may ask again
-            logger.warning("An answer could not be given: %s", type(error).__name__)
 
     def _note(self) -> None:
         if self._is_forked():

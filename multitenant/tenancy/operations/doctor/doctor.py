@@ -10,10 +10,13 @@ from dataclasses import replace
 import pymongo
 from pymongo.errors import OperationFailure, PyMongoError
 
-from multitenant.errors import DecryptionFailed, DomainError
+from multitenant.errors import DomainError
 from multitenant.repositories.admin.clusters import list_clusters
 from multitenant.repositories.error_codes import UNAUTHORIZED
+from multitenant.repositories.error_kinds import is_expected
+from multitenant.repositories.error_texts import explain
 from multitenant.tenancy.deployments.clusters import DEFAULT_CLUSTER
+from multitenant.tenancy.failures import contained
 from multitenant.tenancy.operations.doctor.subject import Subject
 from multitenant.tenancy.operations.doctor.table import (
     OF_ADMIN_DATABASE,
@@ -29,7 +32,6 @@ from multitenant.tenancy.operations.doctor.verdict import (
     bad,
     unknown,
 )
-from multitenant.tenancy.operations.doctor.words import explain
 
 logger = logging.getLogger(__name__)
 
@@ -138,19 +140,14 @@ def _make(check: Check, subject: Subject, seconds: float) -> Verdict:
                 "grant that user the role clusterMonitor, or do without",
             )
         return bad(explain(error), "this is MongoDB's own message; its log has more")
-    except (PyMongoError, DomainError, DecryptionFailed, OSError) as error:
-        return bad(explain(error), "see whether MongoDB works well, and run it again")
     except Exception as error:  # a check that is wrong must not keep the others
+        if is_expected(error):
+            return bad(explain(error), "see whether MongoDB works well, and run it again")
         logger.exception("The check %s is wrong", check.name)
         return unknown(f"the check itself has failed: {type(error).__name__}")
 
 
 def _clean_up(subject: Subject) -> None:
-    try:
-        with pymongo.timeout(CHECK_SECONDS):
-            subject.close()
-    except PyMongoError as error:
-        name = subject.scratch.db.name
-        logger.warning(
-            "%s is left over (%s); `multitenant tenants gc` drops it", name, type(error).__name__
-        )
+    left = f"{subject.scratch.db.name} is left over; `multitenant tenants gc` drops it"
+    with contained(left), pymongo.timeout(CHECK_SECONDS):
+        subject.close()

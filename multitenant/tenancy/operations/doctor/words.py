@@ -1,9 +1,10 @@
-"""PyMongo's errors in words that a person can act on."""
+"""Why servers cannot be reached, in words that a person can act on."""
 
 import re
 
-from pymongo.errors import PyMongoError, ServerSelectionTimeoutError
+from pymongo.errors import ServerSelectionTimeoutError
 
+from multitenant.repositories.error_texts import explain, text_of
 from multitenant.tenancy.operations.doctor.heartbeats import Address
 from multitenant.tenancy.operations.doctor.subject import Subject
 
@@ -16,15 +17,6 @@ MEANINGS = (
     (r"connection closed", "it closes the connection (does it want TLS, `tls=true`?)"),
     (r"unreachable|No route", "there is no way to it in this network"),
 )
-TECHNICAL = re.compile(r"(, Timeout: | \(configured timeouts|, full error: ).*", re.DOTALL)
-
-
-def explain(error: Exception) -> str:
-    """One line about the error, without what only helps PyMongo's developers."""
-    text = TECHNICAL.sub("", str(error)).strip()
-    if isinstance(error, PyMongoError) and error.timeout and not text:
-        return "no answer in time"
-    return f"{type(error).__name__}: {text}"
 
 
 def why_unreachable(subject: Subject, error: ServerSelectionTimeoutError) -> str:
@@ -46,7 +38,7 @@ def why_unreachable(subject: Subject, error: ServerSelectionTimeoutError) -> str
 
 
 def _meaning(error: Exception) -> str:
-    text = TECHNICAL.sub("", str(error))
+    text = text_of(error)
     for pattern, meaning in MEANINGS:
         if re.search(pattern, text):
             return meaning
