@@ -15,7 +15,7 @@ from multitenant.errors import BackupError
 from multitenant.repositories.model import MongoDocument
 from multitenant.schemas.admin.tenants import Modules, TenantName, UserLimit
 from multitenant.schemas.payload import Id, Time
-from multitenant.tenancy.contents.collection_specs import ensure_name
+from multitenant.tenancy.contents.collection_specs import Kind, ensure_name
 from multitenant.tenancy.contents.dump_format import write_private
 
 FILE = "manifest.json"
@@ -59,7 +59,7 @@ class BackedUpCollection(_Part):
     """One collection or view, and what its files hold, uncompressed."""
 
     name: str
-    kind: Literal["collection", "view"] = Field(alias="type")
+    kind: Kind = Field(alias="type")
     metadata_sha256: Sha256
     documents: Count = 0
     bytes: Count = 0

@@ -10,7 +10,7 @@ from bson import ObjectId
 from pymongo.errors import OperationFailure
 
 from multitenant.errors import Conflict, DecryptionFailed
-from multitenant.repositories.durability import CONFIRMED
+from multitenant.repositories.durability import run_confirmed
 from multitenant.repositories.error_codes import (
     UNAUTHORIZED,
     USER_ALREADY_EXISTS,
@@ -68,14 +68,15 @@ def create_user(db: MongoDatabase, role: Role = "readWrite") -> DatabaseUser:
     try:
         connected_users(db)  # without this right nobody could tell when an old user may go
         done_again(
-            lambda: db.command(
-                "createUser",
-                user.name,
-                pwd=user.password,
-                roles=[{"role": role, "db": db.name}],
-                mechanisms=["SCRAM-SHA-256"],
-                customData={MADE_AT: utc_now()},
-                **CONFIRMED,
+            lambda: run_confirmed(
+                db,
+                {
+                    "createUser": user.name,
+                    "pwd": user.password,
+                    "roles": [{"role": role, "db": db.name}],
+                    "mechanisms": ["SCRAM-SHA-256"],
+                    "customData": {MADE_AT: utc_now()},
+                },
             )
         )
     except OperationFailure as error:
@@ -143,7 +144,7 @@ def connected_users(db: MongoDatabase) -> set[str]:
 def drop_user(db: MongoDatabase, name: str) -> None:
     """Drop the user, whose connections are refused from then on. May be done again."""
     try:
-        done_again(lambda: db.command("dropUser", name, **CONFIRMED))
+        done_again(lambda: run_confirmed(db, {"dropUser": name}))
     except OperationFailure as error:
         if error.code != USER_NOT_FOUND:
             raise
@@ -151,7 +152,7 @@ def drop_user(db: MongoDatabase, name: str) -> None:
 
 def drop_all_users(db: MongoDatabase) -> None:
     """Drop every user of the database."""
-    db.command("dropAllUsersFromDatabase", **CONFIRMED)
+    run_confirmed(db, {"dropAllUsersFromDatabase": 1})
 
 
 def drop_unused_users(db: MongoDatabase, users: set[str]) -> set[str]:
