@@ -65,6 +65,7 @@ def create_user(db: MongoDatabase, role: Role = "readWrite") -> DatabaseUser:
     Raises Conflict when the platform's own MongoDB user may not make users.
     """
     user = DatabaseUser(f"tenant-{secrets.token_hex(8)}", secrets.token_urlsafe(32))
+    made = {"customData": {MADE_AT: utc_now()}}
     try:
         connected_users(db)  # without this right nobody could tell when an old user may go
         done_again(
@@ -75,13 +76,15 @@ def create_user(db: MongoDatabase, role: Role = "readWrite") -> DatabaseUser:
                     "pwd": user.password,
                     "roles": [{"role": role, "db": db.name}],
                     "mechanisms": ["SCRAM-SHA-256"],
-                    "customData": {MADE_AT: utc_now()},
+                    **made,
                 },
             )
         )
     except OperationFailure as error:
         if error.code == USER_ALREADY_EXISTS:
-            return user  # nobody else has made up this name: it was done the first time
+            # Nobody else has made up this name: it was done the first time, and may be unconfirmed.
+            run_confirmed(db, {"updateUser": user.name, **made})
+            return user
         if error.code == UNAUTHORIZED:
             raise Conflict(
                 "The platform's MongoDB user may not manage users: dedicated tenants, and a shell"
