@@ -9,7 +9,10 @@ from typing import Any
 import bson
 from bson.codec_options import CodecOptions
 from mongoengine import Document
+from pymongo.collection import Collection
+from pymongo.errors import OperationFailure
 
+from multitenant.repositories.error_codes import NAMESPACE_NOT_FOUND
 from multitenant.repositories.index_comparison import is_as_declared
 from multitenant.repositories.model import Model, MongoDatabase, MongoDocument
 
@@ -66,7 +69,7 @@ def _find_drift(model: Model, collations: Mapping[str, Any]) -> Iterator[IndexDr
     }
     actual = {
         index["name"]: index
-        for index in model.collection.list_indexes()
+        for index in _list_indexes(model.collection)
         if index["name"] != ALWAYS_THERE and not index.get("clustered")
     }
     collation = collations.get(model.collection.name)
@@ -85,6 +88,18 @@ def _find_drift(model: Model, collations: Mapping[str, Any]) -> Iterator[IndexDr
             )
             kind = "different" if other_name else "unknown"
         yield IndexDrift(model.collection.name, name, kind)
+
+
+def _list_indexes(collection: Collection[Any]) -> Iterator[MongoDocument]:
+    """Go through the collection's indexes. `Collection.list_indexes()` reads times without their
+    zone, and none beyond the year 9999, whatever the client says."""
+    try:
+        yield from collection.database.cursor_command(
+            "listIndexes", collection.name, codec_options=collection.codec_options
+        )
+    except OperationFailure as error:
+        if error.code != NAMESPACE_NOT_FOUND:
+            raise
 
 
 def _as_stored(declared: Mapping[str, Any], options: CodecOptions[Any]) -> MongoDocument:

@@ -24,8 +24,8 @@ from tests.integration.test_unaltered_copies import FAR, NOT_UTF8, as_of
 from tests.support import World
 
 Client = MongoClient[dict[str, Any]]
-MEASURED = {"timeField": "at", "metaField": "of", "granularity": "minutes"}
-CLUSTERED = {"key": {"_id": 1}, "unique": True}
+MEASURED: dict[str, Any] = {"timeField": "at", "metaField": "of", "granularity": "minutes"}
+CLUSTERED: dict[str, Any] = {"key": {"_id": 1}, "unique": True}
 
 
 def everything(db: MongoDatabase) -> dict[str, Any]:
@@ -89,14 +89,13 @@ def kinds(db: MongoDatabase) -> None:
     for name, option in {"pre": {"recordPreImages": True}, "id": {"autoIndexId": True}}.items():
         db.command({"create": name, **option})
     db.command({"create": "old id", "idIndex": {"v": 1, "key": {"_id": 1}, "name": "_id_"}})
-    field = {"path": "ssn", "keyId": Binary(b"0" * 16, 4), "bsonType": "string"}
+    field: dict[str, Any] = {"path": "ssn", "keyId": Binary(b"0" * 16, 4), "bsonType": "string"}
     field |= {"queries": {"queryType": "equality"}}
     db.command({"create": "secret", "encryptedFields": {"fields": [field]}})
     secret = {"ssn": Binary(b"\x07" + b"0" * 30, 6), "__safeContent__": [b"x"]}
     db["secret"].insert_one(secret, bypass_document_validation=True)
-    for number, options in enumerate(
-        [{"v": 1}, {"unique": True, "sparse": True}, {"hidden": True}]
-    ):
+    rare: list[Any] = [{"v": 1}, {"unique": True, "sparse": True}, {"hidden": True}]
+    for number, options in enumerate(rare):
         db["indexed"].create_index(f"a{number}", **options)
     keys: list[Any] = [{"a": 1.5, "b": -2}, {"b": Decimal128("1")}, {"c": float("inf")}]
     named = [{"key": key, "name": f"{number}" * 200} for number, key in enumerate(keys)]
@@ -128,7 +127,7 @@ def looks_like_the_platforms(tenant_id: str, admin_db_name: str) -> Callable[[Mo
             db[name].insert_one({"_id": "tenant", "tenantId": ObjectId(tenant_id)})
         db["turns"].insert_many([{"_id": ObjectId(), "taken": n} for n in range(3)])
         migrations = [{"_id": _id, "name": "m0001_initial"} for _id in (Int64(1000), False, "1")]
-        db["migrations"].insert_many(migrations)  # type: ignore[arg-type]
+        db["migrations"].insert_many(migrations)
         db["settings"].insert_one({"_id": {"$ref": "a", "$id": 1, "$db": "x"}})
         twice = b"\x10a\0\1\0\0\0\x10a\0\2\0\0\0"
         size = struct.pack("<i", 4 + 9 + len(twice) + 1)

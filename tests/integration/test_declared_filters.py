@@ -1,26 +1,23 @@
 """Indexes whose options hold values that MongoDB reports otherwise than they were declared are
 found to be as declared."""
 
-import re
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from bson import DatetimeMS, Decimal128, Int64, ObjectId, Regex
+from bson import DatetimeMS, Decimal128, Int64, ObjectId
 
 from multitenant.repositories.indexes import IndexDrift, find_drift
 from multitenant.repositories.model import Model, MongoDatabase
-from tests.integration.test_declared_indexes import Page, databases, db, declare
+from tests.integration.test_declared_indexes import Page, databases, declare
 
-__all__ = ["databases", "db"]
+__all__ = ["databases"]
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678_901)
 VALUES: dict[str, Any] = {
     "a time without a zone": {"$gt": NOW},
     "a time with microseconds": {"$gt": NOW.replace(tzinfo=UTC)},
     "a far time": {"$lt": DatetimeMS(2**62)},
-    "a pattern": re.compile("^a", re.IGNORECASE),
-    "an expression": Regex("^a", "i"),
     "a number": {"$in": [1, 1.0, Int64(1), Decimal128("1.0")]},
     "a list": {"$in": ["a", None, ObjectId("0" * 24)]},
     "nested": {"a": {"b": NOW}},
@@ -62,6 +59,13 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "geo and text": {"fields": [("a", -1), ("b", "text")], "textIndexVersion": 3},
     "part of a hashed key": {"fields": [("a.b", "hashed"), ("c", -1)]},
 }
+
+
+@pytest.fixture
+def db(databases: dict[str, MongoDatabase]) -> MongoDatabase:
+    """A tenant's database, as the platform reads it, without the collection."""
+    databases["acme"]["pages"].drop()
+    return databases["acme"]
 
 
 @pytest.mark.parametrize("value", VALUES)
