@@ -1,16 +1,16 @@
 """How sure a write is once it is acknowledged: a majority of the members has it, so that no
 election undoes it, whatever the deployment's default is."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
+from pymongo.database import Database
+from pymongo.errors import WriteConcernError
 from pymongo.write_concern import WriteConcern
 
 MAJORITY = WriteConcern("majority")
-CONFIRMED: dict[str, Any] = {"writeConcern": MAJORITY.document}
-"""What a command that writes has to say, where it is sent as a command."""
 _in_transaction: ContextVar[bool] = ContextVar("in_transaction", default=False)
 
 
@@ -30,3 +30,12 @@ def left_to_transaction() -> Iterator[None]:
         yield
     finally:
         _in_transaction.reset(token)
+
+
+def run_confirmed(db: Database[Any], command: Mapping[str, Any]) -> None:
+    """Run a command that writes, and return when a majority has it. Raises PyMongo's errors, also
+    WriteConcernError where it was done and is not confirmed: `Database.command()` takes such an
+    answer for success."""
+    reply = db.command({**command, "writeConcern": MAJORITY.document})
+    if unconfirmed := reply.get("writeConcernError"):
+        raise WriteConcernError(unconfirmed["errmsg"], unconfirmed["code"], unconfirmed)

@@ -101,7 +101,7 @@ def codes_of(error: BaseException) -> set[int]:
         return codes_of(error.__context__)
     details: Any = getattr(error, "details", None) or {}
     if isinstance(error, BulkWriteError | ClientBulkWriteException):
-        nested = [*write_errors(error), *details.get("writeConcernErrors", ())]
+        nested = [*write_errors(error), *unconfirmed(error)]
         return {_code_of(one) for one in nested} | (
             codes_of(details["error"]) if details.get("error") else set()
         )
@@ -114,6 +114,11 @@ def write_errors(error: BulkWriteError | ClientBulkWriteException) -> list[Any]:
     """Return what was refused of several writes: there may be nothing, where all were done and no
     majority has confirmed it."""
     return list((error.details or {}).get("writeErrors", ()))
+
+
+def unconfirmed(error: BulkWriteError | ClientBulkWriteException) -> list[Any]:
+    """Return why no majority has confirmed what was done of several writes."""
+    return list((error.details or {}).get("writeConcernErrors", ()))
 
 
 def _of_bulk_write(error: BulkWriteError | ClientBulkWriteException) -> Kind:

@@ -6,10 +6,15 @@ from contextvars import copy_context
 from dataclasses import dataclass
 from typing import Any
 
+import bson
+from bson.codec_options import CodecOptions
 from mongoengine import Document
+from pymongo.collection import Collection
+from pymongo.errors import OperationFailure
 
+from multitenant.repositories.error_codes import NAMESPACE_NOT_FOUND
 from multitenant.repositories.index_comparison import is_as_declared
-from multitenant.repositories.model import Model, MongoDatabase
+from multitenant.repositories.model import Model, MongoDatabase, MongoDocument
 
 ALWAYS_THERE = "_id_"
 AT_ONCE = 10
@@ -58,10 +63,13 @@ def _collations(db: MongoDatabase, names: list[str]) -> dict[str, Any]:
 
 
 def _find_drift(model: Model, collations: Mapping[str, Any]) -> Iterator[IndexDrift]:
-    declared = {index.document["name"]: index.document for index in model.declared_indexes()}
+    declared = {
+        index.document["name"]: _as_stored(index.document, model.collection.codec_options)
+        for index in model.declared_indexes()
+    }
     actual = {
         index["name"]: index
-        for index in model.collection.list_indexes()
+        for index in _list_indexes(model.collection)
         if index["name"] != ALWAYS_THERE and not index.get("clustered")
     }
     collation = collations.get(model.collection.name)
@@ -80,6 +88,25 @@ def _find_drift(model: Model, collations: Mapping[str, Any]) -> Iterator[IndexDr
             )
             kind = "different" if other_name else "unknown"
         yield IndexDrift(model.collection.name, name, kind)
+
+
+def _list_indexes(collection: Collection[Any]) -> Iterator[MongoDocument]:
+    """Go through the collection's indexes. `Collection.list_indexes()` reads times without their
+    zone, and none beyond the year 9999, whatever the client says."""
+    try:
+        yield from collection.database.cursor_command(
+            "listIndexes", collection.name, codec_options=collection.codec_options
+        )
+    except OperationFailure as error:
+        if error.code != NAMESPACE_NOT_FOUND:
+            raise
+
+
+def _as_stored(declared: Mapping[str, Any], options: CodecOptions[Any]) -> MongoDocument:
+    """Return the index with its values as MongoDB reports them: times in milliseconds and with a
+    time zone, patterns as expressions."""
+    stored: MongoDocument = bson.decode(bson.encode(declared, codec_options=options), options)
+    return stored
 
 
 def repair_drift(

@@ -6,24 +6,32 @@ for the names of options: a validator or a pipeline may hold any value.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from bson import ObjectId
+from bson.errors import InvalidBSON
+from bson.raw_bson import RawBSONDocument
 from pymongo.errors import OperationFailure
 
 from multitenant.errors import BackupError
-from multitenant.repositories.durability import CONFIRMED
+from multitenant.repositories.durability import run_confirmed
 from multitenant.repositories.error_codes import NAMESPACE_NOT_FOUND
 from multitenant.repositories.model import MongoDatabase, MongoDocument
 from multitenant.tenancy.contents.platform_marks import find_mark
-from multitenant.tenancy.contents.raw_documents import RAW
+from multitenant.tenancy.contents.raw_documents import RAW, STRICT
 
-Kind = Literal["collection", "view"]
+Kind = Literal["collection", "timeseries", "view"]
 
 ALWAYS_THERE = "_id_"
+USUAL_VERSION = 2
+"""Of an index of `_id`, unless it was made otherwise."""
 FUNCTIONS = "system.js"
 """The tenant's own functions: the one collection that is called `system.…` and is not MongoDB's."""
+BUCKETS = "system.buckets."
+"""What the collection begins with in which the documents of a time-series collection are."""
+LEFT_OUT = {"system.views", "system.profile"}
+"""What MongoDB writes itself: views are listed as such."""
 MAX_NAME_BYTES = 253
 """Of a collection: with the shortest name of a database before it, MongoDB takes 255."""
 OPTIONS: dict[Kind, frozenset[str]] = {
@@ -31,6 +39,10 @@ OPTIONS: dict[Kind, frozenset[str]] = {
         {"capped", "size", "max", "collation", "validator", "validationLevel", "validationAction"}
         | {"clusteredIndex", "changeStreamPreAndPostImages", "expireAfterSeconds"}
         | {"storageEngine", "indexOptionDefaults", "encryptedFields"}
+        | {"autoIndexId", "recordPreImages"}
+    ),
+    "timeseries": frozenset(
+        {"timeseries", "expireAfterSeconds", "collation", "storageEngine", "indexOptionDefaults"}
     ),
     "view": frozenset({"viewOn", "pipeline", "collation"}),
 }
@@ -52,6 +64,32 @@ class CollectionSpec:
     """32 hex digits, another for each collection of that name there ever was."""
     documents: MongoDocument = field(default_factory=dict)
     """A query for those that are the tenant's: all but a mark of the platform."""
+
+    @property
+    def stored_in(self) -> str:
+        """The collection that has its documents: of a time-series collection MongoDB's own."""
+        return f"{BUCKETS}{self.name}" if self.kind == "timeseries" else self.name
+
+    @property
+    def has_validator(self) -> bool:
+        """Whether MongoDB may refuse documents that it has let in before."""
+        return "validator" in self.options or "encryptedFields" in self.options
+
+    @property
+    def expires_at_once(self) -> bool:
+        """Whether its documents may expire before it has any index."""
+        return "expireAfterSeconds" in self.options
+
+    @property
+    def is_capped(self) -> bool:
+        """Whether MongoDB deletes its oldest documents to make room."""
+        return bool(self.options.get("capped"))
+
+    @property
+    def is_followed(self) -> bool:
+        """Whether a change stream of the database tells of all that becomes of its documents: it
+        does not of measurements, of functions, and of what is deleted to make room."""
+        return self.kind == "collection" and not self.is_capped and self.name != FUNCTIONS
 
     def ensure_sound(self) -> None:
         """Return if it can be made in a tenant's database and is nothing but a collection there.
@@ -85,17 +123,18 @@ def is_mongodbs_own(name: str) -> bool:
 
 def read_specs(db: MongoDatabase) -> tuple[CollectionSpec, ...]:
     """Return the collections of the database by name, and then its views, without MongoDB's own
-    and the platform's marks. Raises BackupError for one that cannot be copied: a time-series
-    collection, and one whose name PyMongo refuses."""
+    and the platform's marks. Raises BackupError for one that cannot be copied: one whose name
+    PyMongo refuses, or that is MongoDB's and belongs to no time-series collection."""
+    every = db.cursor_command("listCollections", codec_options=RAW)
+    listed = {one["name"]: one for one in map(_decoded, every)}
+    kinds = {name: one.get("type", "collection") for name, one in listed.items()}
+    buckets = {f"{BUCKETS}{name}" for name, kind in kinds.items() if kind == "timeseries"}
     found = []
-    for listed in db.cursor_command("listCollections", codec_options=RAW):
-        name, kind = listed["name"], listed.get("type", "collection")
-        if is_mongodbs_own(name):
-            continue
+    for name in listed.keys() - LEFT_OUT - buckets:
         ensure_name(name)
+        kind, options = kinds[name], _decoded(listed[name]["options"])
         if kind not in OPTIONS:
             raise BackupError(f"The collection {name!r} is a {kind} collection: not supported")
-        options = dict(listed.get("options", {}))
         if kind == "view":
             found.append(CollectionSpec(name, kind, options))
             continue
@@ -103,24 +142,26 @@ def read_specs(db: MongoDatabase) -> tuple[CollectionSpec, ...]:
         mark = find_mark(db, name)
         if mark and not options and len(indexes) == 1 and _has_one_document(db, name):
             continue
-        uuid = bytes(listed.get("info", {}).get("uuid") or b"").hex()
         documents = {"_id": {"$ne": mark["_id"]}} if mark else {}
-        found.append(CollectionSpec(name, kind, options, indexes, uuid, documents))
-    return tuple(sorted(found, key=lambda spec: (spec.kind, spec.name)))
+        spec = CollectionSpec(name, kind, options, indexes, documents=documents)
+        info = listed.get(spec.stored_in, {}).get("info", {})
+        found.append(replace(spec, uuid=bytes(info.get("uuid") or b"").hex()))
+    return tuple(sorted(found, key=lambda spec: (spec.kind == "view", spec.name)))
 
 
 def create_collection(db: MongoDatabase, spec: CollectionSpec) -> None:
     """Make the collection or view, without its indexes. It must not be there, unless it has nothing
     but a mark of the platform, which stays."""
     spec.ensure_sound()
+    options = {**spec.options, **_id_index(spec)}
     mark = find_mark(db, spec.name)
     if mark is None:
-        db.command({"create": spec.name, **spec.options, **CONFIRMED})
+        run_confirmed(db, {"create": spec.name, **options})
         return
     # MongoDB gives options to new collections only, and the database must not be without its mark.
     marked = f"{spec.name}.{ObjectId()}"
-    db.command({"create": marked, **spec.options, **CONFIRMED})
-    bypass = "validator" in spec.options or None
+    run_confirmed(db, {"create": marked, **options})
+    bypass = spec.has_validator or None
     db[marked].insert_one(mark, bypass_document_validation=bypass)
     db[marked].rename(spec.name, dropTarget=True)
 
@@ -130,20 +171,30 @@ def create_indexes(db: MongoDatabase, spec: CollectionSpec) -> None:
     # One that names no collation compares simply; made anew it would get the collection's.
     inherited = {"collation": SIMPLE} if "collation" in spec.options else {}
     wanted = [
-        inherited
-        | {option: value for option, value in index.items() if option not in MADE_BY_MONGODB}
+        inherited | _as_made(index)
         for index in spec.indexes
         if index["name"] != ALWAYS_THERE and not index.get("clustered")
     ]
     if wanted:
-        command: dict[str, Any] = {"createIndexes": spec.name, "indexes": wanted, **CONFIRMED}
-        db.command(command)
+        run_confirmed(db, {"createIndexes": spec.name, "indexes": wanted})
+
+
+def _id_index(spec: CollectionSpec) -> MongoDocument:
+    """The option that makes an index of `_id` of an older version."""
+    for index in spec.indexes:
+        if index["name"] == ALWAYS_THERE and index.get("v", USUAL_VERSION) != USUAL_VERSION:
+            return {"idIndex": _as_made(index)}
+    return {}
+
+
+def _as_made(index: MongoDocument) -> MongoDocument:
+    return {option: value for option, value in index.items() if option not in MADE_BY_MONGODB}
 
 
 def _read_indexes(db: MongoDatabase, name: str) -> tuple[MongoDocument, ...]:
     try:
         listed = db.cursor_command("listIndexes", name, codec_options=RAW)
-        return tuple(dict(index) for index in listed)
+        return tuple(map(_decoded, listed))
     except OperationFailure as error:
         if error.code != NAMESPACE_NOT_FOUND:
             raise
@@ -152,3 +203,15 @@ def _read_indexes(db: MongoDatabase, name: str) -> tuple[MongoDocument, ...]:
 
 def _has_one_document(db: MongoDatabase, name: str) -> bool:
     return db[name].count_documents({}, limit=2) == 1
+
+
+def _decoded(listed: Any) -> MongoDocument:
+    """Return the fields of what MongoDB lists, whose documents stay undecoded. Raises BackupError
+    for a name that is not UTF-8: PyMongo would ask for another one."""
+    try:
+        dict(RawBSONDocument(listed.raw, STRICT))
+    except InvalidBSON as error:
+        raise BackupError(
+            f"{listed.get('name')!r} is called, or says, what is not UTF-8"
+        ) from error
+    return dict(listed)

@@ -1,29 +1,59 @@
 """Which documents MongoDB deletes by itself: those that a TTL index, or their collection, lets
 expire."""
 
-from datetime import datetime, timedelta
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from multitenant.repositories.model import MongoDocument, utc_now
+import pymongo
+from bson import ObjectId
+
+from multitenant.repositories.model import MongoDatabase, MongoDocument, utc_now
 from multitenant.tenancy.contents.collection_specs import CollectionSpec
+from multitenant.tenancy.contents.raw_documents import (
+    STEP_SECONDS,
+    id_of,
+    in_id_batches,
+    raw_collection,
+    with_ids,
+)
 
 OPTION = "expireAfterSeconds"
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+"""Before which no ObjectId was made."""
 
 
 def expires(spec: CollectionSpec) -> bool:
     """Whether MongoDB deletes documents of the collection by itself."""
-    return any(OPTION in one for one in (spec.options, *spec.indexes))
+    return _expired(spec) is not None
 
 
-def expired(spec: CollectionSpec) -> MongoDocument | None:
+def unexpired(db: MongoDatabase, spec: CollectionSpec, ids: Iterable[bytes]) -> set[bytes]:
+    """Return those of these documents that are there, and that MongoDB does not delete by itself
+    by now."""
+    expired = _expired(spec)
+    found: set[bytes] = set()
+    for batch in in_id_batches(ids):
+        wanted: dict[str, Any] = {"$and": [with_ids(batch), {"$nor": [expired]}]}
+        with pymongo.timeout(STEP_SECONDS):
+            documents = raw_collection(db, spec.stored_in).find(
+                wanted if expired else with_ids(batch), {"_id": 1}
+            )
+            found |= {id_of(one) for one in documents}
+    return found
+
+
+def _expired(spec: CollectionSpec) -> MongoDocument | None:
     """Return the query for the documents that have expired by now; None where none ever do."""
     rules = [
         {"$and": [index.get("partialFilterExpression", {}), _before(next(iter(index["key"])), age)]}
         for index in spec.indexes
         if (age := _age(index)) is not None
     ]
-    if (age := _age(spec.options)) is not None:  # of a clustered collection
-        rules.append(_before("_id", age))
+    if (age := _age(spec.options)) is not None:
+        rules.append(
+            _bucket_before(spec, age) if spec.kind == "timeseries" else _before("_id", age)
+        )
     return {"$or": rules} if rules else None
 
 
@@ -36,8 +66,17 @@ def _age(options: MongoDocument) -> timedelta | None:
 
 
 def _before(field: str, age: timedelta) -> dict[str, Any]:
+    return {field: {"$lte": _ago(age)}}
+
+
+def _bucket_before(spec: CollectionSpec, age: timedelta) -> dict[str, Any]:
+    """A bucket's id has the time of its first measurement; the last one may be so much later."""
+    span = timedelta(seconds=spec.options["timeseries"]["bucketMaxSpanSeconds"])
+    return {"_id": {"$lte": ObjectId.from_datetime(max(_ago(age + span), EPOCH))}}
+
+
+def _ago(age: timedelta) -> datetime:
     try:
-        limit = utc_now() - age
+        return utc_now() - age
     except OverflowError:
-        limit = datetime.min
-    return {field: {"$lte": limit}}
+        return datetime.min.replace(tzinfo=UTC)

@@ -8,7 +8,7 @@ somebody else's there: it is copied again, later.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -21,24 +21,22 @@ from pymongo.change_stream import ChangeStream
 from pymongo.errors import BulkWriteError, OperationFailure
 
 from multitenant.errors import BackupError
-from multitenant.repositories.error_codes import CHANGE_STREAM_HISTORY_LOST, DUPLICATE_KEY
-from multitenant.repositories.error_kinds import codes_of, write_errors
+from multitenant.repositories.error_codes import CHANGE_STREAM_HISTORY_LOST
 from multitenant.repositories.model import MongoDatabase, MongoDocument
 from multitenant.repositories.retries import done_again
 from multitenant.repositories.turns import delete_turns, take_turn
-from multitenant.tenancy.contents.collection_specs import FUNCTIONS, read_specs
-from multitenant.tenancy.contents.copying import STEP_SECONDS
-from multitenant.tenancy.contents.expiry import expired
+from multitenant.tenancy.contents.collection_specs import CollectionSpec, read_specs
+from multitenant.tenancy.contents.expiry import expires, unexpired
 from multitenant.tenancy.contents.raw_documents import (
     RAW,
+    STEP_SECONDS,
     Documents,
     id_of,
     in_batches,
-    in_id_batches,
     raw_collection,
     with_ids,
 )
-from multitenant.tenancy.contents.refusals import explained
+from multitenant.tenancy.contents.refusals import explained, refused_by_unique_index
 from multitenant.tenancy.contents.zero_timestamps import put_zero_timestamps_back
 
 AWAIT_MS = 100
@@ -62,8 +60,13 @@ class Follower:
     """Knows what has changed in `source` and is not in `target` yet."""
 
     def __init__(
-        self, source: MongoDatabase, target: MongoDatabase, stream: ChangeStream[Any]
+        self,
+        source: MongoDatabase,
+        target: MongoDatabase,
+        stream: ChangeStream[Any],
+        specs: Iterable[CollectionSpec],
     ) -> None:
+        """`specs` are the collections of `source` when it began."""
         self._source = source
         self._target = target
         self._stream = stream
@@ -72,6 +75,11 @@ class Follower:
         self._marker_id = id_of(RawBSONDocument(bson.encode({"_id": self._marker})))
         self._changed: Documents = {}
         self._seen: Documents | None = None
+        self.left_out = {
+            spec.name for spec in specs if not (spec.is_followed or spec.kind == "view")
+        }
+        """Collections of which no change stream tells all: to be copied when nobody writes."""
+        self._validated = {spec.name for spec in specs if spec.has_validator}
         self.copied = 0
         """How many documents were copied again."""
 
@@ -100,7 +108,6 @@ class Follower:
     def finish(self) -> None:
         """Catch up for the last time: nobody writes to the original any more. Raises BackupError
         also when something cannot be copied."""
-        self._note_functions()
         self.catch_up()
         left = _count(self._changed)
         while left:
@@ -123,24 +130,12 @@ class Follower:
             if change["operationType"] in WRITES:
                 _add(deleted if change["operationType"] == "delete" else late, change)
         for spec in read_specs(self._source):
-            if (ids := deleted.get(spec.name)) and (expiry := expired(spec)):
-                deleted[spec.name] = self._unexpired(spec.name, ids, expiry)
+            if (ids := deleted.get(spec.name)) and expires(spec):
+                # One that the copy does not have any more is lost to nobody.
+                deleted[spec.name] = {_id: _id for _id in unexpired(self._target, spec, ids)}
         for collection, ids in deleted.items():
             late[collection] = late.get(collection, {}) | ids
         return _count(late)
-
-    def _unexpired(
-        self, collection: str, ids: dict[bytes, bytes], expiry: MongoDocument
-    ) -> dict[bytes, bytes]:
-        """Return those that the copy has and that have not expired: one that the copy does not
-        have is lost to nobody."""
-        found: dict[bytes, bytes] = {}
-        for batch in in_id_batches(ids.values()):
-            wanted = {"$and": [with_ids(batch), {"$nor": [expiry]}]}
-            with pymongo.timeout(STEP_SECONDS):
-                documents = raw_collection(self._target, collection).find(wanted, {"_id": 1})
-                found |= {id_of(one): id_of(one) for one in documents}
-        return found
 
     def _changes(self) -> Iterator[MongoDocument]:
         """Go through the changes until now: a marker is written, and comes back as the last one."""
@@ -166,15 +161,9 @@ class Follower:
     def _note(self, change: MongoDocument) -> None:
         if change["operationType"] not in WRITES:
             raise BackupError(CHANGED)
-        self._note_document(change["ns"]["coll"], id_of(change["documentKey"]))
-
-    def _note_functions(self) -> None:
-        """Take all of the tenant's functions as changed: MongoDB's change streams do not tell."""
-        for db in (self._source, self._target):
-            for function in raw_collection(db, FUNCTIONS).find({}, {"_id": 1}):
-                self._note_document(FUNCTIONS, id_of(function))
-
-    def _note_document(self, collection: str, _id: bytes) -> None:
+        collection, _id = change["ns"]["coll"], id_of(change["documentKey"])
+        if collection in self.left_out:
+            return
         self._changed.setdefault(collection, {})[_id] = _id
         if self._seen is not None:
             self._seen.setdefault(collection, {})[_id] = _id
@@ -189,33 +178,25 @@ class Follower:
                 refused = done_again(partial(self._copy, collection, [*ids.values()]))
             self.copied += len(ids)
             if refused:
-                self._changed[collection] = {key: ids[key] for key in refused if key in ids}
+                self._changed[collection] = {_id: _id for _id in refused}
 
     def _copy(self, collection: str, ids: list[bytes]) -> list[bytes]:
         """Make these documents of the copy what they are in the original; return the keys of those
         that a unique index refuses. May be done again."""
         wanted = with_ids(ids)
         target = raw_collection(self._target, collection)
+        # Documents that are older than a validator stay as they are.
+        bypass = collection in self._validated or None
         target.delete_many(wanted)
         found = raw_collection(self._source, collection).find(wanted)
         refused: list[bytes] = []
         for documents in in_batches(one.raw for one in found):
             try:
-                # Documents that are older than a validator stay as they are.
-                target.insert_many(
-                    documents, ordered=False, bypass_document_validation=self._bypasses(collection)
-                )
+                target.insert_many(documents, ordered=False, bypass_document_validation=bypass)
             except BulkWriteError as error:
-                if codes_of(error) != {DUPLICATE_KEY}:
-                    raise
-                refused += [id_of(documents[one["index"]]) for one in write_errors(error)]
-            bypass = self._bypasses(collection)
+                refused += [id_of(documents[at]) for at in refused_by_unique_index(error)]
             refused += put_zero_timestamps_back(target, documents, bypass=bypass)
         return refused
-
-    def _bypasses(self, collection: str) -> bool | None:
-        options = self._target[collection].options()
-        return "validator" in options or None
 
 
 @contextmanager
@@ -228,7 +209,7 @@ def following(source: MongoDatabase, target: MongoDatabase) -> Iterator[Follower
     delete_turns(source, turn)
     raw = source.with_options(codec_options=RAW)
     with raw.watch(PIPELINE, max_await_time_ms=AWAIT_MS) as stream:
-        yield Follower(source, target, stream)
+        yield Follower(source, target, stream, read_specs(source))
 
 
 def _add(documents: Documents, change: MongoDocument) -> None:

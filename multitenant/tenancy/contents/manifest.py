@@ -15,12 +15,13 @@ from multitenant.errors import BackupError
 from multitenant.repositories.model import MongoDocument
 from multitenant.schemas.admin.tenants import Modules, TenantName, UserLimit
 from multitenant.schemas.payload import Id, Time
-from multitenant.tenancy.contents.collection_specs import ensure_name
+from multitenant.tenancy.contents.collection_specs import Kind, ensure_name
 from multitenant.tenancy.contents.dump_format import write_private
 
 FILE = "manifest.json"
 FORMAT = 1
-MAX_BYTES = 16 * 2**20
+MAX_BYTES = 2**26
+"""Of the file: of some 100,000 collections."""
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Count = Annotated[int, Field(strict=True, ge=0)]
@@ -59,7 +60,7 @@ class BackedUpCollection(_Part):
     """One collection or view, and what its files hold, uncompressed."""
 
     name: str
-    kind: Literal["collection", "view"] = Field(alias="type")
+    kind: Kind = Field(alias="type")
     metadata_sha256: Sha256
     documents: Count = 0
     bytes: Count = 0
@@ -122,8 +123,10 @@ class Manifest(_Part):
         return sum(collection.documents for collection in self.collections)
 
     def write(self, directory: Path) -> None:
-        """Write the file, the last of the backup."""
+        """Write the file, the last of the backup. Raises BackupError where it could not be read."""
         text = self.model_dump_json(by_alias=True, indent=1, exclude_none=True)
+        if len(text.encode()) >= MAX_BYTES:
+            raise BackupError("There are more collections than a backup may have")
         write_private(directory / FILE, text + "\n")
 
     @classmethod

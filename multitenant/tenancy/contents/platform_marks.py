@@ -10,6 +10,7 @@ from bson.raw_bson import RawBSONDocument
 from multitenant.repositories.model import MongoDatabase
 from multitenant.tenancy.contents.raw_documents import raw_collection
 from multitenant.tenancy.deployments.external import OWNER_COLLECTION, OWNER_ID, is_claim
+from multitenant.tenancy.deployments.steady_client import SteadyClient
 
 FILLING = "filling"
 FILLING_PREFIX = "multitenant.filling."
@@ -33,14 +34,17 @@ def is_marked_as_copy(db: MongoDatabase, note_id: ObjectId) -> bool:
 
 def find_mark(db: MongoDatabase, name: str) -> RawBSONDocument | None:
     """Return the mark that is in the collection; None where there is none."""
-    if name == OWNER_COLLECTION:
+    foreign = isinstance(db.client, SteadyClient) and db.client.foreign
+    if name == OWNER_COLLECTION and foreign:  # elsewhere it is a tenant's, whatever it says
         mark = _find(db, name, OWNER_ID)
         if mark and is_claim(mark):
             return mark
     if name.startswith(FILLING_PREFIX):
         mark = _find(db, name, FILLING)
-        if mark and len(mark) == 2 and name == f"{FILLING_PREFIX}{mark.get('noteId')}":
-            return mark
+        note_id = mark.get("noteId") if mark and len(mark) == 2 else None
+        if isinstance(note_id, ObjectId) and name == f"{FILLING_PREFIX}{note_id}":
+            # On the platform's own clusters a database is called by its note.
+            return mark if foreign or db.name.endswith(str(note_id)) else None
     return None
 
 

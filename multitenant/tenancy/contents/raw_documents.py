@@ -5,7 +5,6 @@ that PyMongo does not know go from one database to the other as they are.
 """
 
 from collections.abc import Iterable, Iterator
-from itertools import islice
 from typing import Any
 
 from bson.codec_options import CodecOptions, DatetimeConversion
@@ -17,6 +16,8 @@ from multitenant.repositories.model import MongoDatabase
 
 BATCH_BYTES = 4 * 2**20
 BATCH_DOCUMENTS = 5000
+STEP_SECONDS = 60.0
+"""For what never takes long, unless a server is down: some megabytes, or dropping a database."""
 IDS = 200
 """Looked up at a time, where their documents may be of any size."""
 RAW: CodecOptions[RawBSONDocument] = CodecOptions(
@@ -25,6 +26,8 @@ RAW: CodecOptions[RawBSONDocument] = CodecOptions(
     unicode_decode_error_handler="replace",
 )
 """Documents stay bytes until a field is asked for; then no value of it raises."""
+STRICT = RAW.with_options(unicode_decode_error_handler="strict")
+"""The same, but what is not UTF-8 raises."""
 DOCUMENT, ARRAY, TIMESTAMP = 0x03, 0x04, 0x11
 FIXED_SIZES = {
     **dict.fromkeys((0x06, 0x0A, 0x7F, 0xFF), 0),
@@ -80,8 +83,15 @@ def in_batches(documents: Iterable[bytes]) -> Iterator[list[RawBSONDocument]]:
 
 def in_id_batches(ids: Iterable[bytes]) -> Iterator[list[bytes]]:
     """Go through ids, so many at a time that their documents can be looked up."""
-    rest = iter(ids)
-    while batch := list(islice(rest, IDS)):
+    batch: list[bytes] = []
+    size = 0
+    for one in ids:
+        if batch and (len(batch) == IDS or size + len(one) > BATCH_BYTES):
+            yield batch
+            batch, size = [], 0
+        batch.append(one)
+        size += len(one)
+    if batch:
         yield batch
 
 

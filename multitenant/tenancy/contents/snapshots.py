@@ -60,7 +60,7 @@ class Snapshot:
         Raises BackupError when MongoDB does not have that moment any more.
         """
         session = self._session if _has_a_past(spec) else None
-        found = self._db[spec.name].find_raw_batches(spec.documents, session=session)
+        found = self._db[spec.stored_in].find_raw_batches(spec.documents, session=session)
         with _explained(), found as cursor:
             yield from cursor
 
@@ -94,12 +94,12 @@ def _fix_moment(
 ) -> None:
     """The first read decides the moment; only one of a collection that exists does."""
     for spec in filter(_has_a_past, specs):
-        db[spec.name].find_one({}, {"_id": 1}, session=session)
+        db[spec.stored_in].find_one({}, {"_id": 1}, session=session)
         return
 
 
 def _has_a_past(spec: CollectionSpec) -> bool:
-    return spec.kind == "collection" and not spec.options.get("capped")
+    return spec.kind != "view" and not spec.is_capped
 
 
 @contextmanager

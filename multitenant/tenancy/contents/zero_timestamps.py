@@ -13,9 +13,8 @@ from pymongo import UpdateOne
 from pymongo.collection import Collection
 from pymongo.errors import BulkWriteError
 
-from multitenant.repositories.error_codes import DUPLICATE_KEY
-from multitenant.repositories.error_kinds import codes_of, write_errors
 from multitenant.tenancy.contents.raw_documents import has_zero_timestamp, id_of, with_ids
+from multitenant.tenancy.contents.refusals import refused_by_unique_index
 
 
 def put_zero_timestamps_back(
@@ -23,7 +22,7 @@ def put_zero_timestamps_back(
 ) -> list[bytes]:
     """Make documents that were just inserted what they were before; with `bypass`, whatever the
     collection's validator says. Return the `_id`s of those that a unique index refuses then. Raises
-    BulkWriteError for anything else that goes wrong."""
+    PyMongo's errors for anything else that goes wrong."""
     altered = [document for document in inserted if has_zero_timestamp(document)]
     if not altered:
         return []
@@ -33,7 +32,5 @@ def put_zero_timestamps_back(
     try:
         collection.bulk_write(updates, ordered=False, bypass_document_validation=bypass)
     except BulkWriteError as error:
-        if codes_of(error) != {DUPLICATE_KEY}:
-            raise
-        return [id_of(altered[one["index"]]) for one in write_errors(error)]
+        return [id_of(altered[at]) for at in refused_by_unique_index(error)]
     return []

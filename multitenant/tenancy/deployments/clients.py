@@ -47,6 +47,7 @@ class OpenedClient:
             hosts,
             maxPoolSize=pool_size,
             refused=lambda: foreign.refused if foreign else None,
+            foreign=foreign is not None,
             **options,
         )
         self.line = WaitingLine(pool_size, self.client.options.timeout)

@@ -10,7 +10,7 @@ from bson import ObjectId
 from pymongo.errors import OperationFailure
 
 from multitenant.errors import Conflict, DecryptionFailed
-from multitenant.repositories.durability import CONFIRMED
+from multitenant.repositories.durability import run_confirmed
 from multitenant.repositories.error_codes import (
     UNAUTHORIZED,
     USER_ALREADY_EXISTS,
@@ -65,22 +65,26 @@ def create_user(db: MongoDatabase, role: Role = "readWrite") -> DatabaseUser:
     Raises Conflict when the platform's own MongoDB user may not make users.
     """
     user = DatabaseUser(f"tenant-{secrets.token_hex(8)}", secrets.token_urlsafe(32))
+    made = {"customData": {MADE_AT: utc_now()}}
     try:
         connected_users(db)  # without this right nobody could tell when an old user may go
         done_again(
-            lambda: db.command(
-                "createUser",
-                user.name,
-                pwd=user.password,
-                roles=[{"role": role, "db": db.name}],
-                mechanisms=["SCRAM-SHA-256"],
-                customData={MADE_AT: utc_now()},
-                **CONFIRMED,
+            lambda: run_confirmed(
+                db,
+                {
+                    "createUser": user.name,
+                    "pwd": user.password,
+                    "roles": [{"role": role, "db": db.name}],
+                    "mechanisms": ["SCRAM-SHA-256"],
+                    **made,
+                },
             )
         )
     except OperationFailure as error:
         if error.code == USER_ALREADY_EXISTS:
-            return user  # nobody else has made up this name: it was done the first time
+            # Nobody else has made up this name: it was done the first time, and may be unconfirmed.
+            run_confirmed(db, {"updateUser": user.name, **made})
+            return user
         if error.code == UNAUTHORIZED:
             raise Conflict(
                 "The platform's MongoDB user may not manage users: dedicated tenants, and a shell"
@@ -143,7 +147,7 @@ def connected_users(db: MongoDatabase) -> set[str]:
 def drop_user(db: MongoDatabase, name: str) -> None:
     """Drop the user, whose connections are refused from then on. May be done again."""
     try:
-        done_again(lambda: db.command("dropUser", name, **CONFIRMED))
+        done_again(lambda: run_confirmed(db, {"dropUser": name}))
     except OperationFailure as error:
         if error.code != USER_NOT_FOUND:
             raise
@@ -151,7 +155,7 @@ def drop_user(db: MongoDatabase, name: str) -> None:
 
 def drop_all_users(db: MongoDatabase) -> None:
     """Drop every user of the database."""
-    db.command("dropAllUsersFromDatabase", **CONFIRMED)
+    run_confirmed(db, {"dropAllUsersFromDatabase": 1})
 
 
 def drop_unused_users(db: MongoDatabase, users: set[str]) -> set[str]:

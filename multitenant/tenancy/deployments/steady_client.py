@@ -41,10 +41,13 @@ class SteadyClient(MongoClient[MongoDocument]):
         *args: Any,
         on_outcome: OnOutcome | None = None,
         refused: Refused = lambda: None,
+        foreign: bool = False,
         **options: Any,
     ) -> None:
         """`on_outcome` hears of each operation whether a server has answered it; `refused` tells
-        why the client was closed by itself, if it was."""
+        why the client was closed by itself, if it was. `foreign` is one to a tenant's own
+        server."""
+        self.foreign = foreign
         self._on_outcome: OnOutcome = on_outcome or (lambda _: None)
         self._refused = refused
         super().__init__(*args, **options)

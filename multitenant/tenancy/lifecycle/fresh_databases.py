@@ -18,8 +18,9 @@ from multitenant.repositories.admin import provisionings
 from multitenant.repositories.model import MongoDatabase, MongoDocument
 from multitenant.repositories.transactions import may_be_committed
 from multitenant.security.field_encryption import EncryptedField, FieldCipher
-from multitenant.tenancy.contents.copying import MAX_SECONDS, STEP_SECONDS
+from multitenant.tenancy.contents.copying import MAX_SECONDS
 from multitenant.tenancy.contents.platform_marks import mark_as_copy, unmark
+from multitenant.tenancy.contents.raw_documents import STEP_SECONDS
 from multitenant.tenancy.deployments.clusters import EXTERNAL_CLUSTER
 from multitenant.tenancy.deployments.database_users import create_user
 from multitenant.tenancy.deployments.external import check_uri, claim, encrypt_uri, ensure_usable

@@ -146,14 +146,14 @@ class Backup:
             return BackedUpCollection(name=spec.name, kind="view", metadata_sha256=metadata_sha256)
         written = write_documents(
             directory,
-            spec.name,
+            spec.stored_in,
             snapshot.batches(spec),
             gzipped=self._gzipped,
             progress=progress,
         )
         return BackedUpCollection(
             name=spec.name,
-            kind="collection",
+            kind=spec.kind,
             metadata_sha256=metadata_sha256,
             documents=written.documents,
             bytes=written.bytes,

@@ -26,9 +26,8 @@ from multitenant.repositories.model import MongoDatabase, MongoDocument
 from multitenant.repositories.transactions import run_transaction
 from multitenant.security.field_encryption import FieldCipher
 from multitenant.tenancy.actor import Actor
-from multitenant.tenancy.contents.collection_specs import read_specs
 from multitenant.tenancy.contents.comparing import compare, ensure_same, ensure_same_shape
-from multitenant.tenancy.contents.copying import Progress, copy_database
+from multitenant.tenancy.contents.copying import Copied, Progress, copy_database
 from multitenant.tenancy.contents.following import Follower, following
 from multitenant.tenancy.contents.raw_documents import Documents
 from multitenant.tenancy.deployments.clusters import EXTERNAL_CLUSTER
@@ -152,14 +151,14 @@ class Moves:
                     leaves=record["cluster"],
                 ) as fresh,
             ):
-                self._ensure_can_be_followed(source, record)
+                self._ensure_no_shell(source, record)
                 with following(source, fresh.db) as follower:
                     move = _Move(
                         record, source, fresh, follower, actor, tell, ensure_locked, began_at
                     )
-                    copied = copy_database(source, fresh.db, progress)
+                    copied = copy_database(source, fresh.db, progress, followed=True)
                     tell(f"Copied {copied.documents} documents ({copied.bytes / 1e6:.1f} MB)")
-                    move.documents, move.bytes = copied.documents, copied.bytes
+                    move.add(copied)
                     follower.catch_up_closely()
                     if verify:
                         self._compare(move)
@@ -234,14 +233,6 @@ class Moves:
             with contextlib.suppress(PyMongoError, DomainError):
                 drop_orphan(self._connections, self._cipher, note["_id"], note)
 
-    def _ensure_can_be_followed(self, source: MongoDatabase, record: MongoDocument) -> None:
-        if capped := [one.name for one in read_specs(source) if one.options.get("capped")]:
-            raise Conflict(
-                f"MongoDB reads no past of capped collections ({', '.join(capped)}), so the tenant"
-                " cannot be moved while it works"
-            )
-        self._ensure_no_shell(source, record)
-
     def _ensure_no_shell(self, source: MongoDatabase, record: MongoDocument) -> None:
         """A person who works in the database answers to nobody."""
         try:
@@ -296,12 +287,23 @@ class Moves:
                 if not shake_hands(admin_db, record["_id"], seconds=ANSWER_SECONDS):
                     raise _NoAnswer
                 self._ensure_no_shell(move.source, begun)
+            self._copy_the_rest(move)
+            with pymongo.timeout(ANSWER_SECONDS + self._transaction_seconds):
                 move.follower.finish()
                 ensure_same_shape(move.source, move.fresh.db)
                 ensure_same(move.source, move.fresh.db, move.differing)
                 changed = self._switch(move, begun)
             self._serve_there(changed)
         return self._report(move, time.monotonic() - paused_at)
+
+    def _copy_the_rest(self, move: "_Move") -> None:
+        """Copy what cannot be followed, and compare it, while nobody writes."""
+        if not move.follower.left_out:
+            return
+        source, target = move.source, move.fresh.db
+        move.add(copy_database(source, target, lambda _: None, followed=False))
+        if move.verified is not None:
+            move.verified += compare(source, target, move.differing, lambda _: None, followed=False)
 
     def _switch(self, move: "_Move", begun: MongoDocument) -> MongoDocument:
         admin_db, home = self._connections.admin_db, move.fresh.home
@@ -399,3 +401,8 @@ class _Move:
     verified: int | None = None
     differing: Documents = field(default_factory=dict)
     """What is to be compared in the pause."""
+
+    def add(self, copied: Copied) -> None:
+        """Count what was copied."""
+        self.documents += copied.documents
+        self.bytes += copied.bytes

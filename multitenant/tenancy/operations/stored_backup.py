@@ -57,16 +57,14 @@ class StoredBackup:
                 gzipped=self.manifest.gzipped,
                 sha256=collection.metadata_sha256,
             )
-            yield spec, self._documents(collection)
+            yield spec, self._documents(collection, spec.stored_in)
 
-    def _documents(self, collection: BackedUpCollection) -> Iterator[bytes]:
+    def _documents(self, collection: BackedUpCollection, stored_in: str) -> Iterator[bytes]:
         if collection.kind == "view":
             return
         digest = hashlib.sha256()
         size = 0
-        for chunk in read_documents(
-            self._directory, collection.name, gzipped=self.manifest.gzipped
-        ):
+        for chunk in read_documents(self._directory, stored_in, gzipped=self.manifest.gzipped):
             digest.update(chunk)
             size += len(chunk)
             yield chunk
