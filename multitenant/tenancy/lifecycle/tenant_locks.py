@@ -1,6 +1,5 @@
 """Work on a tenant that must not be done twice at a time: migrations, restoring, moving."""
 
-import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -11,9 +10,8 @@ from typing import Self
 from uuid import uuid4
 
 from bson import ObjectId
-from pymongo.errors import PyMongoError
 
-from multitenant.errors import Conflict, DomainError
+from multitenant.errors import Conflict
 from multitenant.repositories.admin.locks import (
     acquire_lock,
     check_lock,
@@ -21,8 +19,7 @@ from multitenant.repositories.admin.locks import (
     release_lock,
 )
 from multitenant.repositories.model import MongoDatabase
-
-logger = logging.getLogger(__name__)
+from multitenant.tenancy.failures import contained
 
 LOCK_LASTS = timedelta(minutes=1)
 LOCK_WAIT_SECONDS = 90.0
@@ -75,15 +72,15 @@ class TenantLocks:
 
 @contextmanager
 def renewing(renew: Callable[[], None], every: float) -> Iterator[None]:
-    """Call `renew` again and again, with `every` seconds between, until the block has ended."""
+    """Call `renew` again and again, with `every` seconds between, until the block has ended. What
+    it raises is logged: the next attempt may succeed, and what expires is checked where it matters.
+    """
     ended = threading.Event()
 
     def run() -> None:
         while not ended.wait(every):
-            try:
+            with contained("A lock, maintenance or note was not renewed"):
                 renew()
-            except (PyMongoError, DomainError) as error:
-                logger.warning("Something was not renewed: %s", type(error).__name__)
 
     thread = threading.Thread(target=copy_context().run, args=(run,), name="renew", daemon=True)
     thread.start()

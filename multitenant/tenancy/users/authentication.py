@@ -23,6 +23,7 @@ from multitenant.security.passwords import NO_TENANT, PasswordHasher
 from multitenant.security.tokens import Claims, TokenPair, Tokens
 from multitenant.tenancy.actor import Actor, Outcome
 from multitenant.tenancy.deployments.isolation import widened_scope
+from multitenant.tenancy.deployments.write_permission import ensure_write_permitted
 from multitenant.tenancy.failures import contained
 from multitenant.tenancy.routing.connection_manager import ConnectionManager
 from multitenant.tenancy.routing.host_names import NOBODY, NamedTenant
@@ -208,6 +209,7 @@ class Authenticator:
                 raise NotFound("There is no such user in this tenant")
             if user["status"] != "active":
                 raise Conflict(f"The user is {user['status']}")
+        ensure_write_permitted()
         self._withdrawals.record_token_life()
         actor.record(
             self._connections.admin_db,
