@@ -6,8 +6,8 @@ a verified token are kept, keyed by the whole token, since verifying a signature
 another answer; what can change (its expiry, revocations, its tenant) is checked on every use.
 
 Tokens are dated by the clock that all processes go by (clock.py), and judged by it: this machine's
-own may be wrong, and the libraries know no other, so they are not asked about time. A token's date is
-that of what it says: whoever issues one takes the time before they read the user (see ADR 44).
+own may be wrong, and the libraries know no other, so they are not asked about time. A token's date
+is that of what it says: whoever issues one takes the time before they read the user (ADR 44).
 """
 
 import hashlib

@@ -40,9 +40,7 @@ def test_a_request_that_waited_does_not_make_it_anew(
 
 
 @pytest.mark.parametrize("lose", [drop, drop_and_write, empty_users], ids=lambda it: it.__name__)
-def test_no_shell_is_opened_on_it(
-    world: World, mongo: Client, command: Command, lose: Any
-) -> None:
+def test_no_shell_is_opened_on_it(world: World, mongo: Client, command: Command, lose: Any) -> None:
     owner = world.tenant("Acme")
     db = mongo[world.record(owner.tenant_id)["dbName"]]
     lose(db)
@@ -104,9 +102,7 @@ def test_verifying_fails_where_it_could_not_look(
     remove(world, owner)
 
 
-def test_credentials_that_cannot_be_read_are_replaced(
-    world: World, mongo: Client
-) -> None:
+def test_credentials_that_cannot_be_read_are_replaced(world: World, mongo: Client) -> None:
     """The user whom they were of is left to `tenants gc`."""
     owner = world.tenant("Acme", isolation="dedicated")
     path = f"/api/tenants/{owner.tenant_id}"

@@ -1,4 +1,4 @@
-"""What an operator asked for is not done, where they were logged out, or removed, while it waited."""
+"""What an operator asked for is not done when they were logged out or removed while it waited."""
 
 from collections.abc import Callable
 from typing import Any

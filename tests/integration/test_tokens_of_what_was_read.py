@@ -1,5 +1,5 @@
-"""A token is as old as what it says: whoever stands still between reading a user and issuing a token
-for them issues one that is withdrawn with all others of that time."""
+"""A token is as old as what it says: whoever stands still between reading a user and issuing a
+token for them issues one that is withdrawn with all others of that time."""
 
 from collections.abc import Callable
 from pathlib import Path

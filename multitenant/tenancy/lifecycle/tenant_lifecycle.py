@@ -227,8 +227,8 @@ class TenantLifecycle:
         ensure: Callable[[], None] = lambda: None,
         **details: Any,
     ) -> MongoDocument:
-        """Write the changes and the audit log, unless the status has changed meanwhile, the operator
-        may not do this any more, or `ensure` raises."""
+        """Write the changes and the audit log, unless the status has changed meanwhile, the
+        operator may not do this any more, or `ensure` raises."""
         admin_db = self._connections.admin_db
 
         def write() -> MongoDocument:

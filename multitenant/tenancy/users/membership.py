@@ -1,8 +1,8 @@
 """What users do themselves that concerns a tenant's database and the admin database: changing their
 password, and accepting an invitation.
 
-Either may be done though its answer was lost, or was a 503. So whoever cannot have heard that it was
-done may ask for it again (see ADR 35 and ADR 44).
+Either may be done though its answer was lost, or was a 503. So whoever cannot have heard that it
+was done may ask for it again (see ADR 35 and ADR 44).
 """
 
 import logging
