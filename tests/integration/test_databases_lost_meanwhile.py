@@ -11,7 +11,7 @@ from multitenant.tenancy.routing import leases
 from tests.conftest import MakeWorld
 from tests.integration.conftest import Command
 from tests.integration.test_lost_database import drop, drop_and_write, empty_users, remove
-from tests.support import PASSWORD, World, answer, in_thread, refusal
+from tests.support import PASSWORD, World, answer, eventually, in_thread, refusal
 
 Client = MongoClient[dict[str, Any]]
 
@@ -114,3 +114,13 @@ def test_credentials_that_cannot_be_read_are_replaced(world: World, mongo: Clien
         tenants.update_one({"name": "Acme"}, {"$set": {"credentials.ciphertext": "AAAA"}})
         assert world.operator.send(method, path + end, body).status_code == 200
         assert answer(owner.get("/api/users/me"))["id"] == owner.user_id
+
+
+def test_once_that_was_seen_it_is_not_read_either(shared: World, mongo: Client) -> None:
+    """For reading alone it is looked at less often."""
+    owner = shared.tenant("Read")
+    assert owner.get("/api/to-do-list").status_code == 200
+    drop(mongo[shared.record(owner.tenant_id)["dbName"]])
+    eventually(lambda: owner.post("/api/to-do-list", {"title": "Lost"}).status_code == 503)
+    refusal(owner.get("/api/to-do-list"), 503, "database_unavailable")
+    remove(shared, owner)

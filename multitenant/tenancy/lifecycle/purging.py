@@ -69,8 +69,8 @@ def purge_tenant(
     connections.forget(tenant_id)
     drop_orphan(connections, cipher, tenant_id, note, keep_note=True)
     gone = [
-        # What is being filled may be written to once more, by a command that does not know yet.
-        drop_orphan(connections, cipher, one["_id"], one, keep_note=not one["purged"])
+        # They may be written to once more, by a command that does not know yet.
+        drop_orphan(connections, cipher, one["_id"], one, keep_note=True)
         for one in others
     ]
     logger.info("Purged tenant %s", tenant_id)

@@ -26,7 +26,7 @@ from multitenant.tenancy.deployments.isolation import widened_scope
 from multitenant.tenancy.identity import ensure_own_database
 from multitenant.tenancy.routing.cluster_concurrency import ClusterConcurrency, place_of
 from multitenant.tenancy.routing.lease_generations import LeaseGenerations
-from multitenant.tenancy.routing.leases import Entry, Lease
+from multitenant.tenancy.routing.leases import NEVER, Entry, Lease
 from multitenant.tenancy.routing.placement import Placement, TenantPlacement
 from multitenant.tenancy.routing.presence import Presence
 from multitenant.tenancy.routing.recent_answers import (
@@ -267,6 +267,7 @@ class ConnectionManager:
             with widened_scope(database.name):
                 ensure_own_database(self.admin_db, database, entry.tenant.id)
         except DatabaseLost as error:
+            entry.identified_at = NEVER  # for those who only read, too
             logger.error("%s", error)
             raise DatabaseUnavailable(NOT_AS_MADE, retry_after=LOST_RETRY_SECONDS) from error
         entry.identified_at = asked_at
