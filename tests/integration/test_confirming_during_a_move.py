@@ -1,5 +1,5 @@
-"""A move looks for late writes in the database that the tenant had. Whoever drops that at once waits
-for the move, and what is dropped all the same neither keeps it nor comes back."""
+"""A move looks for late writes in the database that the tenant had. Whoever drops that at once
+waits for the move, and one that was dropped all the same does not keep it."""
 
 import threading
 from datetime import timedelta

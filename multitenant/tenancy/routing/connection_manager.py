@@ -72,6 +72,7 @@ class ConnectionManager:
         self._budget = settings.connection_budget
         self._factory = factory
         self._watch = watch
+        self._as_of = as_of
         self._cipher = cipher
         self._clusters = Clusters(
             settings.admin_db_uri.get_secret_value(),
@@ -178,8 +179,10 @@ class ConnectionManager:
             return lease.tenant
 
     def read_tenant(self, tenant_id: ObjectId) -> Tenant:
-        """Read the tenant's record, as it is at this moment. Raises TokenRevoked when there is
-        none (only tokens lead here)."""
+        """Read the tenant's record, as it is at this moment, from a server that is known to be the
+        primary. Raises TokenRevoked when there is none (only tokens lead here), PyMongo's errors
+        and DatabaseUnavailable."""
+        self._as_of()
         tenant = self._load(tenant_id)
         if tenant is None:
             raise TokenRevoked("The tenant of this token no longer exists")
