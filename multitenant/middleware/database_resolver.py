@@ -27,6 +27,7 @@ from multitenant.logs import add_log_context
 from multitenant.middleware.access import Access, access_of, module_of, roles_of
 from multitenant.middleware.request_context import CurrentUser
 from multitenant.middleware.strict_json import StrictRequest
+from multitenant.repositories.model import MongoDatabase
 from multitenant.security.tokens import Claims, TokenType
 from multitenant.tenancy.deployments.isolation import clear_scope, set_scope
 from multitenant.tenancy.deployments.write_permission import (
@@ -100,9 +101,10 @@ class _Asked:
         if self.module is not None:
             tenant.ensure_has_module(self.module)
 
-    def ensure_still_permitted(self, built: Platform, tenant: Tenant) -> None:
-        """Check them once more, and that the tenant has not moved: before a write as they are at
-        this moment, before a read as for a request that begins now."""
+    def ensure_still_permitted(self, built: Platform, lease: Lease) -> None:
+        """Check them once more, and that the tenant has not moved, nor lost its database: before a
+        write as they are at this moment, before a read as for a request that begins now."""
+        tenant = lease.tenant
         built.tokens.verify(self.token, self.token_type)
         if self.for_reading:
             now = built.connections.current_tenant(tenant.id)
@@ -113,6 +115,11 @@ class _Asked:
         if (now.db_name, now.cluster) != (tenant.db_name, tenant.cluster):
             raise TenantMaintenance("This tenant has just moved; try again", retry_after=1)
         self.ensure_permitted(now, ensure_valid)
+        self.database_of(lease)
+
+    def database_of(self, lease: Lease) -> MongoDatabase:
+        """The tenant's database, which was seen to be its own not long ago."""
+        return lease.database_to_read if self.for_reading else lease.database
 
 
 def _resolve(access: Access, roles: frozenset[str] | None, module: str | None) -> None:
@@ -142,7 +149,7 @@ def _resolve(access: Access, roles: frozenset[str] | None, module: str | None) -
         add_log_context(impersonatorId=str(claims.impersonator.user_id))
     asked.ensure_permitted(tenant, built.revocations.ensure_valid)
     _ensure_role(claims, access, roles)
-    still_permitted = partial(asked.ensure_still_permitted, built, tenant)
+    still_permitted = partial(asked.ensure_still_permitted, built, lease)
     set_write_permission(WritePermission(tenant.db_name, still_permitted, checked_at))
     if access is Access.TENANT and asked.for_reading:
         # Not for operators, who ask many databases.
@@ -152,7 +159,7 @@ def _resolve(access: Access, roles: frozenset[str] | None, module: str | None) -
     g.claims = claims
     g.tenant = tenant
     g.user = CurrentUser(id=claims.user_id, role=claims.role)
-    g.db = lease.database_to_read if asked.for_reading else lease.database
+    g.db = asked.database_of(lease)
 
 
 def _ensure_role(claims: Claims, access: Access, roles: frozenset[str] | None) -> None:

@@ -6,7 +6,8 @@ a verified token are kept, keyed by the whole token, since verifying a signature
 another answer; what can change (its expiry, revocations, its tenant) is checked on every use.
 
 Tokens are dated by the clock that all processes go by (clock.py), and judged by it: this machine's
-own may be wrong, and the libraries know no other, so they are not asked about time.
+own may be wrong, and the libraries know no other, so they are not asked about time. A token's date
+is that of what it says: whoever issues one takes the time before they read the user (ADR 44).
 """
 
 import hashlib
@@ -108,6 +109,10 @@ class Tokens:
             seconds=max(self._access_seconds, self.refresh_seconds, self.impersonation_seconds)
         )
 
+    def present(self) -> int:
+        """The present second, to date tokens with what is read from now on."""
+        return int(self._now())
+
     def init_app(self, app: Flask, *, secure_cookies: bool) -> None:
         """Configure Flask-JWT-Extended for this application."""
         app.config.update(
@@ -130,9 +135,17 @@ class Tokens:
         manager.decode_key_loader(lambda header, payload: self._keys[header["kid"]])
 
     def issue_pair(
-        self, *, user_id: ObjectId, tenant_id: ObjectId, role: str, version: int, family: str | None
+        self,
+        *,
+        user_id: ObjectId,
+        tenant_id: ObjectId,
+        role: str,
+        version: int,
+        family: str | None,
+        read_at: int | None = None,
     ) -> TokenPair:
-        """Issue an access and a refresh token; without `family` they start a new one."""
+        """Issue an access and a refresh token; without `family` they start a new one. They count
+        from `read_at`, when the user was read; by default from now."""
         claims = {
             "tenantId": str(tenant_id),
             "role": role,
@@ -143,25 +156,32 @@ class Tokens:
         return TokenPair(
             access=create_access_token(
                 str(user_id),
-                additional_claims=claims | self._dates(self._access_seconds),
+                additional_claims=claims | self._dates(self._access_seconds, read_at),
                 additional_headers=headers,
             ),
             refresh=create_refresh_token(
                 str(user_id),
-                additional_claims=claims | self._dates(self.refresh_seconds),
+                additional_claims=claims | self._dates(self.refresh_seconds, read_at),
                 additional_headers=headers,
             ),
         )
 
     def issue_impersonation(
-        self, operator: Claims, *, user_id: ObjectId, tenant_id: ObjectId, role: str, version: int
+        self,
+        operator: Claims,
+        *,
+        user_id: ObjectId,
+        tenant_id: ObjectId,
+        role: str,
+        version: int,
+        read_at: int | None = None,
     ) -> str:
         """Issue a short access token of the user for the operator; nothing refreshes it. It dies
-        with the operator's session, too."""
+        with the operator's session, too. `read_at` is as above."""
         token: str = create_access_token(
             str(user_id),
             additional_claims={
-                **self._dates(self.impersonation_seconds),
+                **self._dates(self.impersonation_seconds, read_at),
                 "tenantId": str(tenant_id),
                 "role": role,
                 "ver": version,
@@ -228,10 +248,10 @@ class Tokens:
             raise TokenExpired()
         return claims
 
-    def _dates(self, seconds: int) -> dict[str, int]:
-        """The claims of a token that is good for so long from now."""
-        now = int(self._now())
-        return {"iat": now, "nbf": now, "exp": now + seconds}
+    def _dates(self, seconds: int, start: int | None) -> dict[str, int]:
+        """The claims of a token that is good for so long from the start, or from now."""
+        start = self.present() if start is None else start
+        return {"iat": start, "nbf": start, "exp": start + seconds}
 
     def _decode(self, token: str) -> Claims:
         if len(token) > MAX_TOKEN_LENGTH:

@@ -7,6 +7,9 @@ applied together: that is what a new tenant waits for (ADR 27).
 A migration is recorded after it ran, so a crash between the two runs it again: `up` must bear
 that. Before it is undone, it is recorded as one that is being undone: from then on it counts as not
 applied, and may be undone or applied again.
+
+Who works on a database that others may work on, too, has the turn there (`Turn`): a process that
+stood still until another one took it records nothing any more.
 """
 
 import pkgutil
@@ -20,18 +23,47 @@ from types import ModuleType
 from mongoengine import Document
 from pymongo import UpdateOne
 
+from multitenant.errors import Conflict
 from multitenant.migrations import admin, tenant
 from multitenant.repositories.indexes import make_collections
 from multitenant.repositories.model import Model, MongoDatabase, utc_now
 from multitenant.repositories.retries import done_again
+from multitenant.repositories.transactions import in_transaction
+from multitenant.repositories.turns import hold_turn, is_holding_turn
 
 COLLECTION = "migrations"
 RECORDED = {"_id": {"$type": "int"}}
 """What the platform has written there: a tenant may have documents of its own in it."""
 UNDOING = "undoing"
-EnsureAlone = Callable[[], None]
-"""Raises when nobody else was to work on the database meanwhile, and somebody may have: called
-before each migration, and after it, so that it is not recorded then and runs again."""
+TURN = "migrations"
+TURN_LOST = "Another process has worked on it meanwhile; look at it again"
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A run's right to work on a database, where others may want to as well."""
+
+    holder: str
+    ensure_alone: Callable[[], None]
+    """Raises when nobody else was to work on the database meanwhile, and somebody may have: called
+    before each migration, and after it, so that it is not recorded then and runs again."""
+
+    def take(self, db: MongoDatabase) -> None:
+        """Take the turn: whoever had it before, and stood still since, has lost it."""
+        hold_turn(db, TURN, holder=self.holder)
+        self.ensure_alone()
+
+    def record(self, db: MongoDatabase, write: Callable[[], object]) -> None:
+        """Do `write`, which says what was done, or is about to be, if the turn is still this
+        run's. Raises Conflict, and what ensure_alone() raises."""
+        self.ensure_alone()
+
+        def checked() -> None:
+            if not is_holding_turn(db, TURN, holder=self.holder):
+                raise Conflict(TURN_LOST)
+            write()
+
+        in_transaction(db, checked)
 
 
 @dataclass(frozen=True)
@@ -109,10 +141,7 @@ def unknown_migrations(db: MongoDatabase, migrations: tuple[Migration, ...]) -> 
 
 
 def roll_back(
-    db: MongoDatabase,
-    migrations: tuple[Migration, ...],
-    to: int,
-    ensure_alone: EnsureAlone = lambda: None,
+    db: MongoDatabase, migrations: tuple[Migration, ...], to: int, turn: Turn | None = None
 ) -> int:
     """Undo what is newer than version `to`, the newest first; return the database's version.
 
@@ -122,26 +151,25 @@ def roll_back(
     recorded = _recorded(db)
     for migration in reversed(migrations):
         if migration.number > to and migration.number in recorded:
-            ensure_alone()
-            db[COLLECTION].update_one({"_id": migration.number}, {"$set": {UNDOING: True}})
-            migration.down(db)
-            ensure_alone()
-            db[COLLECTION].delete_one({"_id": migration.number})
+            _undo(db, migration, turn)
     return newest_applied(db)
 
 
-def migrate(
-    db: MongoDatabase,
-    migrations: tuple[Migration, ...],
-    ensure_alone: EnsureAlone = lambda: None,
-) -> int:
+def _undo(db: MongoDatabase, migration: Migration, turn: Turn | None) -> None:
+    own = {"_id": migration.number}
+    _write(db, turn, lambda: db[COLLECTION].update_one(own, {"$set": {UNDOING: True}}))
+    migration.down(db)
+    _write(db, turn, lambda: db[COLLECTION].delete_one(own))
+
+
+def migrate(db: MongoDatabase, migrations: tuple[Migration, ...], turn: Turn | None = None) -> int:
     """Apply what is pending, in order; return the number of the newest migration."""
     for creating, pending in groupby(pending_migrations(db, migrations), _only_creates):
         if creating:
-            done_again(partial(_create, db, tuple(pending), ensure_alone))
+            done_again(partial(_create, db, tuple(pending), turn))
             continue
         for migration in pending:
-            done_again(partial(_apply, db, migration, ensure_alone))
+            done_again(partial(_apply, db, migration, turn))
     return migrations[-1].number
 
 
@@ -149,38 +177,42 @@ def _only_creates(migration: Migration) -> bool:
     return bool(migration.creates)
 
 
-def _create(
-    db: MongoDatabase, migrations: tuple[Migration, ...], ensure_alone: EnsureAlone
-) -> None:
-    ensure_alone()
+def _create(db: MongoDatabase, migrations: tuple[Migration, ...], turn: Turn | None) -> None:
+    if turn:
+        turn.ensure_alone()
     documents = [document for migration in migrations for document in migration.creates]
     make_collections(db, documents, COLLECTION)
-    ensure_alone()
-    _record(db, *migrations)
+    _record(db, turn, *migrations)
 
 
-def _apply(db: MongoDatabase, migration: Migration, ensure_alone: EnsureAlone) -> None:
-    ensure_alone()
+def _apply(db: MongoDatabase, migration: Migration, turn: Turn | None) -> None:
+    if turn:
+        turn.ensure_alone()
     migration.up(db)
-    ensure_alone()
-    _record(db, migration)
+    _record(db, turn, migration)
 
 
-def _record(db: MongoDatabase, *migrations: Migration) -> None:
+def _record(db: MongoDatabase, turn: Turn | None, *migrations: Migration) -> None:
     now = utc_now()
-    db[COLLECTION].bulk_write(
-        [
-            UpdateOne(
-                {"_id": migration.number},
-                {
-                    "$setOnInsert": {"name": migration.name, "appliedAt": now},
-                    "$unset": {UNDOING: ""},
-                },
-                upsert=True,
-            )
-            for migration in migrations
-        ]
-    )
+    records = [
+        UpdateOne(
+            {"_id": migration.number},
+            {
+                "$setOnInsert": {"name": migration.name, "appliedAt": now},
+                "$unset": {UNDOING: ""},
+            },
+            upsert=True,
+        )
+        for migration in migrations
+    ]
+    _write(db, turn, lambda: db[COLLECTION].bulk_write(records))
+
+
+def _write(db: MongoDatabase, turn: Turn | None, write: Callable[[], object]) -> None:
+    if turn:
+        turn.record(db, write)
+    else:
+        write()
 
 
 def _applied(db: MongoDatabase) -> set[int]:

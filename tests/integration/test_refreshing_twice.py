@@ -38,10 +38,9 @@ def me(world: World, token: str) -> Any:
 def used_long_ago(world: World, token: str) -> None:
     """Make the use of a refresh token as old as the grace."""
     token_id = world.platform.tokens.verify(token, "refresh").id
-    grace = timedelta(seconds=world.platform.settings.refresh_grace_seconds)
     changed = world.admin_db["revocations"].update_one(
-        {"_id": token_id, "answeredAt": {"$exists": True}},
-        {"$set": {"answeredAt": utc_now() - grace}},
+        {"_id": token_id, "reusableUntil": {"$exists": True}},
+        {"$set": {"reusableUntil": utc_now()}},
     )
     assert changed.matched_count == 1
 

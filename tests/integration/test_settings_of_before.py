@@ -61,7 +61,7 @@ def reuse(world: World, owner: User, colleague: User) -> None:
     headers = {"jwt": colleague.refresh}
     assert world.client.post("/api/refresh", headers=headers).status_code == 200
     world.admin_db["revocations"].update_one(
-        {"answeredAt": {"$exists": True}}, {"$unset": {"answeredAt": ""}}
+        {"reusableUntil": {"$exists": True}}, {"$unset": {"reusableUntil": ""}}
     )
     assert world.client.post("/api/refresh", headers=headers).status_code == 401
 
@@ -151,3 +151,15 @@ def test_a_retry_answers_the_invitation_that_the_first_request_has_made(
     first = answer(before.operator.post("/api/add", body, headers=headers))
     operator = replace(before.operator, client=now.client)
     assert answer(operator.post("/api/add", body, headers=headers)) == first
+
+
+@pytest.mark.parametrize(("before", "after", "status"), [(0, 300, 401), (300, 0, 200)])
+def test_another_grace_is_for_tokens_that_are_used_later(
+    make_world: MakeWorld, before: int, after: int, status: int
+) -> None:
+    world = make_world(refresh_grace_seconds=before)
+    owner = world.tenant("Acme")
+    headers = {"jwt": owner.refresh}
+    assert world.client.post("/api/refresh", headers=headers).status_code == 200
+    later = make_world(refresh_grace_seconds=after)
+    assert later.client.post("/api/refresh", headers=headers).status_code == status

@@ -2,6 +2,7 @@
 
 import json
 import random
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -45,7 +46,11 @@ SAMPLE = 10
     help="When a tenant fails: take those of this run back, so that all stay on one version;"
     " leave them and begin no more; or go on with the others.",
 )
-@click.option("--verify", is_flag=True, help="Look into every database, not only at the records.")
+@click.option(
+    "--verify",
+    is_flag=True,
+    help="Look into every database, not only at the records; fail where that cannot be done.",
+)
 @maintenance_option
 @click.option("--dry-run", is_flag=True, help="Only list what would be done.")
 def run(
@@ -80,7 +85,7 @@ def run(
         if not dry_run:
             migrate(admin_db, ADMIN_MIGRATIONS)
         with open_fleet(platform, parallel, maintenance=maintenance) as fleet:
-            _verify(fleet, find_tenants(platform, named), everything=verify)
+            unverified = _verify(fleet, find_tenants(platform, named), everything=verify)
             records = find_tenants(platform, named, other_than=TENANT_VERSION)
             ahead = [
                 record["name"] for record in records if record["schemaVersion"] > TENANT_VERSION
@@ -94,9 +99,11 @@ def run(
                 names = [record["name"] for record in records]
                 told = f"{len(names)} tenants to migrate{': ' + some(names) if names else ''}"
                 click.echo(json.dumps({"toMigrate": names}) if as_json else told)
+                if unverified:
+                    sys.exit(1)
                 return
             done, undone = _run(fleet, records, canary, on_failure)
-        failed = [one for one in [*done, *undone] if one.error]
+        failed = [one for one in [*unverified, *done, *undone] if one.error]
         migrated = [one for one in done if not one.error]
         special: dict[str, Any] = {"maintenance": True} if maintenance else {}
         Actor.on_command_line().record(
@@ -113,18 +120,21 @@ def run(
     report(migrated, failed, undone, left=len(records) - len(done), as_json=as_json)
 
 
-def _verify(fleet: Fleet, records: Sequence[MongoDocument], *, everything: bool) -> None:
+def _verify(
+    fleet: Fleet, records: Sequence[MongoDocument], *, everything: bool
+) -> Sequence[Migrated]:
     """Look into the databases that are recorded as done: all, or some, and all if one of those
-    is not."""
+    is not. Return those that could not be looked into, where all were to be."""
     done = [record for record in records if record["schemaVersion"] == TENANT_VERSION]
     if not everything and len(done) > SAMPLE:
         some = random.sample(done, SAMPLE)
         if all(one.after == TENANT_VERSION for one in fleet.verify(some) if not one.error):
-            return
+            return []
         click.echo("Records are wrong: looking into every database", err=True)
-    for one in follow("Verifying", len(done), fleet.verify(done)):
-        if one.error:
-            click.echo(f"{one.name}: not verified: {one.error}", err=True)
+    unverified = [one for one in follow("Verifying", len(done), fleet.verify(done)) if one.error]
+    for one in unverified:
+        click.echo(f"{one.name}: not verified: {one.error}", err=True)
+    return unverified if everything else []
 
 
 def _run(

@@ -24,16 +24,16 @@ def begin_use(db: MongoDatabase, token_id: str, expires_at: datetime) -> MongoDo
 
 
 def finish_use(
-    db: MongoDatabase, token_id: str, expires_at: datetime, answered_at: datetime
+    db: MongoDatabase, token_id: str, expires_at: datetime, reusable_until: datetime
 ) -> MongoDocument | None:
-    """Record that the use of a refresh token is about to be answered. Return the record of another
-    use that was answered before, if there was one.
+    """Record that the use of a refresh token is about to be answered, and until when it may be used
+    again. Return the record of another use that was answered before, if there was one.
 
     The record is replaced, rather than updated: only so does the change stream tell that it is one
     of a used token, and leave it out.
     """
     collection = Model(db, RevocationDocument).collection
-    answered = {"used": True, "answeredAt": answered_at, "expiresAt": expires_at}
+    answered = {"used": True, "reusableUntil": reusable_until, "expiresAt": expires_at}
     if collection.find_one_and_replace({"_id": token_id, "unanswered": True}, answered):
         return None
     return collection.find_one({"_id": token_id})

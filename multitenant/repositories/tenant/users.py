@@ -114,6 +114,7 @@ def replace_password(
         password=password,
         token_version=user["tokenVersion"] + 1,
         except_family=except_family,
+        unanswered_invitation=None,
     )
 
 
@@ -121,9 +122,21 @@ def accept_invitation(
     db: MongoDatabase, user_id: ObjectId, *, invitation_id: str, password: str
 ) -> MongoDocument | None:
     """Give an invited user a password hash and make them active; None when the invitation is
-    not open (any more)."""
+    not open (any more). It is remembered until forget_invitation()."""
     query: dict[str, Any] = {"_id": user_id, "status": "invited", "invitationId": invitation_id}
-    return _users(db).update(query, password=password, status="active", invitation_id=None)
+    return _users(db).update(
+        query,
+        password=password,
+        status="active",
+        invitation_id=None,
+        unanswered_invitation=invitation_id,
+    )
+
+
+def forget_invitation(db: MongoDatabase, user_id: ObjectId, *, invitation_id: str) -> None:
+    """Remember no longer that the user has accepted this invitation."""
+    query = {"_id": user_id, "unansweredInvitation": invitation_id}
+    _users(db).collection.update_one(query, {"$unset": {"unansweredInvitation": ""}})
 
 
 def _as_known(user: MongoDocument) -> dict[str, Any]:

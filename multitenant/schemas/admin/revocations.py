@@ -7,10 +7,10 @@ class RevocationDocument(Document):  # type: ignore[misc]  # MongoEngine has no 
     """`_id` is a token id, a token family, `<tenant id>/<user id>`, or `<tenant id>/`.
 
     `used` marks a refresh token that is exchanged for the next pair, `unanswered` until the client
-    is about to be answered, which `answeredAt` dates. For a user, `version` withdraws every token
-    whose `ver` claim is lower, but those of `exceptFamily`; for all users of a tenant, those that
-    were issued until `issuedUntil`: users who come later begin at 0. MongoDB removes the record
-    when the last such token has expired.
+    is about to be answered; it may be used again until `reusableUntil`. For a user, `version`
+    withdraws every token whose `ver` claim is lower, but those of `exceptFamily`; for all users of
+    a tenant, those that were issued until `issuedUntil`: users who come later begin at 0. MongoDB
+    removes the record when the last such token has expired.
     """
 
     meta = {
@@ -22,7 +22,7 @@ class RevocationDocument(Document):  # type: ignore[misc]  # MongoEngine has no 
     id = StringField(primary_key=True)
     used = BooleanField()
     unanswered = BooleanField()
-    answered_at = DateTimeField(db_field="answeredAt")
+    reusable_until = DateTimeField(db_field="reusableUntil")
     version = IntField()
     except_family = StringField(db_field="exceptFamily")
     issued_until = DateTimeField(db_field="issuedUntil")

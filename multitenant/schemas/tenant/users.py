@@ -26,7 +26,8 @@ class UserDocument(Document):  # type: ignore[misc]  # MongoEngine has no type h
 
     `tokenVersion` grows whenever every token of the user must die; tokens carry it. Those of
     `exceptFamily` live on: the session that has changed the password.
-    `invitationId` is the id of the one invitation token that may set the first password.
+    `invitationId` is the id of the one invitation token that may set the first password. It becomes
+    `unansweredInvitation` until the user is about to be told that it has.
     """
 
     meta = {
@@ -47,6 +48,7 @@ class UserDocument(Document):  # type: ignore[misc]  # MongoEngine has no type h
     token_version = IntField(db_field="tokenVersion", required=True, min_value=0, max_value=2**53)
     except_family = StringField(db_field="exceptFamily", max_length=64)
     invitation_id = StringField(db_field="invitationId")
+    unanswered_invitation = StringField(db_field="unansweredInvitation")
     created_at = DateTimeField(db_field="createdAt", required=True)
     updated_at = DateTimeField(db_field="updatedAt", required=True)
 

@@ -50,6 +50,7 @@ PIPELINE: list[dict[str, Any]] = [{"$project": {"operationType": 1, "ns": 1, "do
 CHANGED = (
     "Collections were made, dropped, renamed or indexed meanwhile (by a migration?); run it again"
 )
+DROPPED = "The database was dropped meanwhile"
 HISTORY_LOST = (
     "Its changes could not be followed: the oplog does not reach back to when the copy began."
     " Enlarge it (replSetResizeOplog), and run it again"
@@ -123,7 +124,7 @@ class Follower:
 
     def count_late(self) -> int:
         """Return how many documents were written since, without copying them. What MongoDB has
-        deleted by itself, since it had expired, was written by nobody."""
+        deleted by itself, since it had expired, was written by nobody. Raises BackupError."""
         late: Documents = {}
         deleted: Documents = {}
         for change in self._changes():
@@ -138,7 +139,8 @@ class Follower:
         return _count(late)
 
     def _changes(self) -> Iterator[MongoDocument]:
-        """Go through the changes until now: a marker is written, and comes back as the last one."""
+        """Go through the changes until now: a marker is written, and comes back as the last one.
+        Raises BackupError where the stream ends before: the original was dropped."""
         with pymongo.timeout(STEP_SECONDS):
             take_turn(self._source, self._marker)
             delete_turns(self._source, self._marker)
@@ -152,6 +154,8 @@ class Follower:
                 raise
             if change is None:
                 continue
+            if change["operationType"] == "invalidate":
+                raise BackupError(DROPPED)
             key = change.get("documentKey")
             if key is None or id_of(key) != self._marker_id:
                 yield change

@@ -20,6 +20,7 @@ from multitenant.tenancy.deployments.clusters import EXTERNAL_CLUSTER
 from multitenant.tenancy.deployments.database_users import list_users
 from multitenant.tenancy.deployments.external import decrypt_uri
 from multitenant.tenancy.deployments.isolation import widened_scope
+from multitenant.tenancy.deployments.write_permission import ensure_write_permitted
 from multitenant.tenancy.lifecycle.orphans import drop_orphan
 from multitenant.tenancy.routing.connection_manager import ConnectionManager
 
@@ -38,10 +39,12 @@ def purge_tenant(
 ) -> dict[str, bool]:
     """Remove the tenant, which is deleted in `record`, with all the databases that it has, had, or
     was about to get; return what was looked for afterwards and is gone. The transaction has so many
-    `seconds`. Raises Conflict when the record is another by now."""
+    `seconds`. Raises Conflict when the record is another by now, and what ensure_write_permitted()
+    raises."""
     admin_db, tenant_id = connections.admin_db, record["_id"]
 
     def remove_records() -> tuple[MongoDocument, list[MongoDocument]]:
+        ensure_write_permitted()
         take_turn(admin_db, tenant_id)
         if not tenants.delete_tenant(admin_db, record):
             raise Conflict(TENANT_CHANGED)
@@ -68,8 +71,8 @@ def purge_tenant(
     revocations.delete_user_revocations(admin_db, tenant_id)
     drop_orphan(connections, cipher, tenant_id, note, keep_note=True)
     gone = [
-        # What is being filled may be written to once more, by a command that does not know yet.
-        drop_orphan(connections, cipher, one["_id"], one, keep_note=not one["purged"])
+        # They may be written to once more, by a command that does not know yet.
+        drop_orphan(connections, cipher, one["_id"], one, keep_note=True)
         for one in others
     ]
     logger.info("Purged tenant %s", tenant_id)

@@ -26,6 +26,7 @@ from multitenant.tenancy.deployments.external import (
     is_claimed_by,
 )
 from multitenant.tenancy.deployments.isolation import widened_scope
+from multitenant.tenancy.deployments.write_permission import ensure_write_permitted
 from multitenant.tenancy.lifecycle.maintenance import ensure_not_in_maintenance
 from multitenant.tenancy.lifecycle.purging import TENANT_CHANGED, purge_tenant
 from multitenant.tenancy.lifecycle.tenant_credentials import TenantCredentials
@@ -226,11 +227,12 @@ class TenantLifecycle:
         ensure: Callable[[], None] = lambda: None,
         **details: Any,
     ) -> MongoDocument:
-        """Write the changes and the audit log, unless the status has changed meanwhile, or `ensure`
-        raises."""
+        """Write the changes and the audit log, unless the status has changed meanwhile, the
+        operator may not do this any more, or `ensure` raises."""
         admin_db = self._connections.admin_db
 
         def write() -> MongoDocument:
+            ensure_write_permitted()
             ensure()
             if "user_limit" in changes:
                 take_turn(admin_db, record["_id"])  # whoever adds a user does so, too

@@ -34,7 +34,8 @@ class TenantLocks:
 
     def __init__(self, admin_db: Callable[[], MongoDatabase]) -> None:
         self._admin_db = admin_db
-        self._holder = uuid4().hex
+        self.holder = uuid4().hex
+        """Of this run alone."""
         self._renewing = renewing(self._renew, LOCK_LASTS.total_seconds() / 4)
 
     def __enter__(self) -> Self:
@@ -51,33 +52,35 @@ class TenantLocks:
         not to be had."""
         admin_db, name = self._admin_db(), f"migrations {tenant_id}"
         deadline = time.monotonic() + LOCK_WAIT_SECONDS
-        while not acquire_lock(admin_db, name, holder=self._holder, lasts=LOCK_LASTS):
+        while not acquire_lock(admin_db, name, holder=self.holder, lasts=LOCK_LASTS):
             if time.monotonic() > deadline:
                 raise Conflict("Another process has been at work on it for long; try again")
             time.sleep(LOCK_POLL_SECONDS)
 
         def ensure_held() -> None:
-            if not check_lock(admin_db, name, holder=self._holder):
+            if not check_lock(admin_db, name, holder=self.holder):
                 raise Conflict("This took so long that another process may be at work; try again")
 
         try:
             yield ensure_held
         finally:
-            release_lock(admin_db, name, holder=self._holder)
+            release_lock(admin_db, name, holder=self.holder)
 
     def _renew(self) -> None:
         """What is done under a lock may take longer than it lasts."""
-        keep_locks(self._admin_db(), holder=self._holder, lasts=LOCK_LASTS)
+        keep_locks(self._admin_db(), holder=self.holder, lasts=LOCK_LASTS)
 
 
 @contextmanager
 def renewing(renew: Callable[[], None], every: float) -> Iterator[None]:
-    """Call `renew` again and again, with `every` seconds between, until the block has ended."""
+    """Call `renew` again and again, with `every` seconds between, until the block has ended. What
+    it raises is logged: the next attempt may succeed, and what expires is checked where it matters.
+    """
     ended = threading.Event()
 
     def run() -> None:
         while not ended.wait(every):
-            with contained("Something was not renewed"):
+            with contained("A lock, maintenance or note was not renewed"):
                 renew()
 
     thread = threading.Thread(target=copy_context().run, args=(run,), name="renew", daemon=True)

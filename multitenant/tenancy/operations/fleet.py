@@ -39,7 +39,7 @@ from multitenant.tenancy.lifecycle.tenant_locks import (
 )
 from multitenant.tenancy.migrations import (
     TENANT_MIGRATIONS,
-    EnsureAlone,
+    Turn,
     migrate,
     newest_applied,
     roll_back,
@@ -52,7 +52,7 @@ logger = logging.getLogger(__name__)
 MAX_SECONDS = 24 * 3600.0
 """For one database: an index of a large collection takes longer than any request may."""
 RECORD_SECONDS = 10.0
-Work = Callable[[MongoDatabase, EnsureAlone], object]
+Work = Callable[[MongoDatabase, Turn], object]
 
 Maintain = Callable[[MongoDocument], AbstractContextManager[MongoDocument]]
 """Keeps a tenant in maintenance; see maintenance() in maintenance.py."""
@@ -111,8 +111,8 @@ class Fleet:
         done. What fails does not end the others; when `go_on` says no, no more are begun."""
         newest = TENANT_MIGRATIONS[-1].number
 
-        def work(db: MongoDatabase, ensure_alone: EnsureAlone) -> None:
-            migrate(db, TENANT_MIGRATIONS, ensure_alone)
+        def work(db: MongoDatabase, turn: Turn) -> None:
+            migrate(db, TENANT_MIGRATIONS, turn)
 
         return self._each(records, work, go_on, to=newest)
 
@@ -126,8 +126,8 @@ class Fleet:
         """Take these databases back to that version; with `seen`, only those that are still at the
         version that somebody has decided by."""
 
-        def work(db: MongoDatabase, ensure_alone: EnsureAlone) -> None:
-            roll_back(db, TENANT_MIGRATIONS, to, ensure_alone)
+        def work(db: MongoDatabase, turn: Turn) -> None:
+            roll_back(db, TENANT_MIGRATIONS, to, turn)
 
         return self._each(records, work, to=to, seen=seen)
 
@@ -140,7 +140,7 @@ class Fleet:
     ) -> Iterator[Migrated]:
         """Look for indexes that are not as the schemas declare; mend them with `repair`."""
 
-        def look(db: MongoDatabase, _: EnsureAlone) -> list[IndexDrift]:
+        def look(db: MongoDatabase, _: Turn) -> list[IndexDrift]:
             drift = find_drift(db, DOCUMENTS)
             if repair:
                 repair_drift(db, DOCUMENTS, drift)
@@ -205,7 +205,10 @@ class Fleet:
                     ) as ensure_alone,
                     pymongo.timeout(MAX_SECONDS),
                 ):
-                    result = work(db, ensure_alone)
+                    turn = Turn(self._locks.holder, ensure_alone)
+                    if to is not None:
+                        turn.take(db)
+                    result = work(db, turn)
                 after = newest_applied(db)
                 self._record(tenant_id, after, ensure_locked)
         failure = working or reaching
@@ -226,7 +229,7 @@ class Fleet:
     @contextmanager
     def _in_maintenance(
         self, record: MongoDocument, ensure_locked: EnsureHeld, *, needed: bool
-    ) -> Iterator[EnsureAlone]:
+    ) -> Iterator[EnsureHeld]:
         """Have all processes refuse the tenant during the block, where that is wanted, and yield
         what makes sure that they still do, and that the lock is held. The block begins when nobody
         works in the tenant any more. Nobody does in a deleted one, while it is deleted."""

@@ -174,10 +174,12 @@ class Restoration:
         """Drop the databases that the tenant had before, and return their names. There is no way
         back after that; should the process die, `multitenant tenants gc` drops them. The audit log
         calls it `action`. Raises NotFound when none is kept, and Conflict when others are kept than
-        those in `seen`, the notes that somebody has decided by."""
+        those in `seen`, the notes that somebody has decided by, or another command is at work on
+        the tenant for long: a move looks for late writes where the tenant was."""
         admin_db = self._connections.admin_db
 
-        def release() -> list[MongoDocument]:
+        def release(ensure_locked: EnsureHeld) -> list[MongoDocument]:
+            ensure_locked()
             notes = provisionings.release_kept(admin_db, tenant_id)
             if not notes:
                 raise NotFound("No database that the tenant had before is kept")
@@ -187,14 +189,17 @@ class Restoration:
             actor.record(admin_db, action, tenant_id, dropped=names)
             return notes
 
-        notes = run_transaction(
-            self._connections.admin_client, release, seconds=self._transaction_seconds
-        )
-        return [
-            note["dbName"]
-            for note in notes
-            if drop_orphan(self._connections, self._cipher, note["_id"], note)
-        ]
+        with TenantLocks(lambda: admin_db) as locks, locks.locked(tenant_id) as ensure_locked:
+            notes = run_transaction(
+                self._connections.admin_client,
+                lambda: release(ensure_locked),
+                seconds=self._transaction_seconds,
+            )
+            return [
+                note["dbName"]
+                for note in notes
+                if drop_orphan(self._connections, self._cipher, note["_id"], note)
+            ]
 
     def kept(self, tenant_id: ObjectId) -> list[MongoDocument]:
         """Return the notes of the databases that the tenant had before, the latest first."""

@@ -26,7 +26,7 @@ from multitenant.tenancy.deployments.isolation import widened_scope
 from multitenant.tenancy.identity import ensure_own_database
 from multitenant.tenancy.routing.cluster_concurrency import ClusterConcurrency, place_of
 from multitenant.tenancy.routing.lease_generations import LeaseGenerations
-from multitenant.tenancy.routing.leases import Entry, Lease
+from multitenant.tenancy.routing.leases import NEVER, Entry, Lease
 from multitenant.tenancy.routing.placement import Placement, TenantPlacement
 from multitenant.tenancy.routing.presence import Presence
 from multitenant.tenancy.routing.recent_answers import (
@@ -72,6 +72,7 @@ class ConnectionManager:
         self._budget = settings.connection_budget
         self._factory = factory
         self._watch = watch
+        self._as_of = as_of
         self._cipher = cipher
         self._clusters = Clusters(
             settings.admin_db_uri.get_secret_value(),
@@ -178,8 +179,10 @@ class ConnectionManager:
             return lease.tenant
 
     def read_tenant(self, tenant_id: ObjectId) -> Tenant:
-        """Read the tenant's record, as it is at this moment. Raises TokenRevoked when there is
-        none (only tokens lead here)."""
+        """Read the tenant's record, as it is at this moment, from a server that is known to be the
+        primary. Raises TokenRevoked when there is none (only tokens lead here), PyMongo's errors
+        and DatabaseUnavailable."""
+        self._as_of()
         tenant = self._load(tenant_id)
         if tenant is None:
             raise TokenRevoked("The tenant of this token no longer exists")
@@ -267,6 +270,7 @@ class ConnectionManager:
             with widened_scope(database.name):
                 ensure_own_database(self.admin_db, database, entry.tenant.id)
         except DatabaseLost as error:
+            entry.identified_at = NEVER  # for those who only read, too
             logger.error("%s", error)
             raise DatabaseUnavailable(NOT_AS_MADE, retry_after=LOST_RETRY_SECONDS) from error
         entry.identified_at = asked_at

@@ -16,6 +16,7 @@ from multitenant.tenancy.deployments.clusters import EXTERNAL_CLUSTER
 from multitenant.tenancy.deployments.database_users import Role, create_user, drop_user
 from multitenant.tenancy.deployments.external import decrypt_uri
 from multitenant.tenancy.deployments.isolation import widened_scope
+from multitenant.tenancy.identity import ensure_own_database
 from multitenant.tenancy.routing.connection_manager import ConnectionManager
 from multitenant.tenancy.routing.tenant import Tenant
 
@@ -39,9 +40,10 @@ class TenantAccess:
         elsewhere, and who exists as long as the block; what a killed process leaves of them,
         `multitenant tenants gc` drops. The audit log has it, with what the person came `through`.
 
-        On a server of the tenant's own it is the user of its `dbUri`. Raises Conflict when the
-        platform may not make users, or cannot give this role there, and when the tenant has another
-        database than in `record` by then, or a command is about to give it one.
+        On a server of the tenant's own it is the user of its `dbUri`. Raises DatabaseLost where the
+        database is not the tenant's (see identity.py), Conflict when the platform may not make
+        users, or cannot give this role there, and when the tenant has another database than in
+        `record` by then, or a command is about to give it one.
         """
         details: dict[str, Any] = {"role": role, "through": through}
         if record["cluster"] == EXTERNAL_CLUSTER:
@@ -50,13 +52,15 @@ class TenantAccess:
                     "The tenant is on a server of its own, where the platform makes no users:"
                     " it can only be opened with the rights that its dbUri has"
                 )
-            self._record(actor, record, details)
             uri = decrypt_uri(self._cipher, record["dbUri"], record["_id"])
             with (
                 widened_scope(record["dbName"]),
                 self._connections.operator_client(EXTERNAL_CLUSTER, uri) as client,
             ):
-                yield client[record["dbName"]]
+                db = client[record["dbName"]]
+                ensure_own_database(self._connections.admin_db, db, record["_id"])
+                self._record(actor, record, details)
+                yield db
             return
         cluster, name = record["cluster"], record["dbName"]
         with (
@@ -64,6 +68,7 @@ class TenantAccess:
             self._connections.operator_client(cluster, None) as operator,
         ):
             db = operator[name]
+            ensure_own_database(self._connections.admin_db, db, record["_id"])
             user = create_user(db, role)
             try:
                 self._record(actor, record, {**details, "databaseUser": user.name})

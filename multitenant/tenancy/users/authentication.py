@@ -23,6 +23,7 @@ from multitenant.security.passwords import NO_TENANT, PasswordHasher
 from multitenant.security.tokens import Claims, TokenPair, Tokens
 from multitenant.tenancy.actor import Actor, Outcome
 from multitenant.tenancy.deployments.isolation import widened_scope
+from multitenant.tenancy.deployments.write_permission import ensure_write_permitted
 from multitenant.tenancy.failures import contained
 from multitenant.tenancy.routing.connection_manager import ConnectionManager
 from multitenant.tenancy.routing.host_names import NOBODY, NamedTenant
@@ -127,6 +128,7 @@ class Authenticator:
                 if candidate.status != "deleted" and hints.fit(candidate):
                     candidates.append(candidate)
         too_many = len(candidates) > MAX_CANDIDATES
+        read_at = self._tokens.present()
         fitting = self._fitting([] if too_many else candidates, memberships, password)
         tenant = hints.best([tenant for tenant, _ in fitting]) if fitting else None
         try:
@@ -155,7 +157,7 @@ class Authenticator:
         user = next(user for of, user in fitting if of is tenant)
         self._withdrawals.record_token_life()
         actor.known_as(user["_id"]).record(admin_db, "auth.login", tenant.id)
-        return self._session(tenant, user, family=None)
+        return self._session(tenant, user, read_at, family=None)
 
     def refresh(self, claims: Claims, tenant: Tenant, db: MongoDatabase, actor: Actor) -> Session:
         """Exchange a (verified) refresh token for a new pair; `db` is the tenant's database.
@@ -163,6 +165,7 @@ class Authenticator:
         A second use of the same token, later than the grace allows, means that somebody else has
         it: the whole family is withdrawn. Raises TokenRevoked, and RateLimited.
         """
+        read_at = self._tokens.present()
         user = users.find_sound_user(db, claims.user_id)
         if user is None or user["status"] != "active":
             raise TokenRevoked()
@@ -174,7 +177,7 @@ class Authenticator:
         if not self._refresh_uses.allow(claims):
             self._end_session(claims, actor, "auth.refresh_reused", "failure")
             raise TokenRevoked()
-        return self._session(tenant, user, family=claims.family)
+        return self._session(tenant, user, read_at, family=claims.family)
 
     def logout(self, claims: Claims, actor: Actor) -> None:
         """Withdraw every token that descends from the same login as this one."""
@@ -189,6 +192,7 @@ class Authenticator:
         Raises NotFound, Conflict for operators, whom nobody impersonates, and for users who are
         not active, and what Tenant.ensure_usable() raises.
         """
+        read_at = self._tokens.present()
         try:
             lease = self._connections.lease(tenant_id)
         except TokenRevoked as error:
@@ -205,6 +209,7 @@ class Authenticator:
                 raise NotFound("There is no such user in this tenant")
             if user["status"] != "active":
                 raise Conflict(f"The user is {user['status']}")
+        ensure_write_permitted()
         self._withdrawals.record_token_life()
         actor.record(
             self._connections.admin_db,
@@ -219,6 +224,7 @@ class Authenticator:
             tenant_id=tenant_id,
             role=tenant.role_of(user),
             version=user["tokenVersion"],
+            read_at=read_at,
         )
 
     def _end_session(self, claims: Claims, actor: Actor, action: str, outcome: Outcome) -> None:
@@ -275,7 +281,11 @@ class Authenticator:
         fits = self._hasher.verify(password, user.get("password") if user else None, tenant)
         return fits and user is not None and user["status"] == "active"
 
-    def _session(self, tenant: Tenant, user: MongoDocument, *, family: str | None) -> Session:
+    def _session(
+        self, tenant: Tenant, user: MongoDocument, read_at: int, *, family: str | None
+    ) -> Session:
+        """The session of a user who was read, with their tenant's database, not before `read_at`:
+        a restore withdraws what was read before it by that time."""
         role = tenant.role_of(user)
         pair = self._tokens.issue_pair(
             user_id=user["_id"],
@@ -283,5 +293,6 @@ class Authenticator:
             role=role,
             version=user["tokenVersion"],
             family=family,
+            read_at=read_at,
         )
         return Session(user_id=user["_id"], tenant_id=tenant.id, role=role, tokens=pair)

@@ -1,8 +1,16 @@
-"""What a user is to a tenant, where it concerns the admin database as well."""
+"""What users do themselves that concerns a tenant's database and the admin database: changing their
+password, and accepting an invitation.
 
+Either may be done though its answer was lost, or was a 503. So whoever cannot have heard that it
+was done may ask for it again (see ADR 35 and ADR 44).
+"""
+
+import logging
 from collections.abc import Callable
 
+import pymongo
 from bson import ObjectId
+from pymongo.errors import PyMongoError
 
 from multitenant.errors import (
     Conflict,
@@ -28,6 +36,15 @@ from multitenant.tenancy.routing.tenant_concurrency import TenantConcurrency
 from multitenant.tenancy.users.authentication import TenantHints
 from multitenant.tenancy.users.login_limits import LoginLimits
 from multitenant.tenancy.users.withdrawals import Withdrawals
+
+logger = logging.getLogger(__name__)
+
+FORGET_SECONDS = 2.0
+"""For recording that an acceptance is answered, at most."""
+
+
+class _AcceptedMeanwhile(Exception):
+    """Raised when an invitation that was open is not any more."""
 
 
 class Membership:
@@ -142,7 +159,8 @@ class Membership:
     ) -> MongoDocument:
         """Set the first password of the user whom the invitation names, and return the user.
 
-        Raises TokenInvalid, TokenExpired, TenantMismatch, and TokenRevoked when it was used
+        An acceptance that could not be answered may be sent again, with the same password. Raises
+        TokenInvalid, TokenExpired, TenantMismatch, RateLimited, and TokenRevoked when it was used
         before.
         """
         try:
@@ -159,27 +177,58 @@ class Membership:
                 raise TenantMismatch
             lease.tenant.ensure_usable()
             with widened_scope(lease.tenant.db_name):
-                user = users.find_user(lease.database, claims.user_id)
-                if user is None or user.get("invitationId") != claims.id:
-                    raise TokenRevoked("This invitation is not open any more")
-                hashed = self._hasher.hash(password, claims.tenant_id)
+                accepted = self._accept(lease.tenant, lease.database, claims, password, actor)
+                self._forget_invitation(lease.database, claims)
+                return accepted
 
-                def accept(db: MongoDatabase) -> MongoDocument:
-                    accepted = users.accept_invitation(
-                        db, claims.user_id, invitation_id=claims.id, password=hashed
-                    )
-                    if accepted is None:
-                        raise TokenRevoked("This invitation is not open any more")
-                    return accepted
+    def _accept(
+        self, tenant: Tenant, db: MongoDatabase, claims: Claims, password: str, actor: Actor
+    ) -> MongoDocument:
+        user = users.find_user(db, claims.user_id)
+        if user is None or user.get("invitationId") != claims.id:
+            return self._accepted_before(tenant, db, claims, password, actor)
+        hashed = self._hasher.hash(password, tenant.id)
 
-                return write_both(
-                    self._connections,
-                    lease.tenant,
-                    lease.database,
-                    in_tenant=accept,
-                    in_admin=lambda: actor.known_as(claims.user_id).record(
-                        self._connections.admin_db, "auth.invitation_accept", claims.tenant_id
-                    ),
-                    seconds=self._transaction_seconds,
-                    admin_first=True,
-                )
+        def accept(db: MongoDatabase) -> MongoDocument:
+            accepted = users.accept_invitation(
+                db, claims.user_id, invitation_id=claims.id, password=hashed
+            )
+            if accepted is None:
+                raise _AcceptedMeanwhile
+            return accepted
+
+        try:
+            return write_both(
+                self._connections,
+                tenant,
+                db,
+                in_tenant=accept,
+                in_admin=lambda: actor.known_as(claims.user_id).record(
+                    self._connections.admin_db, "auth.invitation_accept", claims.tenant_id
+                ),
+                seconds=self._transaction_seconds,
+                admin_first=True,
+            )
+        except _AcceptedMeanwhile:  # or withdrawn
+            return self._accepted_before(tenant, db, claims, password, actor)
+
+    def _accepted_before(
+        self, tenant: Tenant, db: MongoDatabase, claims: Claims, password: str, actor: Actor
+    ) -> MongoDocument:
+        """Return the user who has accepted the invitation with this password, and may not know it.
+        Raises TokenRevoked when there is none, and RateLimited: it checks a password."""
+        user = users.find_sound_user(db, claims.user_id)
+        if user and user.get("unansweredInvitation") == claims.id:
+            self._login_limits.count(actor.ip, user["email"])
+            if self._hasher.verify(password, user.get("password"), tenant.id):
+                return user
+        raise TokenRevoked("This invitation is not open any more")
+
+    def _forget_invitation(self, db: MongoDatabase, claims: Claims) -> None:
+        """Record that the acceptance is about to be answered. Where that fails it is answered all
+        the same, and may be asked for once more."""
+        try:
+            with pymongo.timeout(FORGET_SECONDS):
+                users.forget_invitation(db, claims.user_id, invitation_id=claims.id)
+        except PyMongoError as error:
+            logger.warning("An accepted invitation is remembered: %s", type(error).__name__)

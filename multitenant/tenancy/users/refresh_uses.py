@@ -24,7 +24,8 @@ class RefreshUses:
     """Records which refresh tokens were used, and when the client was answered."""
 
     def __init__(self, admin_db: Callable[[], MongoDatabase], *, grace_seconds: float) -> None:
-        """For `grace_seconds` after a token was exchanged, it may be once more."""
+        """For `grace_seconds` after a token was exchanged, it may be once more. That is recorded
+        then: another grace is for tokens that are used later."""
         self._admin_db = admin_db
         self._grace = timedelta(seconds=grace_seconds)
 
@@ -33,7 +34,7 @@ class RefreshUses:
         was answered longer ago than the grace. One that could not be answered is held against
         nobody. Raises PyMongo's errors, and then the use is not answered."""
         earlier = revocations.begin_use(self._admin_db(), claims.id, expiry(claims))
-        return not self._is_too_late(earlier) and not self._is_too_late(self._finish(claims))
+        return not _is_too_late(earlier) and not _is_too_late(self._finish(claims))
 
     def _finish(self, claims: Claims) -> MongoDocument | None:
         """Record that the use is about to be answered; return the record of another use that was
@@ -45,16 +46,17 @@ class RefreshUses:
         try:
             with pymongo.timeout(FINISH_SECONDS):
                 return revocations.finish_use(
-                    self._admin_db(), claims.id, expiry(claims), utc_now()
+                    self._admin_db(), claims.id, expiry(claims), utc_now() + self._grace
                 )
         except PyMongoError as error:
             logger.warning("The use of a refresh token stays open: %s", type(error).__name__)
             return None
 
-    def _is_too_late(self, earlier: MongoDocument | None) -> bool:
-        """Whether the earlier use was answered longer ago than the grace. (Records of the release
-        before have no time.)"""
-        if earlier is None or earlier.get("unanswered"):
-            return False
-        answered_at = earlier.get("answeredAt")
-        return answered_at is None or max(utc_now() - answered_at, timedelta(0)) >= self._grace
+
+def _is_too_late(earlier: MongoDocument | None) -> bool:
+    """Whether the earlier use was answered longer ago than the grace of that time. (Records of the
+    release before have none.)"""
+    if earlier is None or earlier.get("unanswered"):
+        return False
+    reusable_until = earlier.get("reusableUntil")
+    return reusable_until is None or utc_now() >= reusable_until

@@ -144,7 +144,12 @@ class UserAdministration:
         def update_user(db: MongoDatabase) -> MongoDocument:
             ensure_owner_remains(db, user)
             changed = users.update_user(
-                db, user, token_version=version, except_family=None, **fields
+                db,
+                user,
+                token_version=version,
+                except_family=None,
+                unanswered_invitation=None,
+                **fields,
             )
             return _unless_gone(changed)
 
