@@ -17,6 +17,7 @@ from multitenant.middleware import (
     error_handlers,
     request_log,
     security_headers,
+    session_cookies,
     trusted_proxies,
 )
 from multitenant.middleware.strict_json import StrictRequest
@@ -32,6 +33,7 @@ MIDDLEWARE = (
     request_log,
     security_headers,
     cors,
+    session_cookies,
     database_resolver,
     error_handlers,
 )
@@ -81,7 +83,7 @@ def create_app(
     app.url_map.merge_slashes = False  # a redirect would be built from the caller's Host
     app.config["MAX_CONTENT_LENGTH"] = settings.max_content_length
     app.extensions[NAME] = platform
-    platform.tokens.init_app(app, secure_cookies=settings.production)
+    platform.tokens.init_app(app)
     for middleware in MIDDLEWARE:
         middleware.init_app(app)
     for blueprint in BLUEPRINTS:

@@ -81,6 +81,13 @@ def _origins(values: tuple[str, ...]) -> tuple[str, ...]:
     return values
 
 
+def _cookie_domain(value: str) -> str:
+    name = value.removeprefix(".")
+    if name and not re.fullmatch(r"([a-z0-9-]+\.)+[a-z][a-z0-9-]*", name):
+        raise ValueError(f"{value!r} is not a domain such as 'example.com'")
+    return name
+
+
 def _networks(value: Any) -> Any:
     try:
         return tuple(ip_network(part) for part in _split(value))
@@ -150,6 +157,7 @@ class Settings(BaseModel):
     bcrypt_rounds: int = Field(12, ge=4, le=MAX_BCRYPT_ROUNDS)
     password_hash_concurrency: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1, le=64)
 
+    cookie_domain: Annotated[str, AfterValidator(_cookie_domain)] = ""
     base_domain: str = Field("", pattern=r"^([a-z0-9-]+(\.[a-z0-9-]+)*)?$")
     max_content_length: int = Field(1024 * 1024, ge=1024, le=16 * 1024 * 1024)
     login_rate_limit: Annotated[str, AfterValidator(_rate_limits)] = "20 per minute;200 per hour"

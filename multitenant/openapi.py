@@ -36,7 +36,8 @@ SECURITY_SCHEMES: dict[str, Any] = {
         "type": "apiKey",
         "in": "cookie",
         "name": "access_token_cookie",
-        "description": "Unsafe methods need the header X-CSRF-TOKEN as well",
+        "description": "Unsafe methods need the header X-CSRF-TOKEN as well. The names of all"
+        " cookies begin with `__Host-` in production, unless COOKIE_DOMAIN is set",
     },
     "refreshToken": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT (refresh token)"},
     "refreshCookie": {"type": "apiKey", "in": "cookie", "name": "refresh_token_cookie"},
