@@ -16,6 +16,8 @@ from multitenant.middleware import (
     database_resolver,
     error_handlers,
     request_log,
+    request_rules,
+    request_target,
     security_headers,
     session_cookies,
     trusted_proxies,
@@ -30,11 +32,13 @@ __version__ = "0.1.0"
 
 MIDDLEWARE = (
     trusted_proxies,
+    request_target,
     request_log,
     security_headers,
     cors,
     session_cookies,
     database_resolver,
+    request_rules,
     error_handlers,
 )
 BLUEPRINTS = (

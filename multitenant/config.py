@@ -32,6 +32,8 @@ DEVELOPMENT_OPERATOR_EMAIL = "operator@example.com"
 DEVELOPMENT_BASE_DOMAIN = "localhost"
 RESERVED_DATABASES = ("admin", "local", "config")
 MONITORING_SOCKETS_PER_CLIENT = 2
+UNIX_SOCKET = "unix:"
+"""What the peer of a Unix socket is called, which has no address."""
 MIN_SECRET_BYTES = 32
 MAX_BCRYPT_ROUNDS = 16
 HOW_TO_MAKE_A_KEY = "make one with `python -c 'import secrets; print(secrets.token_hex(32))'`"
@@ -90,9 +92,11 @@ def _cookie_domain(value: str) -> str:
 
 def _networks(value: Any) -> Any:
     try:
-        return tuple(ip_network(part) for part in _split(value))
+        return tuple(part if part == UNIX_SOCKET else ip_network(part) for part in _split(value))
     except ValueError as error:
-        raise ValueError("must be addresses or networks such as '10.0.0.0/8'") from error
+        raise ValueError(
+            f"must be addresses or networks such as '10.0.0.0/8', or '{UNIX_SOCKET}'"
+        ) from error
 
 
 def _rate_limits(value: str) -> str:
@@ -167,7 +171,7 @@ class Settings(BaseModel):
     tenant_max_concurrency: int | None = Field(None, ge=1, le=256)
     cors_origins: Annotated[tuple[str, ...], BeforeValidator(_split), AfterValidator(_origins)] = ()
     trusted_proxies: Annotated[
-        tuple[IPv4Network | IPv6Network, ...], BeforeValidator(_networks)
+        tuple[IPv4Network | IPv6Network | Literal["unix:"], ...], BeforeValidator(_networks)
     ] = ()
     operator_email: Email | None = None
     operator_password: NewPassword | None = None

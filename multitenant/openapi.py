@@ -138,10 +138,9 @@ def _refusals(operation: dict[str, Any], method: str, view: Callable[..., Any]) 
     """The error codes that the route may answer."""
     access = access_of(view)
     parameters = {parameter["name"]: parameter for parameter in operation.get("parameters", [])}
-    if "requestBody" in operation:
-        yield from ("malformed_json", "payload_too_large", "unsupported_media_type")
-    if "requestBody" in operation or parameters:
-        yield "validation_failed"
+    # Of its body, of one that it does not take, and of its query.
+    yield from ("malformed_json", "payload_too_large", "unsupported_media_type")
+    yield "validation_failed"
     if "cursor" in parameters:
         yield "invalid_cursor"
     if any(parameter["in"] == "path" for parameter in parameters.values()):

@@ -50,7 +50,7 @@ def init_app(app: Flask) -> None:
     @app.before_request
     def resolve_database() -> None:
         set_scope(platform().settings.admin_db_name)
-        view = _view(app)
+        view = requested_view(app)
         if view is not None and access_of(view) is not Access.PUBLIC:
             module = module_of(app.blueprints.get(request.blueprint or ""))
             _resolve(access_of(view), roles_of(view), module)
@@ -67,7 +67,7 @@ def init_app(app: Flask) -> None:
         clear_scope()
 
 
-def _view(app: Flask) -> View | None:
+def requested_view(app: Flask) -> View | None:
     """The view that this request reaches; None where it reaches none, so that 404 and 405 are
     answered as such, and where Flask itself answers OPTIONS."""
     rule = request.url_rule
@@ -129,7 +129,7 @@ def _resolve(access: Access, roles: frozenset[str] | None, module: str | None) -
     _ensure_hints_agree(claims)
     built.concurrency.enter(claims.tenant_id)
     g.counted_tenant = claims.tenant_id
-    if not asked.for_reading:
+    if not asked.for_reading or cast(StrictRequest, request).has_body:
         cast(StrictRequest, request).receive()
         built.tokens.verify(token, token_type)  # it may have expired meanwhile
     checked_at = time.monotonic()
