@@ -27,7 +27,11 @@ Every answer has the envelope `{success, statusCode, message, responseObject}`. 
 `responseObject` has a `code` to program against. docs/api.md explains the rules.
 
 With a token, the host and the header `X-Tenant-Id` may name its tenant and no other one (403
-`tenant_mismatch`). With cookies, what changes something needs the header `X-CSRF-TOKEN`.
+`tenant_mismatch`). With cookies, what changes something needs the header `X-CSRF-TOKEN`:
+`csrfToken` of the login's answer, and `refreshCsrfToken` for refreshing.
+
+A query parameter that a route does not have, or that is given twice, is 422. A route without a body
+takes none, or `{}`.
 """
 SECURITY_SCHEMES: dict[str, Any] = {
     "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"},

@@ -15,7 +15,7 @@ from tests.support import PASSWORD, User, World, answer, refusal
 ACCESS, REFRESH = "access_token_cookie", "refresh_token_cookie"
 CSRF, REFRESH_CSRF = "csrf_access_token", "csrf_refresh_token"
 NAMES = {ACCESS, REFRESH, CSRF, REFRESH_CSRF}
-PRODUCTION = {
+PRODUCTION: dict[str, Any] = {
     "multitenant_env": "production",
     "bcrypt_rounds": 10,
     "base_domain": "saas.example",

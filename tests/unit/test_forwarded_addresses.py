@@ -1,6 +1,11 @@
 """The forms in which proxies write an address into X-Forwarded-For."""
 
+import importlib
+import sys
+from collections.abc import Iterator
 from ipaddress import ip_network
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -107,3 +112,39 @@ def test_the_setting_takes_addresses_networks_and_the_unix_socket() -> None:
     for wrong in ("unix", "unix:/run/x.sock", "*", "10.0.0.1:80"):
         with pytest.raises(ConfigurationError, match="TRUSTED_PROXIES"):
             load_settings(given | {"TRUSTED_PROXIES": wrong}, env_file=None)
+
+
+@pytest.fixture
+def gunicorn_config(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, request: pytest.FixtureRequest
+) -> Iterator[Any]:
+    """gunicorn's configuration, as it is read at the start."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MULTITENANT_ENV", "development")
+    monkeypatch.setenv("WORKER_CLASS", "gthread")
+    monkeypatch.setenv("TRUSTED_PROXIES", request.param)
+    name = "multitenant.serving.gunicorn_config"
+    monkeypatch.delitem(sys.modules, name, raising=False)
+    yield importlib.import_module(name)
+    sys.modules.pop(name, None)
+
+
+@pytest.mark.parametrize(
+    ("gunicorn_config", "address", "warnings"),
+    [
+        ("", "/run/socket", 1),
+        ("10.0.0.0/8", "/run/socket", 1),
+        ("10.0.0.0/8,unix:", "/run/socket", 0),
+        ("", ("127.0.0.1", 5000), 0),
+    ],
+    indirect=["gunicorn_config"],
+)
+def test_the_start_warns_where_all_clients_would_be_one(
+    gunicorn_config: Any, address: Any, warnings: int
+) -> None:
+    said: list[str] = []
+    listener = SimpleNamespace(getsockname=lambda: address)
+    log = SimpleNamespace(warning=said.append)
+    gunicorn_config.when_ready(SimpleNamespace(LISTENERS=[listener], log=log))
+    assert len(said) == warnings
+    assert all("TRUSTED_PROXIES=unix:" in message for message in said)
