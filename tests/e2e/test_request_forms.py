@@ -15,7 +15,7 @@ from tests import plain_http
 from tests.conftest import Client, FirstStarts, check_databases, variables_of
 from tests.e2e.server import GUNICORN, Server, free_port
 from tests.first_start import fresh_name
-from tests.support import PASSWORD
+from tests.support import PASSWORD, PATIENCE_SECONDS, eventually
 
 LOGINS = 6
 WEB_SOCKET = (
@@ -48,10 +48,14 @@ class Listening:
     def log_in(self, address: str, *, email: str) -> int:
         """Try to log in through a proxy that speaks of this address; return the status."""
         body = {"email": email, "password": "not this one"}
-        transport = httpx.HTTPTransport(uds=self.path, verify=plain_http.DEFAULTS["verify"])
-        with httpx.Client(transport=transport, timeout=60) as client:
+        with self.connect() as proxy:
             headers = {"X-Forwarded-For": address}
-            return client.post("http://app/api/login", json=body, headers=headers).status_code
+            return proxy.post("http://app/api/login", json=body, headers=headers).status_code
+
+    def connect(self) -> httpx.Client:
+        """A proxy in front, on this machine."""
+        transport = httpx.HTTPTransport(uds=self.path, verify=plain_http.DEFAULTS["verify"])
+        return httpx.Client(transport=transport, timeout=PATIENCE_SECONDS)
 
 
 @pytest.fixture(scope="module")
@@ -100,6 +104,14 @@ def test_clients_of_a_unix_socket_are_told_apart_by_what_the_proxy_says(
     assert listening.log_in("[2001:db8::1]:443", email="last@x.example") == 401
     assert '"ip":"203.0.113.7"' in listening.server.log
     assert "count as one" not in listening.server.log
+
+
+def test_several_headers_are_one_list(listening: Listening) -> None:
+    with listening.connect() as proxy:
+        hops = ["198.51.100.1", "203.0.113.9:4711"]
+        proxy.get("http://app/healthz", headers=[("X-Forwarded-For", hop) for hop in hops])
+    eventually(lambda: '"ip":"203.0.113.9"' in listening.server.log)
+    assert "198.51.100.1" not in listening.server.log
 
 
 def test_the_host_of_an_absolute_target_counts(listening: Listening) -> None:

@@ -194,6 +194,19 @@ class TestMediaTypes:
         assert response.status_code == status
 
 
+@pytest.mark.parametrize("between", ["x", "_", "\u0661", "/", "\n"])
+def test_between_date_and_time_is_a_t_or_a_space(acme: World, between: str) -> None:
+    body = {"title": "x", "dueAt": f"2030-01-31{between}12:00:00Z"}
+    response = send(acme, "POST", "/api/to-do-list", json=body)
+    assert refusal(response, 422, "validation_failed")["incorrectField"] == "dueAt"
+    query = {"since": body["dueAt"]}
+    response = send(acme, "GET", "/api/audit", query_string=query)
+    assert refusal(response, 422, "validation_failed")["incorrectField"] == "since"
+    for good in ("T", "t", " "):
+        body["dueAt"] = f"2030-01-31{good}12:00:00.5+01:00"
+        assert send(acme, "POST", "/api/to-do-list", json=body).status_code == 201
+
+
 class TestFiles:
     """The pages and the document, which browsers and generators of clients keep."""
 
