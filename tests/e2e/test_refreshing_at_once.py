@@ -17,6 +17,8 @@ from tests.e2e.server import MULTITENANT_RUN, Server
 from tests.first_start import fresh_name
 from tests.support import PASSWORD, eventually
 
+pytestmark = pytest.mark.slow
+
 Run = Callable[[list[Callable[[], Any]]], list[Any]]
 TABS = 6
 

@@ -65,13 +65,13 @@ def listening(
     first_starts: FirstStarts,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Listening]:
-    """Two workers that listen on a port and on a Unix socket, and the tenants Acme and Globex."""
+    """A worker that listens on a port and on a Unix socket, and the tenants Acme and Globex."""
     directory = tmp_path_factory.mktemp("forms")
     with tempfile.TemporaryDirectory() as short, first_starts.borrow(mongod, mongo) as start:
         environment = variables_of(mongod.uri, fresh_name(), directory) | {
             "ADMIN_DB_NAME": start.admin_db_name,
             "PORT": str(free_port()),
-            "WORKERS": "2",
+            "WORKERS": "1",
             "WORKER_CLASS": "gevent",
             "TRUSTED_PROXIES": "unix:",
             "LOGIN_RATE_LIMIT": f"{LOGINS} per minute",
