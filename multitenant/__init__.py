@@ -16,7 +16,10 @@ from multitenant.middleware import (
     database_resolver,
     error_handlers,
     request_log,
+    request_rules,
+    request_target,
     security_headers,
+    session_cookies,
     trusted_proxies,
 )
 from multitenant.middleware.strict_json import StrictRequest
@@ -29,10 +32,13 @@ __version__ = "0.1.0"
 
 MIDDLEWARE = (
     trusted_proxies,
+    request_target,
     request_log,
     security_headers,
     cors,
+    session_cookies,
     database_resolver,
+    request_rules,
     error_handlers,
 )
 BLUEPRINTS = (
@@ -81,7 +87,7 @@ def create_app(
     app.url_map.merge_slashes = False  # a redirect would be built from the caller's Host
     app.config["MAX_CONTENT_LENGTH"] = settings.max_content_length
     app.extensions[NAME] = platform
-    platform.tokens.init_app(app, secure_cookies=settings.production)
+    platform.tokens.init_app(app)
     for middleware in MIDDLEWARE:
         middleware.init_app(app)
     for blueprint in BLUEPRINTS:

@@ -32,6 +32,8 @@ DEVELOPMENT_OPERATOR_EMAIL = "operator@example.com"
 DEVELOPMENT_BASE_DOMAIN = "localhost"
 RESERVED_DATABASES = ("admin", "local", "config")
 MONITORING_SOCKETS_PER_CLIENT = 2
+UNIX_SOCKET = "unix:"
+"""What the peer of a Unix socket is called, which has no address."""
 MIN_SECRET_BYTES = 32
 MAX_BCRYPT_ROUNDS = 16
 HOW_TO_MAKE_A_KEY = "make one with `python -c 'import secrets; print(secrets.token_hex(32))'`"
@@ -81,11 +83,20 @@ def _origins(values: tuple[str, ...]) -> tuple[str, ...]:
     return values
 
 
+def _cookie_domain(value: str) -> str:
+    name = value.removeprefix(".")
+    if name and not re.fullmatch(r"([a-z0-9-]+\.)+[a-z][a-z0-9-]*", name):
+        raise ValueError(f"{value!r} is not a domain such as 'example.com'")
+    return name
+
+
 def _networks(value: Any) -> Any:
     try:
-        return tuple(ip_network(part) for part in _split(value))
+        return tuple(part if part == UNIX_SOCKET else ip_network(part) for part in _split(value))
     except ValueError as error:
-        raise ValueError("must be addresses or networks such as '10.0.0.0/8'") from error
+        raise ValueError(
+            f"must be addresses or networks such as '10.0.0.0/8', or '{UNIX_SOCKET}'"
+        ) from error
 
 
 def _rate_limits(value: str) -> str:
@@ -150,6 +161,7 @@ class Settings(BaseModel):
     bcrypt_rounds: int = Field(12, ge=4, le=MAX_BCRYPT_ROUNDS)
     password_hash_concurrency: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1, le=64)
 
+    cookie_domain: Annotated[str, AfterValidator(_cookie_domain)] = ""
     base_domain: str = Field("", pattern=r"^([a-z0-9-]+(\.[a-z0-9-]+)*)?$")
     max_content_length: int = Field(1024 * 1024, ge=1024, le=16 * 1024 * 1024)
     login_rate_limit: Annotated[str, AfterValidator(_rate_limits)] = "20 per minute;200 per hour"
@@ -159,7 +171,7 @@ class Settings(BaseModel):
     tenant_max_concurrency: int | None = Field(None, ge=1, le=256)
     cors_origins: Annotated[tuple[str, ...], BeforeValidator(_split), AfterValidator(_origins)] = ()
     trusted_proxies: Annotated[
-        tuple[IPv4Network | IPv6Network, ...], BeforeValidator(_networks)
+        tuple[IPv4Network | IPv6Network | Literal["unix:"], ...], BeforeValidator(_networks)
     ] = ()
     operator_email: Email | None = None
     operator_password: NewPassword | None = None

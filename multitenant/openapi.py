@@ -27,7 +27,11 @@ Every answer has the envelope `{success, statusCode, message, responseObject}`. 
 `responseObject` has a `code` to program against. docs/api.md explains the rules.
 
 With a token, the host and the header `X-Tenant-Id` may name its tenant and no other one (403
-`tenant_mismatch`). With cookies, what changes something needs the header `X-CSRF-TOKEN`.
+`tenant_mismatch`). With cookies, what changes something needs the header `X-CSRF-TOKEN`:
+`csrfToken` of the login's answer, and `refreshCsrfToken` for refreshing.
+
+A query parameter that a route does not have, or that is given twice, is 422. A route without a body
+takes none, or `{}`.
 """
 SECURITY_SCHEMES: dict[str, Any] = {
     "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"},
@@ -36,7 +40,8 @@ SECURITY_SCHEMES: dict[str, Any] = {
         "type": "apiKey",
         "in": "cookie",
         "name": "access_token_cookie",
-        "description": "Unsafe methods need the header X-CSRF-TOKEN as well",
+        "description": "Unsafe methods need the header X-CSRF-TOKEN as well. The names of all"
+        " cookies begin with `__Host-` in production, unless COOKIE_DOMAIN is set",
     },
     "refreshToken": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT (refresh token)"},
     "refreshCookie": {"type": "apiKey", "in": "cookie", "name": "refresh_token_cookie"},
@@ -137,10 +142,9 @@ def _refusals(operation: dict[str, Any], method: str, view: Callable[..., Any]) 
     """The error codes that the route may answer."""
     access = access_of(view)
     parameters = {parameter["name"]: parameter for parameter in operation.get("parameters", [])}
-    if "requestBody" in operation:
-        yield from ("malformed_json", "payload_too_large", "unsupported_media_type")
-    if "requestBody" in operation or parameters:
-        yield "validation_failed"
+    # Of its body, of one that it does not take, and of its query.
+    yield from ("malformed_json", "payload_too_large", "unsupported_media_type")
+    yield "validation_failed"
     if "cursor" in parameters:
         yield "invalid_cursor"
     if any(parameter["in"] == "path" for parameter in parameters.values()):

@@ -4,13 +4,12 @@ from contextlib import suppress
 from typing import Any
 
 from flask import Response, request
-from flask_jwt_extended import set_access_cookies, set_refresh_cookies, unset_jwt_cookies
 from flask_openapi3 import APIBlueprint, Tag
 
 from multitenant.errors import TokenExpired, TokenInvalid, TokenMissing
 from multitenant.extensions import platform
 from multitenant.middleware.access import public, with_refresh_token
-from multitenant.middleware.database_resolver import read_token
+from multitenant.middleware.database_resolver import read_tokens
 from multitenant.middleware.envelope import answer
 from multitenant.middleware.request_context import (
     current_actor,
@@ -19,6 +18,7 @@ from multitenant.middleware.request_context import (
     current_tenant,
     unknown_actor,
 )
+from multitenant.middleware.session_cookies import cookies_for
 from multitenant.openapi import refuses
 from multitenant.schemas.answers import Nothing, ok
 from multitenant.schemas.auth import (
@@ -64,7 +64,7 @@ def login(header: TenantHeader, body: Login) -> Response:
 @refuses("rate_limited")
 def refresh() -> Response:
     """Exchange a refresh token for a new pair; each works once."""
-    _, from_cookie = read_token(request, "refresh")
+    _, from_cookie = read_tokens(request, "refresh")
     session = platform().authenticator.refresh(
         current_claims(), current_tenant(), current_db(), current_actor()
     )
@@ -76,7 +76,7 @@ def logout() -> Response:
     """End this session: its access and refresh tokens are refused from now on."""
     platform().authenticator.logout(current_claims(), current_actor())
     response = answer({}, "Logged Out Successfully")
-    unset_jwt_cookies(response)
+    cookies_for(request).remove(response)
     return response
 
 
@@ -113,9 +113,9 @@ def forget_dead_cookies(response: Response) -> Response:
     as well, and the one that is there now is of a refresh that came in time."""
     if response.status_code == 401 and request.endpoint in ENDING and not _is_too_late(response):
         with suppress(TokenInvalid, TokenMissing):
-            _, from_cookie = read_token(request, ENDING[request.endpoint])
+            _, from_cookie = read_tokens(request, ENDING[request.endpoint])
             if from_cookie:
-                unset_jwt_cookies(response)
+                cookies_for(request).remove(response)
     return response
 
 
@@ -143,10 +143,9 @@ def _answer_session(session: Session, message: str, *, in_cookies: bool) -> Resp
     pair = session.tokens
     if not in_cookies:
         about = {"accessToken": pair.access, "refreshToken": pair.refresh, **about}
+        return answer(about, message)
+    about |= {"csrfToken": pair.access_csrf, "refreshCsrfToken": pair.refresh_csrf}
     response = answer(about, message)
-    if in_cookies:
-        # Both as long as the session can be renewed: an expired access token says so itself.
-        seconds = platform().tokens.refresh_seconds
-        set_access_cookies(response, pair.access, max_age=seconds)
-        set_refresh_cookies(response, pair.refresh, max_age=seconds)
+    # Both as long as the session can be renewed: an expired access token says so itself.
+    cookies_for(request).set(response, pair, seconds=platform().tokens.refresh_seconds)
     return response

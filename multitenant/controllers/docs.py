@@ -1,10 +1,13 @@
 """The OpenAPI document, and a page to read and try it; from files of installed packages alone."""
 
+import hashlib
+from dataclasses import dataclass
+from functools import cache
 from importlib import resources
-from typing import cast
+from typing import Self, cast
 
 import orjson
-from flask import Blueprint, Response, current_app, redirect
+from flask import Blueprint, Response, current_app, redirect, request
 from flask_openapi3 import OpenAPI
 from werkzeug.wrappers import Response as WerkzeugResponse
 
@@ -49,6 +52,29 @@ SwaggerUIBundle({
 """
 
 KEPT = "openapi_document"
+ALWAYS_ASK = "no-cache"
+FOR_A_DAY = "public, max-age=86400"
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """The content of a file, and a tag that tells it from any other content."""
+
+    content: bytes
+    etag: str
+
+    @classmethod
+    def of(cls, content: bytes) -> Self:
+        """The file of that content."""
+        return cls(content, hashlib.sha256(content).hexdigest()[:32])
+
+    def answer(self, mimetype: str, *, caching: str = ALWAYS_ASK) -> Response:
+        """Answer the file, or 304 to who has it."""
+        response = Response(self.content, mimetype=mimetype, headers={"Cache-Control": caching})
+        response.set_etag(self.etag)
+        response.make_conditional(request)
+        return response
+
 
 blueprint = Blueprint("docs", __name__)
 
@@ -57,14 +83,16 @@ blueprint = Blueprint("docs", __name__)
 @public
 def document() -> Response:
     """Answer the OpenAPI document, as it is, without the envelope."""
-    return Response(_document(), mimetype="application/json")
+    return _document().answer("application/json")
 
 
 @blueprint.get("/docs")
 @public
 def page() -> Response:
     """Show the document, with forms to try it."""
-    return Response(PAGE, mimetype="text/html", headers={"Content-Security-Policy": PAGE_POLICY})
+    response = File.of(PAGE.encode()).answer("text/html")
+    response.headers["Content-Security-Policy"] = PAGE_POLICY
+    return response
 
 
 @blueprint.get("/docs/")
@@ -78,7 +106,7 @@ def page_with_slash() -> WerkzeugResponse:
 @public
 def start() -> Response:
     """Answer the script that starts the page."""
-    return Response(START, mimetype="text/javascript")
+    return File.of(START.encode()).answer("text/javascript")
 
 
 @blueprint.get("/docs/swagger-ui.css")
@@ -96,15 +124,17 @@ def script() -> Response:
 
 
 def _file(name: str) -> Response:
-    path, mimetype = FILES[name]
-    return Response(
-        path.read_bytes(), mimetype=mimetype, headers={"Cache-Control": "public, max-age=86400"}
-    )
+    return _read(name).answer(FILES[name][1], caching=FOR_A_DAY)
 
 
-def _document() -> bytes:
+@cache
+def _read(name: str) -> File:
+    return File.of(FILES[name][0].read_bytes())
+
+
+def _document() -> File:
     """The document as JSON, made once for each application."""
     kept = current_app.extensions
     if KEPT not in kept:
-        kept[KEPT] = orjson.dumps(build_document(cast(OpenAPI, current_app)))
-    return cast(bytes, kept[KEPT])
+        kept[KEPT] = File.of(orjson.dumps(build_document(cast(OpenAPI, current_app))))
+    return cast(File, kept[KEPT])

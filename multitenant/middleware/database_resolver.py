@@ -4,7 +4,6 @@ Deny by default: whatever view a request reaches, unless it is marked public, th
 put `g.claims`, `g.tenant`, `g.user` and `g.db` in place, or refused.
 """
 
-import hmac
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from multitenant.extensions import Platform, platform
 from multitenant.logs import add_log_context
 from multitenant.middleware.access import Access, access_of, module_of, roles_of
 from multitenant.middleware.request_context import CurrentUser
+from multitenant.middleware.session_cookies import choose_token, cookies_for, has_csrf
 from multitenant.middleware.strict_json import StrictRequest
 from multitenant.repositories.model import MongoDatabase
 from multitenant.security.tokens import Claims, TokenType
@@ -41,11 +41,8 @@ from multitenant.tenancy.routing.tenant import Tenant
 View = Callable[..., Any]
 
 TENANT_HEADER = "X-Tenant-Id"
+CSRF_HEADER = "X-CSRF-TOKEN"
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
-COOKIES: dict[TokenType, str] = {
-    "access": "access_token_cookie",
-    "refresh": "refresh_token_cookie",
-}
 
 
 def init_app(app: Flask) -> None:
@@ -54,7 +51,7 @@ def init_app(app: Flask) -> None:
     @app.before_request
     def resolve_database() -> None:
         set_scope(platform().settings.admin_db_name)
-        view = _view(app)
+        view = requested_view(app)
         if view is not None and access_of(view) is not Access.PUBLIC:
             module = module_of(app.blueprints.get(request.blueprint or ""))
             _resolve(access_of(view), roles_of(view), module)
@@ -71,7 +68,7 @@ def init_app(app: Flask) -> None:
         clear_scope()
 
 
-def _view(app: Flask) -> View | None:
+def requested_view(app: Flask) -> View | None:
     """The view that this request reaches; None where it reaches none, so that 404 and 405 are
     answered as such, and where Flask itself answers OPTIONS."""
     rule = request.url_rule
@@ -130,7 +127,8 @@ def _resolve(access: Access, roles: frozenset[str] | None, module: str | None) -
     """
     built = platform()
     token_type: TokenType = "refresh" if access is Access.REFRESH else "access"
-    token, from_cookie = read_token(request, token_type)
+    tokens, from_cookie = read_tokens(request, token_type)
+    token = tokens[0] if len(tokens) == 1 else _choose_cookie(tokens, token_type)
     claims = built.tokens.verify(token, token_type)
     asked = _Asked(token, token_type, claims, module, request.method in SAFE_METHODS)
     if from_cookie and not asked.for_reading:
@@ -138,7 +136,7 @@ def _resolve(access: Access, roles: frozenset[str] | None, module: str | None) -
     _ensure_hints_agree(claims)
     built.concurrency.enter(claims.tenant_id)
     g.counted_tenant = claims.tenant_id
-    if not asked.for_reading:
+    if not asked.for_reading or cast(StrictRequest, request).has_body:
         cast(StrictRequest, request).receive()
         built.tokens.verify(token, token_type)  # it may have expired meanwhile
     checked_at = time.monotonic()
@@ -169,8 +167,8 @@ def _ensure_role(claims: Claims, access: Access, roles: frozenset[str] | None) -
         raise RoleRequired(f"Only these roles may do this: {', '.join(sorted(roles))}")
 
 
-def read_token(request: Request, token_type: TokenType) -> tuple[str, bool]:
-    """Return the request's token and whether it came in a cookie.
+def read_tokens(request: Request, token_type: TokenType) -> tuple[list[str], bool]:
+    """Return the request's token and whether it came in a cookie, of which there may be several.
 
     `Authorization: Bearer` counts first, then the header `jwt`, then the cookie. Raises
     TokenMissing, and TokenInvalid for an Authorization header of another form.
@@ -179,17 +177,32 @@ def read_token(request: Request, token_type: TokenType) -> tuple[str, bool]:
         scheme, _, token = authorization.partition(" ")
         if scheme.lower() != "bearer" or not token.strip():
             raise TokenInvalid("The Authorization header must be 'Bearer <token>'")
-        return token.strip(), False
+        return [token.strip()], False
     if token := request.headers.get("jwt", "").strip():
-        return token, False
-    if token := request.cookies.get(COOKIES[token_type], ""):
-        return token, True
+        return [token], False
+    if tokens := cookies_for(request).read_tokens(request, token_type):
+        return tokens, True
     raise TokenMissing()
 
 
+def _choose_cookie(tokens: list[str], token_type: TokenType) -> str:
+    """The token that counts, where another host has set a cookie of the same name."""
+    built = platform()
+
+    def ensure_acceptable(claims: Claims) -> None:
+        _ensure_hints_agree(claims)
+        built.revocations.ensure_valid(claims)
+
+    return choose_token(
+        tokens,
+        lambda token: built.tokens.verify(token, token_type),
+        ensure_acceptable,
+        request.headers.get(CSRF_HEADER, ""),
+    )
+
+
 def _ensure_csrf_header(claims: Claims) -> None:
-    sent = request.headers.get("X-CSRF-TOKEN", "")
-    if not claims.csrf or not hmac.compare_digest(sent.encode(), claims.csrf.encode()):
+    if not has_csrf(claims, request.headers.get(CSRF_HEADER, "")):
         raise CsrfFailed(
             f"Send the value of the csrf_{claims.type}_token cookie in the X-CSRF-TOKEN header"
         )

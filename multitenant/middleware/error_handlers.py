@@ -54,7 +54,7 @@ CODE_OF_HTTP_STATUS = {
     404: ("not_found", "There is no such route"),
     405: ("method_not_allowed", "This route does not take this method"),
     413: ("payload_too_large", "The body is too large"),
-    415: ("unsupported_media_type", "Send the body as application/json"),
+    415: ("unsupported_media_type", "Send the body as application/json, in UTF-8, uncompressed"),
 }
 DEFAULT_RETRY_SECONDS = 1
 REFUSED = "The tenant's database refuses this: its rules, or what it holds, do not allow it"

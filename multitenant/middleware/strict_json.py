@@ -25,10 +25,25 @@ INT64 = range(-(2**63), 2**63)
 class StrictRequest(Request):
     """A request whose `get_json()` answers an object, or raises."""
 
+    @property
+    def has_body(self) -> bool:
+        """Whether a body follows, by the headers."""
+        return bool(self.content_length) or "HTTP_TRANSFER_ENCODING" in self.environ
+
     def receive(self) -> None:
         """Wait until the body has arrived. What is wrong with it concerns whoever reads it."""
         with suppress(HTTPException, MalformedJson):
             self._body()
+
+    def ensure_no_body(self) -> None:
+        """Return if there is no body, or an empty object; raise what `get_json()` raises, and
+        ValidationFailed, which names its fields."""
+        if self.has_body and self._body() and self._object:
+            message = "is not a field of this request, which has no body"
+            fields = islice(self._object, MAX_ERRORS)
+            raise ValidationFailed(
+                errors=[{"field": _shown(it), "message": message} for it in fields]
+            )
 
     _failure: HTTPException | MalformedJson | None = None
 
@@ -45,9 +60,19 @@ class StrictRequest(Request):
         body = self._body()
         if not body:
             raise MalformedJson("The body is empty; send a JSON object")
-        if not self.is_json:
+        if not self._is_plain_json():
             raise UnsupportedMediaType()
         return parse_object(body)
+
+    def _is_plain_json(self) -> bool:
+        """Whether the headers say that the body is JSON, in UTF-8, and not compressed."""
+        coding = self.headers.get("Content-Encoding", "").strip().lower()
+        charset = self.mimetype_params.get("charset", "utf-8").lower()
+        return (
+            self.mimetype == "application/json"
+            and charset in ("utf-8", "utf8")
+            and coding in ("", "identity")
+        )
 
     def _body(self) -> bytes:
         """The whole body. What was wrong with it the first time is wrong with it for good."""

@@ -45,10 +45,13 @@ class InvitationAcceptance(Payload):
 
 
 class SessionAnswer(Answer):
-    """Who has logged in; with `useCookies` the tokens are in cookies, and not here."""
+    """Who has logged in. With `useCookies` the tokens are in cookies, and not here; then the values
+    for `X-CSRF-TOKEN` are."""
 
     access_token: str = ""
     refresh_token: str = ""
+    csrf_token: str = ""
+    refresh_csrf_token: str = ""
     user_id: Id
     tenant_id: Id
     role: str

@@ -40,6 +40,7 @@ BLANKS = frozenset(
 """Letters and symbols, as Unicode calls them, of which nothing is seen. Everything else that a
 renderer leaves out ("default ignorable") is of another category."""
 NO_TEXT = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+TIME = re.compile(r"[0-9W-]+([Tt ][0-9:.,]+([Zz]|[+-][0-9:.]+)?)?")
 _SCHEMAS: dict[Any, dict[str, Any]] = {}
 
 
@@ -164,6 +165,8 @@ def _iso_datetime(value: Any) -> Any:
     if not isinstance(value, str):
         raise ValueError("must be a string such as '2030-01-31T12:00:00Z'")
     try:
+        if not TIME.fullmatch(value):  # Python takes anything between date and time
+            raise ValueError
         moment = datetime.fromisoformat(value)
     except ValueError as error:
         raise ValueError("must be an ISO 8601 time such as '2030-01-31T12:00:00Z'") from error

@@ -82,6 +82,10 @@ class TokenPair:
 
     access: str
     refresh: str
+    access_csrf: str
+    refresh_csrf: str
+    """What goes with each where a cookie carries it; the same for all pairs of a session, so that
+    a tab of a browser may go on with it after another one has refreshed the session."""
 
 
 class Tokens:
@@ -113,7 +117,7 @@ class Tokens:
         """The present second, to date tokens with what is read from now on."""
         return int(self._now())
 
-    def init_app(self, app: Flask, *, secure_cookies: bool) -> None:
+    def init_app(self, app: Flask) -> None:
         """Configure Flask-JWT-Extended for this application."""
         app.config.update(
             JWT_ALGORITHM=ALGORITHM,
@@ -123,16 +127,9 @@ class Tokens:
             JWT_ENCODE_NBF=False,
             JWT_ACCESS_TOKEN_EXPIRES=timedelta(seconds=self._access_seconds),
             JWT_REFRESH_TOKEN_EXPIRES=timedelta(seconds=self.refresh_seconds),
-            JWT_TOKEN_LOCATION=["headers", "cookies"],
-            JWT_COOKIE_SECURE=secure_cookies,
-            JWT_COOKIE_SAMESITE="Strict",
-            JWT_REFRESH_COOKIE_PATH="/api/refresh",
-            JWT_SESSION_COOKIE=False,
         )
         manager = JWTManager(app)
         manager.encode_key_loader(lambda identity: self._keys[self._signing_key_id])
-        # It reads the CSRF value of a token for its cookie.
-        manager.decode_key_loader(lambda header, payload: self._keys[header["kid"]])
 
     def issue_pair(
         self,
@@ -146,24 +143,31 @@ class Tokens:
     ) -> TokenPair:
         """Issue an access and a refresh token; without `family` they start a new one. They count
         from `read_at`, when the user was read; by default from now."""
-        claims = {
-            "tenantId": str(tenant_id),
-            "role": role,
-            "ver": version,
-            "fam": family or uuid4().hex,
-        }
+        family = family or uuid4().hex
+        claims = {"tenantId": str(tenant_id), "role": role, "ver": version, "fam": family}
+        access_csrf, refresh_csrf = self._csrf("access", family), self._csrf("refresh", family)
         headers = {"kid": self._signing_key_id}
         return TokenPair(
             access=create_access_token(
                 str(user_id),
-                additional_claims=claims | self._dates(self._access_seconds, read_at),
+                additional_claims={
+                    **claims,
+                    **self._dates(self._access_seconds, read_at),
+                    "csrf": access_csrf,
+                },
                 additional_headers=headers,
             ),
             refresh=create_refresh_token(
                 str(user_id),
-                additional_claims=claims | self._dates(self.refresh_seconds, read_at),
+                additional_claims={
+                    **claims,
+                    **self._dates(self.refresh_seconds, read_at),
+                    "csrf": refresh_csrf,
+                },
                 additional_headers=headers,
             ),
+            access_csrf=access_csrf,
+            refresh_csrf=refresh_csrf,
         )
 
     def issue_impersonation(
@@ -252,6 +256,12 @@ class Tokens:
         """The claims of a token that is good for so long from the start, or from now."""
         start = self.present() if start is None else start
         return {"iat": start, "nbf": start, "exp": start + seconds}
+
+    def _csrf(self, token_type: TokenType, family: str) -> str:
+        """The CSRF value of a session's tokens of that type, which only the platform can make."""
+        key = self._keys[self._signing_key_id].encode()
+        text = f"csrf {token_type} {family}"
+        return hmac.new(key, text.encode(), hashlib.sha256).hexdigest()[:32]
 
     def _decode(self, token: str) -> Claims:
         if len(token) > MAX_TOKEN_LENGTH:

@@ -12,7 +12,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from multitenant.config import load_settings
+from multitenant.config import UNIX_SOCKET, load_settings
 from multitenant.errors import ConfigurationError
 from multitenant.lifecycle import shut_down
 from multitenant.logs import logging_config
@@ -61,6 +61,17 @@ logconfig_dict = logging_config(_settings)
 OTHER_FILES = 100
 # Objects made before the collector looks for cycles; Python's 700 is a few requests.
 GARBAGE_THRESHOLD = 20_000
+
+
+def when_ready(server: Any) -> None:
+    """Warn where all clients would share one limit of logins: the peer of a Unix socket has no
+    address."""
+    on_file = any(isinstance(listener.getsockname(), (str, bytes)) for listener in server.LISTENERS)
+    if on_file and UNIX_SOCKET not in _settings.trusted_proxies:
+        server.log.warning(
+            f"All clients of a Unix socket count as one: with TRUSTED_PROXIES={UNIX_SOCKET} they"
+            " have the address that the proxy in front gives in X-Forwarded-For"
+        )
 
 
 def pre_fork(server: Any, worker: Any) -> None:

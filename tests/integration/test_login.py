@@ -169,7 +169,8 @@ def test_cookies_carry_the_tokens_and_demand_the_csrf_header(world: World) -> No
         json={"email": "owner@acme.example", "password": PASSWORD, "useCookies": True},
     )
 
-    assert set(answer(response)) == {"userId", "tenantId", "role"}
+    values = {"csrfToken", "refreshCsrfToken"}
+    assert set(answer(response)) == {"userId", "tenantId", "role"} | values
     cookies = response.headers.getlist("Set-Cookie")
     tokens = [cookie for cookie in cookies if "_token_cookie=" in cookie]
     assert len(tokens) == 2

@@ -21,7 +21,7 @@ from multitenant.errors import (
 )
 from multitenant.extensions import NAME
 from multitenant.logs import _context, clear_log_context
-from multitenant.middleware import database_resolver
+from multitenant.middleware import database_resolver, session_cookies
 from multitenant.middleware.access import (
     in_module,
     operator_only,
@@ -29,7 +29,7 @@ from multitenant.middleware.access import (
     requires_role,
     with_refresh_token,
 )
-from multitenant.middleware.database_resolver import read_token
+from multitenant.middleware.database_resolver import read_tokens
 from multitenant.middleware.strict_json import StrictRequest
 from multitenant.security.tokens import Claims, Impersonator
 from multitenant.tenancy.deployments import write_permission
@@ -41,6 +41,7 @@ from multitenant.tenancy.routing.tenant_concurrency import TenantConcurrency
 
 USER, ACME, GLOBEX = (ObjectId(f"{number:023}a") for number in range(3))
 BEARER = {"Authorization": "Bearer the-token"}
+COOKIE = "access_token_cookie"
 TENANT = Tenant(ACME, "Acme", None, (), "tenant_acme", "blue", "shared", "active", False)
 CLAIMS = Claims("access", "id", "family", USER, ACME, "admin", 0, 1, 2, "the-csrf-value")
 
@@ -87,7 +88,9 @@ class FakePlatform:
     checked_now: list[Claims] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.settings = SimpleNamespace(admin_db_name="the_admin_db")
+        self.settings = SimpleNamespace(
+            admin_db_name="the_admin_db", production=False, cookie_domain=""
+        )
         self.concurrency = TenantConcurrency(1)
         self.tokens = self.connections = self.host_names = self.revocations = self
 
@@ -142,6 +145,7 @@ def make_app(platform: FakePlatform) -> Flask:
     app = Flask(__name__)
     app.request_class = StrictRequest
     app.extensions[NAME] = platform
+    session_cookies.init_app(app)
     database_resolver.init_app(app)
 
     @app.errorhandler(DomainError)
@@ -683,34 +687,35 @@ class TestReadingTheToken:
     @pytest.mark.parametrize(
         ("headers", "expected"),
         [
-            ({"Authorization": "Bearer a"}, ("a", False)),
-            ({"Authorization": "bEARER   a  "}, ("a", False)),
-            ({"Authorization": "Bearer a b"}, ("a b", False)),
-            ({"Authorization": "Bearer a", "jwt": "b"}, ("a", False)),
-            ({"jwt": " b ", "Cookie": "access_token_cookie=c"}, ("b", False)),
-            ({"jwt": " ", "Cookie": "access_token_cookie=c"}, ("c", True)),
-            ({"Authorization": "", "Cookie": "access_token_cookie=c"}, ("c", True)),
+            ({"Authorization": "Bearer a"}, (["a"], False)),
+            ({"Authorization": "bEARER   a  "}, (["a"], False)),
+            ({"Authorization": "Bearer a b"}, (["a b"], False)),
+            ({"Authorization": "Bearer a", "jwt": "b"}, (["a"], False)),
+            ({"jwt": " b ", "Cookie": "access_token_cookie=c"}, (["b"], False)),
+            ({"jwt": " ", "Cookie": "access_token_cookie=c"}, (["c"], True)),
+            ({"Authorization": "", "Cookie": "access_token_cookie=c"}, (["c"], True)),
+            ({"Cookie": f"{COOKIE}=c; {COOKIE}=d; {COOKIE}=; {COOKIE}=c"}, (["c", "d"], True)),
         ],
     )
     def test_the_places_where_it_may_be(
-        self, headers: dict[str, str], expected: tuple[str, bool]
+        self, headers: dict[str, str], expected: tuple[list[str], bool]
     ) -> None:
-        with Flask(__name__).test_request_context(headers=headers):
-            assert read_token(request, "access") == expected
+        with make_app(FakePlatform()).test_request_context(headers=headers):
+            assert read_tokens(request, "access") == expected
 
     @pytest.mark.parametrize("header", ["Basic a", "Bearer", "Bearer ", "a"])
     def test_an_authorization_of_another_form(self, header: str) -> None:
         headers = {"Authorization": header, "jwt": "b"}
         with (
-            Flask(__name__).test_request_context(headers=headers),
+            make_app(FakePlatform()).test_request_context(headers=headers),
             pytest.raises(TokenInvalid, match="must be 'Bearer <token>'"),
         ):
-            read_token(request, "access")
+            read_tokens(request, "access")
 
     @pytest.mark.parametrize("cookie", ["", "refresh_token_cookie=c", "access_token_cookie="])
     def test_none_at_all(self, cookie: str) -> None:
         with (
-            Flask(__name__).test_request_context(headers={"Cookie": cookie}),
+            make_app(FakePlatform()).test_request_context(headers={"Cookie": cookie}),
             pytest.raises(TokenMissing),
         ):
-            read_token(request, "access")
+            read_tokens(request, "access")

@@ -1,5 +1,6 @@
 """Tokens: what is in them, what is refused, and that it is found out once. Time is ours."""
 
+import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -7,8 +8,7 @@ from typing import Any
 import jwt
 import pytest
 from bson import ObjectId
-from flask import Flask, Response
-from flask_jwt_extended import set_access_cookies
+from flask import Flask
 
 from multitenant.config import Settings, load_settings
 from multitenant.errors import TokenExpired, TokenInvalid
@@ -47,7 +47,7 @@ class Issuer:
         self.now = NOW
         self.tokens = Tokens(settings(**changes), lambda: self.now)
         self.app = Flask(__name__)
-        self.tokens.init_app(self.app, secure_cookies=False)
+        self.tokens.init_app(self.app)
 
     def pair(self, **changes: Any) -> module.TokenPair:
         fields: dict[str, Any] = {
@@ -156,12 +156,9 @@ class TestIssuing:
         equal = Issuer(ACCESS_TOKEN_SECONDS="900", REFRESH_TOKEN_SECONDS="900")
         assert equal.tokens.longest_life == timedelta(seconds=900)
 
-    @pytest.mark.parametrize("secure", [True, False])
-    def test_cookies_are_for_this_site_alone_and_for_https_where_it_is_used(
-        self, issuer: Issuer, secure: bool
-    ) -> None:
+    def test_the_library_signs_as_the_platform_verifies(self, issuer: Issuer) -> None:
         app = Flask(__name__)
-        issuer.tokens.init_app(app, secure_cookies=secure)
+        issuer.tokens.init_app(app)
         config = {name: value for name, value in app.config.items() if name.startswith("JWT_")}
         assert {
             "JWT_ALGORITHM": "HS256",
@@ -170,26 +167,21 @@ class TestIssuing:
             "JWT_ENCODE_NBF": False,
             "JWT_ACCESS_TOKEN_EXPIRES": timedelta(seconds=600),
             "JWT_REFRESH_TOKEN_EXPIRES": timedelta(seconds=86400),
-            "JWT_TOKEN_LOCATION": ["headers", "cookies"],
-            "JWT_COOKIE_SECURE": secure,
-            "JWT_COOKIE_SAMESITE": "Strict",
-            "JWT_REFRESH_COOKIE_PATH": "/api/refresh",
-            "JWT_SESSION_COOKIE": False,
         }.items() <= config.items()
 
-    @pytest.mark.parametrize("now", [1_000_000_000.0, NOW])
-    def test_cookies_are_set_whatever_this_machines_clock_says(
-        self, issuer: Issuer, now: float
-    ) -> None:
-        issuer.now = now
-        pair, response = issuer.pair(), Response()
-        with issuer.app.app_context():
-            set_access_cookies(response, pair.access)
-        csrf = issuer.tokens.verify(pair.access, "access").csrf
-        assert any(
-            f"csrf_access_token={csrf};" in cookie
-            for cookie in response.headers.getlist("Set-Cookie")
-        )
+    def test_all_pairs_of_a_session_have_the_same_csrf_values(self, issuer: Issuer) -> None:
+        first, second = issuer.pair(), issuer.pair()
+        other, foreign = issuer.pair(family="another"), Issuer(JWT_SECRET_KEYS=OTHER_KEY).pair()
+        values = {
+            value
+            for pair in (first, second, other, foreign)
+            for value in (pair.access_csrf, pair.refresh_csrf)
+        }
+        assert len(values) == 6
+        assert all(re.fullmatch("[0-9a-f]{32}", value) for value in values)
+        for pair in (first, second):
+            assert issuer.tokens.verify(pair.access, "access").csrf == first.access_csrf
+            assert issuer.tokens.verify(pair.refresh, "refresh").csrf == first.refresh_csrf
 
 
 class TestVerifying:
