@@ -112,7 +112,7 @@ class FakeFactory:
     def __init__(self) -> None:
         self.opened: list[Any] = []
 
-    def open_shared(self, uri: str, *, sets_clock: bool = False) -> Any:
+    def open_shared(self, uri: str, *, admin: bool = False) -> Any:
         client = FakeClient(uri)
         self.opened.append(client)
         return client
@@ -126,6 +126,7 @@ class FakeClient:
 
     limit = 10
     line = None
+    pooled = 1
 
     def __init__(self, uri: str) -> None:
         self.uri = uri
@@ -147,7 +148,10 @@ class TestClients:
 
     @pytest.fixture
     def clusters(self, uris: dict[str, str], factory: Any) -> Clusters:
-        return Clusters("here", uris.get, factory)
+        def find_uris(names: list[str]) -> dict[str, str | None]:
+            return {name: uris.get(name) for name in names}
+
+        return Clusters("here", uris.get, factory, find_uris=find_uris)
 
     def test_all_hold_one_client_and_it_stays_open_when_they_are_done(
         self, clusters: Clusters, factory: FakeFactory
@@ -163,9 +167,9 @@ class TestClients:
         self, clusters: Clusters, factory: FakeFactory, uris: dict[str, str]
     ) -> None:
         first, second = clusters.hold("blue"), clusters.hold("blue")
-        assert not clusters.refresh("blue")
+        assert clusters.refresh() == []
         uris["blue"] = "second"
-        assert clusters.refresh("blue")
+        assert clusters.refresh() == ["blue"]
         third = clusters.hold("blue")
         old, new = factory.opened
         assert (old.uri, new.uri) == ("first", "second")
@@ -183,7 +187,7 @@ class TestClients:
     ) -> None:
         clusters.hold("blue").close()
         uris["blue"] = "second"
-        clusters.refresh("blue")
+        clusters.refresh()
         assert factory.opened[0].closed == 1
 
     def test_one_that_is_gone_is_closed_and_cannot_be_reached(
@@ -191,7 +195,7 @@ class TestClients:
     ) -> None:
         clusters.hold("blue").close()
         del uris["blue"]
-        assert clusters.refresh("blue")
+        assert clusters.refresh() == ["blue"]
         assert factory.opened[0].closed == 1
         with pytest.raises(DatabaseUnavailable):
             clusters.hold("blue")
@@ -201,7 +205,7 @@ class TestClients:
     ) -> None:
         hold = clusters.hold("blue")
         uris["blue"] = "second"
-        clusters.refresh("blue")
+        clusters.refresh()
         clusters.hold("blue")
         clusters.close()
         assert [client.closed for client in factory.opened] == [1, 1]

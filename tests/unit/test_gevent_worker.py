@@ -100,14 +100,15 @@ assert served == ["/accepted"]
 
 PRIORITY = """
 import os, threading
-from multitenant.serving.native_threads import NICENESS, in_native_thread
+from multitenant.serving.native_threads import NICENESS, NativeThreads
 
 def priority():
     return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
 
 before = priority()
-assert in_native_thread(priority) == max(NICENESS, before)
-assert in_native_thread(priority) == max(NICENESS, before)
+threads = NativeThreads(1)
+assert threads.run(priority) == max(NICENESS, before)
+assert threads.run(priority) == max(NICENESS, before)
 assert priority() == before, "the thread that answers requests must not become nice"
 """
 
