@@ -12,7 +12,7 @@ from typing import Any, cast
 
 import pytest
 from bson import ObjectId
-from pymongo.errors import AutoReconnect
+from pymongo.errors import AutoReconnect, ExecutionTimeout, OperationFailure
 
 from multitenant.errors import DatabaseUnavailable
 from multitenant.tenancy.routing import watcher as module
@@ -362,6 +362,130 @@ class TestVouching:
             watcher.stop()
         assert parents is not None
         parents.join(20)
+
+
+class TestGoingOn:
+    """A stream that has failed is opened where it was."""
+
+    def fail(self, watcher: Watcher, stream: Stream, error: Exception) -> None:
+        """Let it fail once, after all that there is was told."""
+        follow(watcher, stream)
+        stream.resume_token = {"_data": "here"}
+        follow(watcher, stream)
+        opened = len(stream.opened)
+        stream.changes = [error]
+        wait_until(lambda: len(stream.opened) > opened)
+        stream.beats = True
+
+    def test_what_is_known_stays_so_once_all_that_was_missed_is_heard(
+        self, watcher: Watcher, stream: Stream, heard: Heard, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(module, "UNCONFIRMED_SECONDS", 0.0)
+        follow(watcher, stream)
+        known_at = watcher._covered_since
+        assert known_at is not None
+        stream.beats = False
+        self.fail(watcher, stream, AutoReconnect())
+        assert stream.opened[-1][1]["resume_after"] == {"_data": "here"}
+        vouched: list[bool] = []
+        watcher.on_tenant_change(lambda _: vouched.append(watcher.vouches_for(known_at)))
+        stream.changes = [change("tenants", TENANT)]
+        wait_until(lambda: watcher.vouches_for(known_at))
+        assert vouched in ([False], []), "not before a new heartbeat"
+        assert heard.count(("gap",)) == 1
+
+    def test_what_was_read_while_it_failed_or_just_before_is_read_again(
+        self, watcher: Watcher, stream: Stream, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A primary may have said it that was not followed by a majority, and that has lost it."""
+        follow(watcher, stream)
+        monkeypatch.setattr(module, "UNCONFIRMED_SECONDS", 0.0)
+        well_before = watcher._covered_since
+        assert well_before is not None
+        wait_until(lambda: watcher._heard_at > well_before)
+        self.fail(watcher, stream, AutoReconnect())
+        wait_until(lambda: watcher.vouches_for(time.monotonic()))
+        assert watcher.vouches_for(well_before)
+        assert not watcher.vouches_for(watcher._unconfirmed_from)
+        monkeypatch.setattr(module, "UNCONFIRMED_SECONDS", 3600.0)
+        self.fail(watcher, stream, AutoReconnect())
+        wait_until(lambda: watcher.vouches_for(time.monotonic()))
+        assert not watcher.vouches_for(well_before)
+
+    @pytest.mark.parametrize("error", [OperationFailure("the history is lost", 286)])
+    def test_where_the_server_cannot_go_on_from_there_it_begins_anew(
+        self, watcher: Watcher, stream: Stream, heard: Heard, error: Exception
+    ) -> None:
+        follow(watcher, stream)
+        known_at = time.monotonic()
+        stream.fails = error
+        self.fail(watcher, stream, AutoReconnect())
+        stream.fails = None
+        wait_until(lambda: watcher.vouches_for(time.monotonic()))
+        assert [options["resume_after"] for _, options in stream.opened][-1] is None
+        assert heard == [("gap",), ("gap",)]
+        assert not watcher.vouches_for(known_at)
+
+    @pytest.mark.parametrize(
+        "error", [AutoReconnect(), ExecutionTimeout("it takes long", 50), DatabaseUnavailable()]
+    )
+    def test_where_the_server_did_not_answer_it_asks_again(
+        self, watcher: Watcher, stream: Stream, heard: Heard, error: Exception
+    ) -> None:
+        stream.fails = None
+        follow(watcher, stream)
+        stream.resume_token = {"_data": "here"}
+        follow(watcher, stream)
+        stream.fails = error
+        stream.changes = [AutoReconnect()]
+        opened = len(stream.opened)
+        wait_until(lambda: len(stream.opened) > opened + 1)
+        stream.fails = None
+        wait_until(lambda: watcher.vouches_for(time.monotonic()))
+        assert stream.opened[-1][1]["resume_after"] == {"_data": "here"}
+        assert heard == [("gap",)]
+
+    def test_after_a_handler_that_failed_it_begins_anew(
+        self, watcher: Watcher, stream: Stream, heard: Heard
+    ) -> None:
+        """What it was told may be lost."""
+        self.fail(watcher, stream, ZeroDivisionError())
+        assert heard == [("gap",), ("gap",)]
+
+    def test_one_that_has_ended_begins_anew(
+        self, watcher: Watcher, stream: Stream, heard: Heard
+    ) -> None:
+        follow(watcher, stream)
+        stream.resume_token = {"_data": "here"}
+        follow(watcher, stream)
+        stream.alive = False
+        wait_until(lambda: len(stream.opened) > 1)
+        stream.alive = True
+        wait_until(lambda: watcher.vouches_for(time.monotonic()))
+        assert stream.opened[-1][1]["resume_after"] is None
+
+    def test_all_processes_try_again_at_random_times_and_ever_more_seldom(
+        self, stream: Stream, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(module, "PAUSE_SECONDS", 1.0)
+        stream.fails = AutoReconnect()
+        first, longest = [], []
+        for _ in range(20):
+            watcher = Watcher(lambda: cast(Any, stream), stale_seconds=60)
+            pauses: list[float] = []
+
+            def wait(seconds: float, pauses: list[float] = pauses, of: Watcher = watcher) -> None:
+                pauses.append(seconds)
+                if len(pauses) == 8:
+                    of._stopping.set()
+
+            monkeypatch.setattr(watcher._stopping, "wait", wait)
+            watcher._run()
+            first.append(pauses[0])
+            longest.append(max(pauses))
+        assert len(set(first)) == 20
+        assert max(first) <= 1.0
+        assert 2.0 < max(longest) <= 5.0
 
 
 class TestHeartbeats:
