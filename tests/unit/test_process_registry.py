@@ -344,3 +344,18 @@ class TestAsking:
         assert others.ask(seconds=3) is False
         assert len(others.slept) == 4
         assert others.calls[-1] == ("ended", DB, HANDSHAKE)
+
+    def test_those_who_wait_long_look_ever_more_seldom(
+        self, others: Others, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """There may be a thousand to be waited for, and each look reads what all have answered."""
+        others.living = [{"a"}]
+
+        def sleep(seconds: float) -> None:
+            others.slept.append(seconds)
+            others.now += seconds
+
+        monkeypatch.setattr(time, "sleep", sleep)
+        assert others.ask(seconds=5) is False
+        assert others.slept[0] == 0.005
+        assert len(others.slept) < 60
