@@ -254,7 +254,7 @@ class TestClients:
             found = read[-1]
             if found == "first":
                 read.append("second")
-                clusters.refresh()  # before the first answer has arrived
+                clusters.note_change()  # before the first answer has arrived
             return found
 
         clusters = Clusters("here", find_uri, factory, find_uris=lambda _: {})

@@ -530,6 +530,43 @@ class TestClustersThatChange:
         assert "cluster blue" in caplog.text
 
 
+class TestClustersThatNobodyUses:
+    def test_the_clients_of_dedicated_tenants_there_stay_open(
+        self, process: Process, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("multitenant.tenancy.deployments.clusters.IDLE_SECONDS", -1.0)
+        process.add_cluster("blue")
+        with process.connections.operator_client("blue"):
+            pass
+        shared = process.opened[-1]
+        acme, own = process.add("blue"), process.add("blue", isolation="dedicated")
+        for tenant in (acme, own):
+            process.connections.lease(tenant).release()
+        shared.pooled = 0
+        process.connections.close_idle_clusters()
+        assert [shared.closed, process.opened[-1].closed] == [1, 0]
+        for tenant in (acme, own):
+            process.connections.lease(tenant).release()
+        assert process.looked_up == [acme, own, acme]
+
+    def test_a_change_counts_also_for_what_is_being_read(self, process: Process) -> None:
+        process.add_cluster("blue")
+        find = process._find_cluster
+
+        def find_old(db: Any, name: str) -> Any:
+            found = find(db, name)
+            process._find_cluster = find  # type: ignore[method-assign]
+            process.add_cluster("blue", "mongodb://moved/")
+            process.connections.refresh_clusters_soon()
+            return found
+
+        process._find_cluster = find_old  # type: ignore[method-assign]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(module, "find_cluster", lambda db, name: process._find_cluster(db, name))
+            with process.connections.operator_client("blue"):
+                assert process.opened[-1].uri == "mongodb://moved/"
+
+
 class TestTheClock:
     def test_the_time_is_asked_for_where_it_was_never_told(
         self, process: Process, monkeypatch: pytest.MonkeyPatch

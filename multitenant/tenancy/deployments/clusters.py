@@ -90,7 +90,8 @@ class Clusters:
         self._room_for = room_for
         self._on_outcome = on_outcome
         self._uris: dict[str, str] = {}
-        self._refreshes = 0
+        self._changes = 0
+        """How often something may have changed: what was read before is not kept."""
         self._clients: dict[str, _Shared] = {}
         self._replaced: list[_Shared] = []
         """Out of date, and still held."""
@@ -130,7 +131,7 @@ class Clusters:
         if cluster == DEFAULT_CLUSTER:
             return self._default_uri
         while True:
-            known, refreshes = self._uris.get(cluster), self._refreshes
+            known, changes = self._uris.get(cluster), self._changes
             if known is not None:
                 return known
             found = self._find_uri(cluster)
@@ -138,7 +139,7 @@ class Clusters:
                 logger.error("There is no cluster %s, or it is closed", cluster)
                 raise DatabaseUnavailable("The tenant's cluster cannot be reached")
             with self._lock:
-                if refreshes == self._refreshes:  # else it may be from before a change
+                if changes == self._changes:
                     self._uris[cluster] = found
 
     def servers(self, cluster: str) -> int:
@@ -165,11 +166,17 @@ class Clusters:
         """The clusters, other than `default`, whose URIs this process has read."""
         return [*self._uris]
 
+    def note_change(self) -> bool:
+        """Take note that a cluster's record may have changed; return whether refresh() is called
+        for."""
+        with self._lock:
+            self._changes += 1
+            return bool(self._uris)
+
     def refresh(self) -> list[str]:
         """Read all URIs again that were read; return the clusters to which another one leads now
         (or none). Whoever asks gets a client to the new one. Raises what `find_uris` raises."""
-        with self._lock:
-            self._refreshes += 1
+        self.note_change()
         changed = []
         for cluster, found in self._find_uris(self.known()).items():
             with self._lock:

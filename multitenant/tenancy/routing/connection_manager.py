@@ -194,7 +194,7 @@ class ConnectionManager:
 
     def refresh_clusters_soon(self) -> None:
         """Do refresh_clusters() in the background."""
-        if self._clusters.known():
+        if self._clusters.note_change():
             self._refreshing.wake()
 
     def refresh_clusters(self) -> None:
@@ -207,7 +207,7 @@ class ConnectionManager:
         """Close the clients of clusters that nobody has used for a while: each watches every server
         of its cluster."""
         for cluster in self._clusters.give_up_idle():
-            self._tenants.drop_cluster(cluster)
+            self._tenants.drop_cluster(cluster, own_clients=False)
 
     def forget(self, tenant_id: ObjectId) -> None:
         """Make this process read the tenant's record again before its next use."""

@@ -3,7 +3,7 @@
 import time
 
 SHORTEST = 1e-9
-"""Other threads have a turn even where there is nothing to wait for."""
+"""Seconds to wait where others are to have a turn, and no more."""
 
 
 class Pace:

@@ -165,13 +165,15 @@ class TenantCache:
         _close(unused)
         return out
 
-    def drop_cluster(self, cluster: str) -> None:
-        """Take every tenant of the cluster out of the cache, because another URI leads there now.
+    def drop_cluster(self, cluster: str, *, own_clients: bool = True) -> None:
+        """Take every tenant of the cluster out of the cache, because another URI leads there now
+        (or, without `own_clients`, those that use the cluster's client, because that is given up).
         What leases are using stays open for as long as they do."""
         with self._lock:
             self._flights.clear()  # they may have connected the old way
             for entry in self._entries.values():
-                if entry.tenant.cluster == cluster:
+                affected = own_clients or entry.connection.own is None
+                if entry.tenant.cluster == cluster and affected:
                     self._drop(entry.tenant.id)
             unused = self._take_unused()
         _close(unused)

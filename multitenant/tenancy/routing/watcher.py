@@ -38,7 +38,7 @@ from multitenant.repositories.admin.tenants import COLLECTION as TENANTS
 from multitenant.repositories.change_streams import has_more
 from multitenant.repositories.model import MongoDatabase, MongoDocument
 from multitenant.tenancy.routing.heartbeat import HeartbeatWriter
-from multitenant.tenancy.routing.pace import Pace
+from multitenant.tenancy.routing.pace import SHORTEST, Pace
 from multitenant.tenancy.routing.primary_proof import PrimaryProof
 
 logger = logging.getLogger(__name__)
@@ -60,7 +60,7 @@ BATCH_SIZE = 100
 ANSWERS_PER_SECOND = 10.0
 BURST = 5
 """The server is asked for changes so many times a second at most, and a few times more after it was
-quiet: changes that come faster are fetched together."""
+quiet: changes that come faster are fetched together, and once more for each full batch."""
 PIPELINE: list[dict[str, Any]] = [
     {
         "$match": {
@@ -232,13 +232,17 @@ class Watcher:
                 self._heartbeat.begin()
             else:
                 self._resume()
+            told = 0
             while not self._stopping.is_set() and stream.alive:
                 change = stream.try_next()
                 if change is not None:
                     self._tell(change)
+                    told += 1
                 self._place = stream.resume_token
                 if not has_more(stream):
-                    self._stopping.wait(self._pace.seconds())
+                    there_is_more = told >= BATCH_SIZE
+                    self._stopping.wait(SHORTEST if there_is_more else self._pace.seconds())
+                    told = 0
         self._place = None  # it has ended, because the database was dropped
 
     def _open(self) -> ChangeStream[MongoDocument]:
