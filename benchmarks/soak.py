@@ -28,16 +28,15 @@ from benchmarks.load import NextRequest, run_load
 from benchmarks.sides import ROOT, RunningSide, sides
 from benchmarks.soak_report import Sample, draw, verdicts
 from benchmarks.workloads import PASSWORD, Tenant, request, seed
-from multitenant.config import load_settings
+from multitenant.config import Settings, load_settings
 from multitenant.embedded import EmbeddedServer
-from multitenant.security.tokens import CACHED_TOKENS
 
 PORT = 5099
 TENANTS = 60
 CACHED = 25
 WORKERS = 2
 CONNECTIONS = 8
-TOKENS = 3 * CACHED_TOKENS
+TOKENS = 3 * Settings.model_fields["token_cache_size"].default
 SAMPLE_SECONDS = 5.0
 NOT_FOUND = "/api/to-do-list/" + "0" * 24
 

@@ -31,9 +31,10 @@ from multitenant.schemas.payload import Email, NewPassword
 DEVELOPMENT_OPERATOR_EMAIL = "operator@example.com"
 DEVELOPMENT_BASE_DOMAIN = "localhost"
 RESERVED_DATABASES = ("admin", "local", "config")
-MONITORING_SOCKETS_PER_CLIENT = 2
 UNIX_SOCKET = "unix:"
 """What the peer of a Unix socket is called, which has no address."""
+ADMIN_MONITORING_SOCKETS = 2
+"""With which the client of the admin database watches each server."""
 MIN_SECRET_BYTES = 32
 MAX_BCRYPT_ROUNDS = 16
 HOW_TO_MAKE_A_KEY = "make one with `python -c 'import secrets; print(secrets.token_hex(32))'`"
@@ -143,6 +144,9 @@ class Settings(BaseModel):
     tenant_cache_seconds: float = Field(3600, gt=0)
     tenant_stale_seconds: float = Field(1.0, ge=0, le=60)
     isolation_check: bool = False
+    token_cache_size: int = Field(10_000, ge=1, le=10_000_000)
+    revocation_cache_size: int = Field(30_000, ge=1, le=30_000_000)
+    host_cache_size: int = Field(4096, ge=1, le=1_000_000)
     dedicated_pool_size: int = Field(4, ge=1, le=100)
     dedicated_idle_seconds: float = Field(300, gt=0)
     tenant_uri_allowed_hosts: Annotated[
@@ -210,7 +214,7 @@ class Settings(BaseModel):
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         problems = []
-        needed = self.max_pool_size + MONITORING_SOCKETS_PER_CLIENT
+        needed = self.max_pool_size + ADMIN_MONITORING_SOCKETS
         if needed > self.connection_budget:
             problems.append(
                 f"CONNECTION_BUDGET: {self.connection_budget} sockets are fewer than the"

@@ -10,7 +10,7 @@ from multitenant.config import Settings
 from multitenant.security.field_encryption import FieldCipher
 from multitenant.security.passwords import PasswordHasher
 from multitenant.security.tokens import Tokens
-from multitenant.serving.native_threads import in_native_thread
+from multitenant.serving.native_threads import NativeThreads
 from multitenant.tenancy.deployments.clients import ClientFactory
 from multitenant.tenancy.lifecycle.cluster_placement import ClusterPlacement
 from multitenant.tenancy.lifecycle.fresh_databases import FreshDatabases
@@ -25,10 +25,10 @@ from multitenant.tenancy.operations.restoration import Restoration
 from multitenant.tenancy.operations.tenant_copies import TenantCopies
 from multitenant.tenancy.operations.usage import Usage
 from multitenant.tenancy.routing.connection_manager import ConnectionManager
-from multitenant.tenancy.routing.host_names import CACHED_HOSTS, HostNames
+from multitenant.tenancy.routing.host_names import HostNames, subject_of
 from multitenant.tenancy.routing.placement import Placement
 from multitenant.tenancy.routing.recent_answers import RecentAnswers
-from multitenant.tenancy.routing.revocations import CACHED_CHECKS, Revocations
+from multitenant.tenancy.routing.revocations import Revocations
 from multitenant.tenancy.routing.tenant_concurrency import TenantConcurrency
 from multitenant.tenancy.routing.watcher import Watcher
 from multitenant.tenancy.users.authentication import Authenticator
@@ -120,7 +120,7 @@ def build_platform(
         rounds=settings.bcrypt_rounds,
         parallel=settings.password_hash_concurrency,
         waiting=settings.max_waiting_hashes,
-        run=in_native_thread,
+        run=NativeThreads(settings.password_hash_concurrency).run,
     )
     fresh = FreshDatabases(
         connections,
@@ -132,30 +132,42 @@ def build_platform(
     concurrency = TenantConcurrency(settings.max_requests_of_a_tenant)
     revocations = Revocations(
         lambda: connections.admin_db,
-        RecentAnswers(CACHED_CHECKS, stale_seconds=stale_seconds, vouches=vouches, as_of=as_of),
+        RecentAnswers(
+            settings.revocation_cache_size,
+            stale_seconds=stale_seconds,
+            vouches=vouches,
+            as_of=as_of,
+        ),
     )
     withdrawals = Withdrawals(lambda: connections.admin_db, tokens.longest_life)
     host_names = HostNames(
         lambda: connections.admin_db,
-        RecentAnswers(CACHED_HOSTS, stale_seconds=stale_seconds, vouches=vouches, as_of=as_of),
+        RecentAnswers(
+            settings.host_cache_size,
+            stale_seconds=stale_seconds,
+            vouches=vouches,
+            as_of=as_of,
+            subject=subject_of,
+        ),
         base_domain=settings.base_domain,
     )
     watcher.on_tenant_change(connections.forget)
-    watcher.on_tenant_change(lambda _: host_names.forget())
+    watcher.on_tenant_fields(host_names.hear)
     watcher.on_revocation(revocations.forget)
-    watcher.on_cluster_change(connections.refresh_cluster)
+    watcher.on_cluster_change(lambda _: connections.refresh_clusters_soon())
     watcher.on_handshake(partial(connections.presence.answer, forget=connections.forget))
     for forget in (connections.forget_all, host_names.forget, revocations.forget):
         watcher.on_gap(forget)
-    watcher.on_gap(connections.refresh_clusters)
+    watcher.on_gap(connections.refresh_clusters_soon)
 
     def look_at_clusters() -> None:
         if not vouches(time.monotonic()):
-            connections.refresh_clusters()
+            connections.refresh_clusters_soon()
 
     for keep_house in (
         connections.presence.beat,
         connections.close_idle,
+        connections.close_idle_clusters,
         credentials.retire_unused,
         look_at_clusters,
     ):

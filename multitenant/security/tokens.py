@@ -31,7 +31,6 @@ from multitenant.errors import TokenExpired, TokenInvalid
 
 ALGORITHM = "HS256"
 MAX_TOKEN_LENGTH = 4096
-CACHED_TOKENS = 10_000
 MARGIN_SECONDS = 5
 """By how much the processes may differ all the same."""
 NO_JUDGEMENT = timedelta(days=1_000_000)
@@ -102,7 +101,8 @@ class Tokens:
         self.refresh_seconds = settings.refresh_token_seconds
         self.invitation_seconds = settings.invitation_seconds
         self.impersonation_seconds = settings.impersonation_seconds
-        self._verified: LRU[str, Claims] = LRU(CACHED_TOKENS)  # no callback: see lru-dict's lock
+        # Without a callback, so one lock will do.
+        self._verified: LRU[str, Claims] = LRU(settings.token_cache_size)
         self._lock = threading.Lock()
 
     @property

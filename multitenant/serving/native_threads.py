@@ -10,7 +10,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 Result = TypeVar("Result")
 
@@ -24,15 +24,25 @@ def under_gevent() -> bool:
     return monkey is not None and bool(monkey.is_module_patched("threading"))
 
 
-def in_native_thread(function: Callable[..., Result], *arguments: object) -> Result:
-    """Return what the function returns, or raise what it raises."""
-    if not under_gevent():
-        return function(*arguments)
-    import gevent
+class NativeThreads:
+    """Native threads that nothing else waits for: gevent's own few resolve host names as well."""
 
-    threads = gevent.get_hub().threadpool
-    result: Result = threads.apply(_behind_requests, (function, *arguments))
-    return result
+    def __init__(self, size: int) -> None:
+        """Starts none before the first is needed, so it may be made before a fork."""
+        self._size = size
+        self._pool: Any = None
+        self._process = 0
+
+    def run(self, function: Callable[..., Result], *arguments: object) -> Result:
+        """Return what the function returns, or raise what it raises."""
+        if not under_gevent():
+            return function(*arguments)
+        if self._pool is None or self._process != os.getpid():
+            from gevent.threadpool import ThreadPool
+
+            self._pool, self._process = ThreadPool(self._size), os.getpid()
+        result: Result = self._pool.apply(_behind_requests, (function, *arguments))
+        return result
 
 
 def _behind_requests(function: Callable[..., Result], *arguments: object) -> Result:

@@ -359,8 +359,8 @@ def test_a_cluster_that_was_added_elsewhere_is_known_here_without_a_restart(
 def test_a_clusters_client_makes_room_within_the_budget(
     make_world: MakeWorld, elsewhere: EmbeddedServer, theirs: Client
 ) -> None:
-    """24 + 2 for each cluster, 5 for each dedicated tenant."""
-    world = make_world(max_pool_size=24, connection_budget=2 * 26 + 4, tenant_stale_seconds=60)
+    """24 + 2 for the admin database's cluster, 24 + 1 for another, 5 for each dedicated tenant."""
+    world = make_world(max_pool_size=24, connection_budget=26 + 25 + 4, tenant_stale_seconds=60)
     world.platform.clusters.add("blue", elsewhere.uri, {}, ACTOR)
     dedicated = world.tenant("Acme", isolation="dedicated", cluster="default")
     assert dedicated.get("/api/users/me").status_code == 200

@@ -102,10 +102,13 @@ def test_refreshing_a_session_makes_no_other_token_be_checked_again(world: World
     assert world.recorder.count("find", "revocations") == checks
 
 
+NO_RIGHTS, HISTORY_LOST = {"errorCode": 13}, {"errorCode": 286}
+
+
 @contextmanager
-def stream_cut(mongo: Client) -> Iterator[None]:
+def stream_cut(mongo: Client, error: dict[str, Any] = NO_RIGHTS) -> Iterator[None]:
     """Let no change stream of an application open or go on."""
-    data = {"failCommands": ["aggregate", "getMore"], "appName": "multitenant", "errorCode": 13}
+    data = {"failCommands": ["aggregate", "getMore"], "appName": "multitenant", **error}
     mongo.admin.command("configureFailPoint", "failCommand", mode="alwaysOn", data=data)
     try:
         yield
@@ -134,16 +137,19 @@ def test_with_the_stream_cut_nobody_is_served_on_old_knowledge(
     eventually(lambda: status(owner) == 200)
 
 
+@pytest.mark.parametrize("error", [NO_RIGHTS, HISTORY_LOST])
 def test_what_was_missed_while_the_stream_was_down_is_read_again(
-    world: World, mongo: Client
+    world: World, mongo: Client, error: dict[str, Any]
 ) -> None:
-    """The new stream does not vouch for what was learnt before it began."""
+    """Where the server cannot go on from there, the new stream does not vouch for what was learnt
+    before it began."""
     owner = world.tenant("Acme")
     assert status(owner) == 200
     known_since = time.monotonic()
-    with stream_cut(mongo):
+    with stream_cut(mongo, error):
         eventually(lambda: not world.platform.watcher.vouches_for(known_since))
         elsewhere(world, mongo, owner, {"$set": {"status": "suspended"}})
+        eventually(lambda: world.platform.watcher._place is None)
     eventually(lambda: world.platform.watcher.vouches_for(time.monotonic()))
     assert not world.platform.watcher.vouches_for(known_since)
     assert status(owner) == 403

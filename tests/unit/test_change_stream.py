@@ -12,7 +12,7 @@ from typing import Any, cast
 
 import pytest
 from bson import ObjectId
-from pymongo.errors import AutoReconnect
+from pymongo.errors import AutoReconnect, ExecutionTimeout, OperationFailure
 
 from multitenant.errors import DatabaseUnavailable
 from multitenant.tenancy.routing import watcher as module
@@ -66,12 +66,17 @@ class Stream:
         self.waiting = threading.Event()
         """Set once it was asked and does not answer."""
         self.fails: Exception | None = None
+        self.alive = True
+        self.resume_token: Any = None
 
-    @contextmanager
-    def watch(self, pipeline: Any, **options: Any) -> Iterator["Stream"]:
+    def watch(self, pipeline: Any, **options: Any) -> Any:
         self.opened.append((pipeline, options))
         if self.fails:
             raise self.fails
+        return self._following()
+
+    @contextmanager
+    def _following(self) -> Iterator["Stream"]:
         try:
             yield self
         finally:
@@ -101,7 +106,9 @@ class Heard(list[Any]):
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "PAUSE_SECONDS", 0.01)
-    monkeypatch.setattr(module, "HOUSEKEEPING_SECONDS", 0.0)
+    monkeypatch.setattr(module, "HOUSEKEEPING_SECONDS", 0.001)
+    monkeypatch.setattr(module, "ANSWERS_PER_SECOND", 10_000.0)
+    monkeypatch.setattr(module, "has_more", lambda _: False)
     monkeypatch.setattr(module, "CLOCK", SimpleNamespace(since=lambda told: told))
 
 
@@ -223,7 +230,8 @@ def test_it_asks_for_what_the_caches_know_and_nothing_else(
     watcher: Watcher, stream: Stream
 ) -> None:
     follow(watcher, stream)
-    assert stream.opened == [(PIPELINE, {"max_await_time_ms": 250})]
+    options = {"max_await_time_ms": 500, "batch_size": 100, "resume_after": None}
+    assert stream.opened == [(PIPELINE, options)]
     ((match,),) = [stage.values() for stage in PIPELINE]
     known = {"tenants", "revocations", "clusters", "handshakes"}
     assert set(match["ns.coll"]["$in"]) == known | {"heartbeats"}
@@ -231,7 +239,7 @@ def test_it_asks_for_what_the_caches_know_and_nothing_else(
 
 @pytest.mark.parametrize(
     ("stale_seconds", "await_ms"),
-    [(60, 250), (1, 250), (0.8, 200), (0.4, 100), (0.1, 25), (0.01, 10), (0, 250)],
+    [(60, 500), (1, 500), (0.8, 400), (0.4, 200), (0.1, 50), (0.01, 20), (0, 500)],
 )
 def test_it_hears_of_the_end_of_a_stream_before_what_is_known_is_stale(
     stream: Stream, stale_seconds: float, await_ms: int
@@ -240,8 +248,8 @@ def test_it_hears_of_the_end_of_a_stream_before_what_is_known_is_stale(
     watcher.ensure_running()
     wait_until(lambda: stream.opened)
     watcher.stop()
-    assert stream.opened[0][1] == {"max_await_time_ms": await_ms}
-    assert watcher._heartbeat._every == watcher._proof._good_for == await_ms / 1000
+    assert stream.opened[0][1]["max_await_time_ms"] == await_ms
+    assert watcher._heartbeat._every == watcher._proof._good_for == await_ms / 2000
 
 
 class TestVouching:
@@ -354,6 +362,130 @@ class TestVouching:
             watcher.stop()
         assert parents is not None
         parents.join(20)
+
+
+class TestGoingOn:
+    """A stream that has failed is opened where it was."""
+
+    def fail(self, watcher: Watcher, stream: Stream, error: Exception) -> None:
+        """Let it fail once, after all that there is was told."""
+        follow(watcher, stream)
+        stream.resume_token = {"_data": "here"}
+        follow(watcher, stream)
+        opened = len(stream.opened)
+        stream.changes = [error]
+        wait_until(lambda: len(stream.opened) > opened)
+        stream.beats = True
+
+    def test_what_is_known_stays_so_once_all_that_was_missed_is_heard(
+        self, watcher: Watcher, stream: Stream, heard: Heard, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(module, "UNCONFIRMED_SECONDS", 0.0)
+        follow(watcher, stream)
+        known_at = watcher._covered_since
+        assert known_at is not None
+        stream.beats = False
+        self.fail(watcher, stream, AutoReconnect())
+        assert stream.opened[-1][1]["resume_after"] == {"_data": "here"}
+        vouched: list[bool] = []
+        watcher.on_tenant_change(lambda _: vouched.append(watcher.vouches_for(known_at)))
+        stream.changes = [change("tenants", TENANT)]
+        wait_until(lambda: watcher.vouches_for(known_at))
+        assert vouched in ([False], []), "not before a new heartbeat"
+        assert heard.count(("gap",)) == 1
+
+    def test_what_was_read_while_it_failed_or_just_before_is_read_again(
+        self, watcher: Watcher, stream: Stream, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A primary may have said it that was not followed by a majority, and that has lost it."""
+        follow(watcher, stream)
+        monkeypatch.setattr(module, "UNCONFIRMED_SECONDS", 0.0)
+        well_before = watcher._covered_since
+        assert well_before is not None
+        wait_until(lambda: watcher._heard_at > well_before)
+        self.fail(watcher, stream, AutoReconnect())
+        wait_until(lambda: watcher.vouches_for(time.monotonic()))
+        assert watcher.vouches_for(well_before)
+        assert not watcher.vouches_for(watcher._unconfirmed_from)
+        monkeypatch.setattr(module, "UNCONFIRMED_SECONDS", 3600.0)
+        self.fail(watcher, stream, AutoReconnect())
+        wait_until(lambda: watcher.vouches_for(time.monotonic()))
+        assert not watcher.vouches_for(well_before)
+
+    @pytest.mark.parametrize("error", [OperationFailure("the history is lost", 286)])
+    def test_where_the_server_cannot_go_on_from_there_it_begins_anew(
+        self, watcher: Watcher, stream: Stream, heard: Heard, error: Exception
+    ) -> None:
+        follow(watcher, stream)
+        known_at = time.monotonic()
+        stream.fails = error
+        self.fail(watcher, stream, AutoReconnect())
+        stream.fails = None
+        wait_until(lambda: watcher.vouches_for(time.monotonic()))
+        assert [options["resume_after"] for _, options in stream.opened][-1] is None
+        assert heard == [("gap",), ("gap",)]
+        assert not watcher.vouches_for(known_at)
+
+    @pytest.mark.parametrize(
+        "error", [AutoReconnect(), ExecutionTimeout("it takes long", 50), DatabaseUnavailable()]
+    )
+    def test_where_the_server_did_not_answer_it_asks_again(
+        self, watcher: Watcher, stream: Stream, heard: Heard, error: Exception
+    ) -> None:
+        stream.fails = None
+        follow(watcher, stream)
+        stream.resume_token = {"_data": "here"}
+        follow(watcher, stream)
+        stream.fails = error
+        stream.changes = [AutoReconnect()]
+        opened = len(stream.opened)
+        wait_until(lambda: len(stream.opened) > opened + 1)
+        stream.fails = None
+        wait_until(lambda: watcher.vouches_for(time.monotonic()))
+        assert stream.opened[-1][1]["resume_after"] == {"_data": "here"}
+        assert heard == [("gap",)]
+
+    def test_after_a_handler_that_failed_it_begins_anew(
+        self, watcher: Watcher, stream: Stream, heard: Heard
+    ) -> None:
+        """What it was told may be lost."""
+        self.fail(watcher, stream, ZeroDivisionError())
+        assert heard == [("gap",), ("gap",)]
+
+    def test_one_that_has_ended_begins_anew(
+        self, watcher: Watcher, stream: Stream, heard: Heard
+    ) -> None:
+        follow(watcher, stream)
+        stream.resume_token = {"_data": "here"}
+        follow(watcher, stream)
+        stream.alive = False
+        wait_until(lambda: len(stream.opened) > 1)
+        stream.alive = True
+        wait_until(lambda: watcher.vouches_for(time.monotonic()))
+        assert stream.opened[-1][1]["resume_after"] is None
+
+    def test_all_processes_try_again_at_random_times_and_ever_more_seldom(
+        self, stream: Stream, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(module, "PAUSE_SECONDS", 1.0)
+        stream.fails = AutoReconnect()
+        first, longest = [], []
+        for _ in range(20):
+            watcher = Watcher(lambda: cast(Any, stream), stale_seconds=60)
+            pauses: list[float] = []
+
+            def wait(seconds: float, pauses: list[float] = pauses, of: Watcher = watcher) -> None:
+                pauses.append(seconds)
+                if len(pauses) == 8:
+                    of._stopping.set()
+
+            monkeypatch.setattr(watcher._stopping, "wait", wait)
+            watcher._run()
+            first.append(pauses[0])
+            longest.append(max(pauses))
+        assert len(set(first)) == 20
+        assert max(first) <= 1.0
+        assert 2.0 < max(longest) <= 5.0
 
 
 class TestHeartbeats:
@@ -547,14 +679,14 @@ class TestTheThread:
     def test_it_is_waited_for_in_the_process_that_started_it_and_not_for_ever(
         self, watcher: Watcher, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        waited: list[float | None] = []
-        watcher._thread = cast(Any, SimpleNamespace(join=lambda timeout: waited.append(timeout)))
+        waited: list[float] = []
+        watcher._threads = [cast(Any, SimpleNamespace(join=lambda timeout: waited.append(timeout)))]
         with monkeypatch.context() as forked:
             forked.setattr(os, "getpid", lambda: -1)
             watcher.stop()
         assert waited == []
         watcher.stop()
-        assert waited == [5]
+        assert [round(seconds) for seconds in waited] == [5]
 
     def test_what_fails_because_it_is_stopped_is_no_news(
         self, watcher: Watcher, stream: Stream, caplog: pytest.LogCaptureFixture
@@ -582,20 +714,6 @@ class TestBackgroundWork:
         wait_until(lambda: stream.asked)
         so_far = len(done)
         wait_until(lambda: len(done) > so_far + 3)
-
-    def test_it_is_done_twice_a_second_and_no_more(
-        self, watcher: Watcher, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        done = []
-        now = 0.0
-        watcher.on_pause(lambda: done.append(now))
-        with monkeypatch.context() as changed:
-            changed.setattr(module, "HOUSEKEEPING_SECONDS", 0.5)
-            changed.setattr(time, "monotonic", lambda: now)
-            for moment in (100.0, 100.4, 100.5, 100.9, 101.0):
-                now = moment
-                watcher._keep_house()
-        assert done == [100.0, 100.5, 101.0]
 
     @pytest.mark.parametrize(
         ("error", "level"),

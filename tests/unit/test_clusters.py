@@ -1,5 +1,8 @@
 """Clusters, without a server: capacity, forecast, identity, who may wait, whose client closes."""
 
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
@@ -111,8 +114,10 @@ class FakeFactory:
 
     def __init__(self) -> None:
         self.opened: list[Any] = []
+        self.on_open: Callable[[str], None] = lambda _: None
 
-    def open_shared(self, uri: str, *, sets_clock: bool = False) -> Any:
+    def open_shared(self, uri: str, *, admin: bool = False) -> Any:
+        self.on_open(uri)
         client = FakeClient(uri)
         self.opened.append(client)
         return client
@@ -126,6 +131,7 @@ class FakeClient:
 
     limit = 10
     line = None
+    pooled = 1
 
     def __init__(self, uri: str) -> None:
         self.uri = uri
@@ -147,7 +153,10 @@ class TestClients:
 
     @pytest.fixture
     def clusters(self, uris: dict[str, str], factory: Any) -> Clusters:
-        return Clusters("here", uris.get, factory)
+        def find_uris(names: list[str]) -> dict[str, str | None]:
+            return {name: uris.get(name) for name in names}
+
+        return Clusters("here", uris.get, factory, find_uris=find_uris)
 
     def test_all_hold_one_client_and_it_stays_open_when_they_are_done(
         self, clusters: Clusters, factory: FakeFactory
@@ -163,9 +172,9 @@ class TestClients:
         self, clusters: Clusters, factory: FakeFactory, uris: dict[str, str]
     ) -> None:
         first, second = clusters.hold("blue"), clusters.hold("blue")
-        assert not clusters.refresh("blue")
+        assert clusters.refresh() == []
         uris["blue"] = "second"
-        assert clusters.refresh("blue")
+        assert clusters.refresh() == ["blue"]
         third = clusters.hold("blue")
         old, new = factory.opened
         assert (old.uri, new.uri) == ("first", "second")
@@ -183,7 +192,7 @@ class TestClients:
     ) -> None:
         clusters.hold("blue").close()
         uris["blue"] = "second"
-        clusters.refresh("blue")
+        clusters.refresh()
         assert factory.opened[0].closed == 1
 
     def test_one_that_is_gone_is_closed_and_cannot_be_reached(
@@ -191,7 +200,7 @@ class TestClients:
     ) -> None:
         clusters.hold("blue").close()
         del uris["blue"]
-        assert clusters.refresh("blue")
+        assert clusters.refresh() == ["blue"]
         assert factory.opened[0].closed == 1
         with pytest.raises(DatabaseUnavailable):
             clusters.hold("blue")
@@ -201,7 +210,7 @@ class TestClients:
     ) -> None:
         hold = clusters.hold("blue")
         uris["blue"] = "second"
-        clusters.refresh("blue")
+        clusters.refresh()
         clusters.hold("blue")
         clusters.close()
         assert [client.closed for client in factory.opened] == [1, 1]
@@ -209,3 +218,62 @@ class TestClients:
         assert factory.opened[0].closed == 1
         with pytest.raises(DatabaseUnavailable):
             clusters.hold("blue")
+
+    def test_a_cluster_that_takes_long_to_find_keeps_no_other_waiting(
+        self, clusters: Clusters, factory: FakeFactory, uris: dict[str, str]
+    ) -> None:
+        """Its servers may be looked up in a DNS that does not answer."""
+        uris["green"] = "slow"
+        looking, found = threading.Event(), threading.Event()
+
+        def look_up(uri: str) -> None:
+            if uri == "slow":
+                looking.set()
+                assert found.wait(20)
+
+        factory.on_open = look_up
+        with ThreadPoolExecutor(1) as pool:
+            slow = pool.submit(clusters.hold, "green")
+            assert looking.wait(20)
+            try:
+                assert cast(Any, clusters.hold("blue").client).uri == "first"
+                uris["blue"] = "second"
+                assert clusters.refresh() == ["blue"]
+                assert cast(Any, clusters.default).uri == "here"
+                uris["green"] = "elsewhere"
+                assert clusters.refresh() == ["green"]
+            finally:
+                found.set()
+            assert cast(Any, slow.result(20).client).uri == "elsewhere", "what was found is old"
+        assert [client.closed for client in factory.opened if client.uri == "slow"] == [1]
+
+    def test_a_uri_that_was_read_before_a_change_is_not_kept(self, factory: Any) -> None:
+        read = ["first"]
+
+        def find_uri(name: str) -> str:
+            found = read[-1]
+            if found == "first":
+                read.append("second")
+                clusters.note_change()  # before the first answer has arrived
+            return found
+
+        clusters = Clusters("here", find_uri, factory, find_uris=lambda _: {})
+        assert clusters.uri("blue") == "second"
+
+    def test_one_that_nobody_uses_is_given_up_and_opened_again(
+        self, clusters: Clusters, factory: FakeFactory, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        assert cast(Any, clusters.default).uri == "here"
+        hold = clusters.hold("blue")
+        default, blue = factory.opened
+        default.pooled = blue.pooled = 0
+        assert clusters.give_up_idle() == [], "it was opened just now"
+        monkeypatch.setattr("multitenant.tenancy.deployments.clusters.IDLE_SECONDS", -1.0)
+        blue.pooled = 1
+        assert clusters.give_up_idle() == []
+        blue.pooled = 0
+        assert clusters.give_up_idle() == ["blue"]
+        assert blue.closed == 0, "it is held"
+        hold.close()
+        assert [default.closed, blue.closed] == [0, 1]
+        assert cast(Any, clusters.hold("blue").client) is factory.opened[-1] is not blue

@@ -94,6 +94,7 @@ class Process:
         monkeypatch.setattr("multitenant.tenancy.routing.presence.CLOCK", unheard)
         monkeypatch.setattr(module, "find_tenant", self._find_tenant)
         monkeypatch.setattr(module, "find_cluster", self._find_cluster)
+        monkeypatch.setattr(module, "find_clusters", self._find_clusters)
         monkeypatch.setattr(module, "ensure_own_database", self._ensure_own_database)
         monkeypatch.setattr("multitenant.tenancy.routing.tenant_cache.ROOM_SECONDS", 0.01)
         self.connections = ConnectionManager(
@@ -122,6 +123,10 @@ class Process:
         assert db == f"the_admin_db at {ADMIN_URI}"
         return self.clusters.get(name)
 
+    def _find_clusters(self, db: Any, names: list[str]) -> list[dict[str, Any]]:
+        found = (self._find_cluster(db, name) for name in names)
+        return [record for record in found if record]
+
     def _ensure_own_database(self, admin_db: Any, db: Any, tenant_id: ObjectId) -> None:
         assert admin_db == f"the_admin_db at {ADMIN_URI}"
         assert db.name in (_scope.get() or [db.name]), "the check of the databases knows of it"
@@ -134,10 +139,8 @@ class Process:
 
     # The factory of clients:
 
-    def open_shared(
-        self, uri: str, *, sets_clock: bool, on_outcome: OnOutcome | None = None
-    ) -> Any:
-        assert sets_clock is (uri == ADMIN_URI)
+    def open_shared(self, uri: str, *, admin: bool, on_outcome: OnOutcome | None = None) -> Any:
+        assert admin is (uri == ADMIN_URI)
         assert (on_outcome is None) is (uri == ADMIN_URI)
         self.opened.append(Opened(uri, limit=4, on_outcome=on_outcome))
         return self.opened[-1]
@@ -404,10 +407,12 @@ class TestTheCache:
     def test_idle_clients_are_closed(
         self, process: Process, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        process.connections.lease(process.add(isolation="dedicated")).release()
+        acme = process.add(isolation="dedicated")
+        process.connections.lease(acme).release()
+        process.connections.forget_all()
         process.connections.close_idle()
         assert process.opened[-1].closed == 0
-        process.connections.forget_all()
+        process.connections.forget(acme)
         process.connections.close_idle()
         assert process.opened[-1].closed == 1
 
@@ -506,8 +511,7 @@ class TestClustersThatChange:
         acme = process.add("blue")
         with process.connections.operator_client("blue"):
             process.connections.lease(acme).release()
-        process.connections.refresh_cluster("blue")
-        process.connections.refresh_cluster("unknown")
+        process.connections.refresh_clusters()
         process.connections.lease(acme).release()
         assert process.looked_up == [acme]
         assert process.opened[-1].closed == 0
@@ -524,6 +528,43 @@ class TestClustersThatChange:
         process.connections.refresh_clusters()
         assert [one.closed for one in process.opened] == [0, 0, 1]
         assert "cluster blue" in caplog.text
+
+
+class TestClustersThatNobodyUses:
+    def test_the_clients_of_dedicated_tenants_there_stay_open(
+        self, process: Process, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("multitenant.tenancy.deployments.clusters.IDLE_SECONDS", -1.0)
+        process.add_cluster("blue")
+        with process.connections.operator_client("blue"):
+            pass
+        shared = process.opened[-1]
+        acme, own = process.add("blue"), process.add("blue", isolation="dedicated")
+        for tenant in (acme, own):
+            process.connections.lease(tenant).release()
+        shared.pooled = 0
+        process.connections.close_idle_clusters()
+        assert [shared.closed, process.opened[-1].closed] == [1, 0]
+        for tenant in (acme, own):
+            process.connections.lease(tenant).release()
+        assert process.looked_up == [acme, own, acme]
+
+    def test_a_change_counts_also_for_what_is_being_read(self, process: Process) -> None:
+        process.add_cluster("blue")
+        find = process._find_cluster
+
+        def find_old(db: Any, name: str) -> Any:
+            found = find(db, name)
+            process._find_cluster = find  # type: ignore[method-assign]
+            process.add_cluster("blue", "mongodb://moved/")
+            process.connections.refresh_clusters_soon()
+            return found
+
+        process._find_cluster = find_old  # type: ignore[method-assign]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(module, "find_cluster", lambda db, name: process._find_cluster(db, name))
+            with process.connections.operator_client("blue"):
+                assert process.opened[-1].uri == "mongodb://moved/"
 
 
 class TestTheClock:

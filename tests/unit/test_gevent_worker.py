@@ -100,15 +100,41 @@ assert served == ["/accepted"]
 
 PRIORITY = """
 import os, threading
-from multitenant.serving.native_threads import NICENESS, in_native_thread
+from multitenant.serving.native_threads import NICENESS, NativeThreads
 
 def priority():
     return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
 
 before = priority()
-assert in_native_thread(priority) == max(NICENESS, before)
-assert in_native_thread(priority) == max(NICENESS, before)
+threads = NativeThreads(1)
+assert threads.run(priority) == max(NICENESS, before)
+assert threads.run(priority) == max(NICENESS, before)
 assert priority() == before, "the thread that answers requests must not become nice"
+"""
+
+HASHES = """
+import gevent
+from multitenant.serving.native_threads import NativeThreads
+
+begun, lock = [], monkey.get_original("_thread", "allocate_lock")()
+release = monkey.get_original("_thread", "allocate_lock")()
+release.acquire()
+
+def hash_for_long():
+    with lock:
+        begun.append(1)
+    release.acquire()
+    release.release()
+
+threads = NativeThreads(12)
+hashing = [gevent.spawn(threads.run, hash_for_long) for _ in range(12)]
+with gevent.Timeout(30):
+    while len(begun) < 12:
+        gevent.sleep(0.01)
+    import socket
+    assert socket.getaddrinfo("localhost", 80)
+release.release()
+gevent.joinall(hashing, raise_error=True)
 """
 
 
@@ -139,3 +165,7 @@ def test_a_connection_that_was_accepted_is_served_when_the_worker_listens_no_mor
 @pytest.mark.skipif(sys.platform != "linux", reason="priorities of single threads are Linux's")
 def test_hashing_stands_behind_requests_and_they_keep_their_priority() -> None:
     run(PRIORITY)
+
+
+def test_as_many_hash_at_a_time_as_are_allowed_and_names_are_looked_up_meanwhile() -> None:
+    run(HASHES)

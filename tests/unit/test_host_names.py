@@ -6,7 +6,7 @@ import mongomock
 import pytest
 from bson import ObjectId
 
-from multitenant.tenancy.routing.host_names import NOBODY, HostNames, NamedTenant
+from multitenant.tenancy.routing.host_names import NOBODY, HostNames, NamedTenant, subject_of
 from multitenant.tenancy.routing.recent_answers import RecentAnswers, nobody_vouches
 
 ACME = ObjectId()
@@ -25,7 +25,7 @@ def db(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def names(db: Any, base_domain: str = "saas.example", stale_seconds: float = 60) -> HostNames:
     recent = RecentAnswers[str, NamedTenant](
-        10, stale_seconds=stale_seconds, vouches=nobody_vouches
+        10, stale_seconds=stale_seconds, vouches=nobody_vouches, subject=subject_of
     )
     return HostNames(lambda: db, recent, base_domain=base_domain)
 

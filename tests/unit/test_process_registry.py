@@ -208,6 +208,13 @@ class TestLeaving:
         assert [record.levelno for record in caplog.records] == [logging.WARNING]
 
 
+def join_answering() -> None:
+    """Wait for those who answer."""
+    for thread in threading.enumerate():
+        if thread.name == "tenant-handshake":
+            thread.join(20)
+
+
 class TestAnswering:
     def test_without_leases_it_answers_at_once_and_reads_the_record_anew(
         self, registry: Registry
@@ -215,6 +222,7 @@ class TestAnswering:
         registry.presence.ensure()
         forgotten: list[ObjectId] = []
         registry.presence.answer(HANDSHAKE, ACME, forgotten.append)
+        join_answering()
         assert forgotten == [ACME]
         assert registry.did[2:] == [("answered", DB, HANDSHAKE, *registry.noted())]
 
@@ -247,9 +255,7 @@ class TestAnswering:
         registry.presence.ensure()
         before = registry.leases.enter(ACME)
         registry.presence.answer(HANDSHAKE, ACME, lambda _: None)
-        for thread in threading.enumerate():
-            if thread.name == "tenant-handshake":
-                thread.join(20)
+        join_answering()
         assert len(registry.did) == 2
         registry.leases.leave(before)
 
@@ -268,6 +274,7 @@ class TestAnswering:
         registry.presence.ensure()
         registry.fails = error
         registry.presence.answer(HANDSHAKE, ACME, lambda _: None)
+        join_answering()
         assert "An answer could not be given" in caplog.text
         assert text in caplog.text
 
@@ -329,7 +336,7 @@ class TestAsking:
         others.living = [{"a", "b"}]
         others.answers = [set(), {"a"}, {"a", "b"}]
         assert others.ask() is True
-        assert others.slept == [0.005] * 2
+        assert others.slept == [0.005, 0.01]
 
     def test_who_comes_later_need_not_answer_nor_who_ends_meanwhile(self, others: Others) -> None:
         others.living = [{"a", "b"}, {"b", "later"}, {"later"}]
@@ -346,3 +353,18 @@ class TestAsking:
         assert others.ask(seconds=3) is False
         assert len(others.slept) == 4
         assert others.calls[-1] == ("ended", DB, HANDSHAKE)
+
+    def test_those_who_wait_long_look_ever_more_seldom(
+        self, others: Others, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """There may be a thousand to be waited for, and each look reads what all have answered."""
+        others.living = [{"a"}]
+
+        def sleep(seconds: float) -> None:
+            others.slept.append(seconds)
+            others.now += seconds
+
+        monkeypatch.setattr(time, "sleep", sleep)
+        assert others.ask(seconds=5) is False
+        assert others.slept[0] == 0.005
+        assert len(others.slept) < 60

@@ -38,6 +38,11 @@ def find_cluster(db: MongoDatabase, name: str) -> MongoDocument | None:
     return _clusters(db).collection.find_one({"_id": name})
 
 
+def find_clusters(db: MongoDatabase, names: list[str]) -> list[MongoDocument]:
+    """Return the records of those of the clusters that there are."""
+    return list(_clusters(db).collection.find({"_id": {"$in": names}}))
+
+
 def is_open(db: MongoDatabase, name: str) -> bool:
     """Whether there is such a cluster, and it takes new tenants."""
     return _clusters(db).collection.find_one({"_id": name, "state": "open"}) is not None

@@ -9,7 +9,7 @@ from pymongo import MongoClient
 from pymongo.monitoring import CommandListener, ServerHeartbeatListener
 
 from multitenant.clock import HeartbeatsSetTheClock
-from multitenant.config import MONITORING_SOCKETS_PER_CLIENT, Settings
+from multitenant.config import ADMIN_MONITORING_SOCKETS, Settings
 from multitenant.repositories.connections import pools_of
 from multitenant.repositories.model import MongoDocument
 from multitenant.tenancy.deployments.foreign_servers import ForeignServers
@@ -19,6 +19,8 @@ from multitenant.tenancy.deployments.waiting_line import WaitingLine
 Client = MongoClient[MongoDocument]
 Listener = CommandListener | ServerHeartbeatListener
 
+POLLING_SOCKETS = 1
+"""With which a client that polls watches each server."""
 SHARED_IDLE_MS = 60_000
 DEDICATED_IDLE_MS = 30_000
 CLOSE_SECONDS = 1.0
@@ -116,19 +118,20 @@ class ClientFactory:
         }
 
     def open_shared(
-        self, uri: str, *, sets_clock: bool = False, on_outcome: OnOutcome | None = None
+        self, uri: str, *, admin: bool = False, on_outcome: OnOutcome | None = None
     ) -> OpenedClient:
-        """Open the one client of a cluster, which hears of its elections at once. With
-        `sets_clock` this process goes by that cluster's clock (see clock.py). `on_outcome` hears
-        of each operation whether a server has answered it."""
-        options = self._options
-        if sets_clock:
-            listeners = [HeartbeatsSetTheClock(), *options["event_listeners"]]
-            options = {**options, "event_listeners": listeners}
+        """Open the one client of a cluster. That of the admin database's cluster (`admin`) hears of
+        elections at once, and this process goes by its clock (see clock.py). Others poll, which
+        takes one socket and one thread for each server instead of two, and hear of an election by
+        the first operation that fails. `on_outcome` hears of each operation whether a server has
+        answered it."""
+        options = {**self._options, "serverMonitoringMode": "stream" if admin else "poll"}
+        if admin:
+            options["event_listeners"] = [HeartbeatsSetTheClock(), *options["event_listeners"]]
         return OpenedClient(
             uri,
             pool_size=self._shared_pool_size,
-            monitoring_per_server=MONITORING_SOCKETS_PER_CLIENT,
+            monitoring_per_server=ADMIN_MONITORING_SOCKETS if admin else POLLING_SOCKETS,
             on_outcome=on_outcome,
             maxIdleTimeMS=SHARED_IDLE_MS,
             **options,
@@ -146,7 +149,7 @@ class ClientFactory:
         return OpenedClient(
             uri,
             pool_size=self.dedicated_pool_size,
-            monitoring_per_server=1,
+            monitoring_per_server=POLLING_SOCKETS,
             minPoolSize=1,
             maxIdleTimeMS=DEDICATED_IDLE_MS,
             serverMonitoringMode="poll",
@@ -169,7 +172,7 @@ class ClientFactory:
         return OpenedClient(
             foreign.hosts,
             pool_size=self.dedicated_pool_size,
-            monitoring_per_server=1,
+            monitoring_per_server=POLLING_SOCKETS,
             foreign=foreign,
             minPoolSize=1,
             maxIdleTimeMS=DEDICATED_IDLE_MS,
@@ -178,12 +181,13 @@ class ClientFactory:
         )
 
     def shared_limit(self, servers: int) -> int:
-        """The most sockets that a cluster's client may open to a deployment of so many servers."""
-        return _limit(self._shared_pool_size, MONITORING_SOCKETS_PER_CLIENT, 0, servers)
+        """The most sockets that the client of a cluster other than the admin database's may open to
+        a deployment of so many servers."""
+        return _limit(self._shared_pool_size, POLLING_SOCKETS, 0, servers)
 
     def dedicated_limit(self, servers: int) -> int:
         """The most sockets that such a client may open to a deployment of so many servers."""
-        return _limit(self.dedicated_pool_size, 1, 1, servers)
+        return _limit(self.dedicated_pool_size, POLLING_SOCKETS, 1, servers)
 
 
 def _limit(pool_size: int, monitoring_per_server: int, min_pool_size: int, servers: int) -> int:

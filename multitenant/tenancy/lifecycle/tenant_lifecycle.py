@@ -176,7 +176,7 @@ class TenantLifecycle:
     def _forget(self, tenant_id: ObjectId) -> None:
         """Make this process read what it knows of the tenant again; others hear of the change."""
         self._connections.forget(tenant_id)
-        self._host_names.forget()
+        self._host_names.forget_tenant(tenant_id)
 
     def _moved_uri(self, record: MongoDocument, uri: str) -> EncryptedField:
         """The encrypted URI, after checking that it leads to the tenant's own database: another

@@ -15,10 +15,11 @@ from multitenant.errors import (
     DecryptionFailed,
     TokenRevoked,
 )
-from multitenant.repositories.admin.clusters import find_cluster
+from multitenant.repositories.admin.clusters import find_cluster, find_clusters
 from multitenant.repositories.admin.tenants import end_expired_maintenance, find_tenant
 from multitenant.repositories.model import MongoDatabase, MongoDocument
 from multitenant.security.field_encryption import FieldCipher
+from multitenant.tenancy.background import Background
 from multitenant.tenancy.deployments.clients import Client, ClientFactory, OpenedClient
 from multitenant.tenancy.deployments.clusters import DEFAULT_CLUSTER, EXTERNAL_CLUSTER, Clusters
 from multitenant.tenancy.deployments.database_users import DatabaseUser
@@ -64,7 +65,7 @@ class ConnectionManager:
         `vouches` tells what the tenant cache need not read again, and `as_of` how new it is what
         it reads now. `watch` is called when a
         tenant is leased whose client will have to be looked after (by close_idle() one of its
-        own, by refresh_cluster() that of a cluster), and when others have to be answered."""
+        own, by refresh_clusters() that of a cluster), and when others have to be answered."""
         self._generations = LeaseGenerations()
         self.presence = Presence(lambda: self.admin_db, self._generations, watch)
         """Through which other processes make sure of what this one knows."""
@@ -78,9 +79,11 @@ class ConnectionManager:
             settings.admin_db_uri.get_secret_value(),
             self._find_uri,
             factory,
+            find_uris=self._find_uris,
             room_for=lambda sockets: self._tenants.room_for(sockets),
             on_outcome=lambda place, answered: self._concurrency.note_outcome(place, answered),
         )
+        self._refreshing = Background("cluster-refresh", self.refresh_clusters)
         self._concurrency = ClusterConcurrency(
             settings.max_waiting_for_a_cluster,
             self._clusters.lacks_primary,
@@ -192,19 +195,22 @@ class ConnectionManager:
         """Whether the cluster is known to this process for not answering."""
         return self._concurrency.is_troubled(cluster)
 
-    def refresh_cluster(self, cluster: str) -> None:
-        """Follow a change of the cluster's record: when another URI leads there, everybody gets a
-        new client, and the old one is closed when nobody uses it any more."""
-        try:
-            if self._clusters.refresh(cluster):
-                self._tenants.drop_cluster(cluster)
-        except DecryptionFailed:
-            logger.exception("The URI of cluster %s cannot be read", cluster)
+    def refresh_clusters_soon(self) -> None:
+        """Do refresh_clusters() in the background."""
+        if self._clusters.note_change():
+            self._refreshing.wake()
 
     def refresh_clusters(self) -> None:
-        """Do so with every cluster that this process knows: changes may have been missed."""
-        for cluster in self._clusters.known():
-            self.refresh_cluster(cluster)
+        """Follow changes of the clusters' records: where another URI leads to one, everybody gets a
+        new client, and the old one is closed when nobody uses it any more."""
+        for cluster in self._clusters.refresh():
+            self._tenants.drop_cluster(cluster)
+
+    def close_idle_clusters(self) -> None:
+        """Close the clients of clusters that nobody has used for a while: each watches every server
+        of its cluster."""
+        for cluster in self._clusters.give_up_idle():
+            self._tenants.drop_cluster(cluster, own_clients=False)
 
     def forget(self, tenant_id: ObjectId) -> None:
         """Make this process read the tenant's record again before its next use."""
@@ -245,6 +251,7 @@ class ConnectionManager:
 
         Return whether all leases were given back. May be called again.
         """
+        self._refreshing.stop()
         quiet = self._tenants.close(timeout)
         if quiet:
             self.presence.leave()
@@ -280,8 +287,20 @@ class ConnectionManager:
         return self._budget - sum(opened.limit for _, opened in self.cluster_clients())
 
     def _find_uri(self, cluster: str) -> str | None:
-        record = find_cluster(self.admin_db, cluster)
-        if record is None or record["state"] == "closed" or "uri" not in record:
+        return self._uri_of(find_cluster(self.admin_db, cluster))
+
+    def _find_uris(self, clusters: list[str]) -> dict[str, str | None]:
+        records = {record["_id"]: record for record in find_clusters(self.admin_db, clusters)}
+        found = {}
+        for cluster in clusters:
+            try:
+                found[cluster] = self._uri_of(records.get(cluster))
+            except DecryptionFailed:
+                logger.exception("The URI of cluster %s cannot be read", cluster)
+        return found
+
+    def _uri_of(self, record: MongoDocument | None) -> str | None:
+        if record is None or record["state"] == "closed" or URI_FIELD not in record:
             return None
         return decrypt_cluster_uri(self._cipher, record)
 

@@ -16,6 +16,8 @@ from multitenant.repositories.model import MongoDatabase
 from multitenant.tenancy.routing.presence import GONE_SECONDS
 
 POLL_SECONDS = 0.005
+MAX_POLL_SECONDS = 0.1
+"""Between two looks, which are twice as far apart each time."""
 ALL_SECONDS = GONE_SECONDS + 5.0
 """By then a process that was killed counts as gone."""
 ASK_AGAIN_SECONDS = 5.0
@@ -43,10 +45,12 @@ def shake_hands(admin_db: MongoDatabase, tenant_id: ObjectId, *, seconds: float)
     try:
         # Those that come later read the record that is there now.
         asked = handshakes.list_processes(admin_db, seconds=GONE_SECONDS)
+        pause = POLL_SECONDS
         while missing := asked - handshakes.list_answers(admin_db, handshake_id):
             if time.monotonic() > deadline:
                 return False
-            time.sleep(POLL_SECONDS)
+            time.sleep(pause)
+            pause = min(2 * pause, MAX_POLL_SECONDS)
             asked = missing & handshakes.list_processes(admin_db, seconds=GONE_SECONDS)
         return True
     finally:

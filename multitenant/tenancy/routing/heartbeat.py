@@ -22,7 +22,8 @@ NEVER = float("inf")
 
 
 class HeartbeatWriter:
-    """Writes the heartbeat when it is this process's turn. Used by one thread."""
+    """Writes the heartbeat when it is this process's turn. One thread writes, and another one hears
+    the heartbeats; whatever one of them finds out a little late costs a heartbeat more or less."""
 
     def __init__(self, admin_db: Callable[[], MongoDatabase], *, every: float) -> None:
         """`every` is in seconds."""
@@ -37,6 +38,19 @@ class HeartbeatWriter:
         """Take part, from the moment that this process hears all heartbeats."""
         self._name = uuid4().hex  # a forked process is another one
         self._look_up_writer()
+
+    def pause(self) -> None:
+        """Write none: this process hears none."""
+        self._due_at = NEVER
+
+    def go_on(self) -> None:
+        """Take part again, after a pause."""
+        self._await_next()
+
+    @property
+    def seconds_until_due(self) -> float:
+        """In how many seconds write_if_due() is to be called, as far as is known now."""
+        return max(0.0, self._due_at - time.monotonic())
 
     def hear(self, writer: str | None) -> None:
         """Hear of a heartbeat; `writer` is None where it is the one of before."""
@@ -57,6 +71,12 @@ class HeartbeatWriter:
         except (PyMongoError, DatabaseUnavailable) as error:
             logger.debug("No heartbeat was written: %s", type(error).__name__)
         self._await_next()
+
+    def write_last(self) -> None:
+        """Write one more if this process is the writer, whether it is time or not."""
+        if self._due_at != NEVER and self._writer == self._name:
+            self._due_at = 0.0
+            self.write_if_due()
 
     def _look_up_writer(self) -> None:
         self._writer = heartbeats.claim_heartbeat(self._admin_db(), self._name)

@@ -1,8 +1,9 @@
 """Which tenant a host name stands for."""
 
 import ipaddress
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from bson import ObjectId
 
@@ -10,8 +11,6 @@ from multitenant.repositories.admin import tenants
 from multitenant.repositories.model import MongoDatabase
 from multitenant.schemas.host_labels import is_reserved
 from multitenant.tenancy.routing.recent_answers import RecentAnswers
-
-CACHED_HOSTS = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +22,14 @@ class NamedTenant:
 
 
 NOBODY = NamedTenant(names_one=False)
+NO_TENANT = "none"
+NAMES = frozenset({"subdomain", "domains"})
+"""The fields of a tenant's record in which its hosts are."""
+
+
+def subject_of(named: NamedTenant) -> Hashable:
+    """What an answer is about: whichever of its changes may make it wrong."""
+    return named.tenant_id or NO_TENANT
 
 
 class HostNames:
@@ -58,6 +65,23 @@ class HostNames:
     def forget(self) -> None:
         """Make the next use of every host read the admin database again."""
         self._recent.forget()
+
+    def forget_tenant(self, tenant_id: ObjectId) -> None:
+        """Do so for the hosts that stand for the tenant, and for those that stand for none: it may
+        have their names now."""
+        self._recent.forget_about(tenant_id)
+        self._recent.forget_about(NO_TENANT)
+
+    def hear(self, tenant_id: ObjectId, change: Mapping[str, Any]) -> None:
+        """Hear of a change of the tenant's record, as the change stream tells it: those of other
+        fields than its names change nothing here."""
+        if change["operationType"] == "update":
+            update = change["updateDescription"]
+            cut = [array["field"] for array in update.get("truncatedArrays", ())]
+            paths = [*update["updatedFields"], *update["removedFields"], *cut]
+            if NAMES.isdisjoint(path.partition(".")[0] for path in paths):
+                return
+        self.forget_tenant(tenant_id)
 
     def _look_up(self, name: str) -> NamedTenant:
         suffix = f".{self._base_domain}"

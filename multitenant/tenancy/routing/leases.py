@@ -25,6 +25,8 @@ class Entry:
     used_at: float
     leases: int = 0
     cached: bool = False
+    changed: bool = False
+    """Whether the tenant has changed since its client was opened, as far as is known."""
     identified_at: float = NEVER
     """When its database was last seen to be the tenant's."""
 

@@ -80,15 +80,12 @@ class Presence:
     def answer(
         self, handshake_id: ObjectId, tenant_id: ObjectId, forget: Callable[[ObjectId], None]
     ) -> None:
-        """Answer, as soon as every lease that began before now has ended, in a thread where that
-        takes time. `forget` makes all later ones read the tenant's record."""
+        """Answer in a thread, as soon as every lease that began before now has ended. `forget`
+        makes all later ones read the tenant's record."""
         if self._noted_at == NEVER or self._is_forked():
             return  # nobody waits for it
         forget(tenant_id)
         before = self._leases.next(tenant_id)
-        if not before:
-            self._write(handshake_id)
-            return
         threading.Thread(
             target=self._answer_after,
             args=(handshake_id, before),

@@ -2,7 +2,8 @@
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Generic, TypeVar
 
 from lru import LRU
@@ -31,15 +32,26 @@ def at_present() -> float:
 class RecentAnswers(Generic[Key, Value]):
     """The latest `size` answers; each is good for `stale_seconds`, and longer while `vouches` says
     that no change since can have been missed. Before anything is asked, `as_of` tells how new the
-    answer will be at least; what it raises is raised."""
+    answer will be at least; what it raises is raised. `subject` tells what an answer is about, if
+    anything."""
 
     def __init__(
-        self, size: int, *, stale_seconds: float, vouches: Vouches, as_of: AsOf = at_present
+        self,
+        size: int,
+        *,
+        stale_seconds: float,
+        vouches: Vouches,
+        as_of: AsOf = at_present,
+        subject: Callable[[Value], Hashable | None] = lambda _: None,
     ) -> None:
         self._stale_seconds = stale_seconds
         self._vouches = vouches
         self._as_of = as_of
-        self._known: LRU[Key, tuple[float, Value]] = LRU(size)  # no callback, so one lock will do
+        self._subject = subject
+        self._about: defaultdict[Hashable, set[Key]] = defaultdict(set)
+        """The keys of the known answers about each subject."""
+        # Used under one lock, and the callback lets no other thread run: see tenant_cache.py.
+        self._known: LRU[Key, tuple[float, Value]] = LRU(size, callback=self._note_eviction)
         self._generation = 0
         self._lock = threading.Lock()
 
@@ -68,7 +80,7 @@ class RecentAnswers(Generic[Key, Value]):
             with self._lock:
                 if generation == self._generation:
                     for key, value in asked.items():
-                        self._known[key] = (as_of, value)
+                        self._keep(key, as_of, value)
         return answers
 
     def forget(self, key: Key | None = None) -> None:
@@ -78,8 +90,35 @@ class RecentAnswers(Generic[Key, Value]):
             self._generation += 1
             if key is None:
                 self._known.clear()
+                self._about.clear()
             else:
-                self._known.pop(key, None)
+                self._drop(key)
+
+    def forget_about(self, subject: Hashable) -> None:
+        """The same, for all keys whose answers are about that subject."""
+        with self._lock:
+            self._generation += 1
+            for key in [*self._about.get(subject, ())]:
+                self._drop(key)
+
+    def _keep(self, key: Key, as_of: float, value: Value) -> None:
+        self._drop(key)
+        self._known[key] = (as_of, value)
+        if (subject := self._subject(value)) is not None:
+            self._about[subject].add(key)
+
+    def _drop(self, key: Key) -> None:
+        """Take an answer out; lru-dict does not call back for this."""
+        if kept := self._known.pop(key, None):
+            self._note_eviction(key, kept)
+
+    def _note_eviction(self, key: Key, kept: tuple[float, Value]) -> None:
+        """lru-dict calls this, under our lock, when an answer had to make room."""
+        if (subject := self._subject(kept[1])) is None:
+            return
+        self._about[subject].discard(key)
+        if not self._about[subject]:
+            del self._about[subject]
 
     def _is_good(self, as_of: float, now: float) -> bool:
         return now - as_of <= self._stale_seconds or self._vouches(as_of)

@@ -9,9 +9,6 @@ from multitenant.repositories.model import MongoDatabase, MongoDocument
 from multitenant.security.tokens import Claims
 from multitenant.tenancy.routing.recent_answers import RecentAnswers
 
-CACHED_CHECKS = 30_000
-"""Three for each session, and one for each tenant."""
-
 
 class Revocations:
     """Checks tokens: what withdraws them is read as seldom as `recent` allows, by the key of each

@@ -153,6 +153,7 @@ class TenantCache:
             entry = self._entries.get(tenant_id)
             if entry is not None:
                 entry.checked_at = NEVER
+                entry.changed = True
 
     def evict(self, tenant_id: ObjectId) -> bool:
         """Take the tenant out of the cache, because it is gone; return whether it is out."""
@@ -164,13 +165,15 @@ class TenantCache:
         _close(unused)
         return out
 
-    def drop_cluster(self, cluster: str) -> None:
-        """Take every tenant of the cluster out of the cache, because another URI leads there now.
+    def drop_cluster(self, cluster: str, *, own_clients: bool = True) -> None:
+        """Take every tenant of the cluster out of the cache, because another URI leads there now
+        (or, without `own_clients`, those that use the cluster's client, because that is given up).
         What leases are using stays open for as long as they do."""
         with self._lock:
             self._flights.clear()  # they may have connected the old way
             for entry in self._entries.values():
-                if entry.tenant.cluster == cluster:
+                affected = own_clients or entry.connection.own is None
+                if entry.tenant.cluster == cluster and affected:
                     self._drop(entry.tenant.id)
             unused = self._take_unused()
         _close(unused)
@@ -188,8 +191,7 @@ class TenantCache:
         with self._lock:
             oldest = self._clock() - self._idle_seconds
             for entry in [*self._own.values()]:
-                out_of_date = entry.used_at < oldest or entry.checked_at == NEVER
-                if self._is_idle(entry) and out_of_date:
+                if self._is_idle(entry) and (entry.used_at < oldest or entry.changed):
                     self._drop(entry.tenant.id)
             unused = self._take_unused()
         _close(unused)
@@ -447,6 +449,7 @@ class TenantCache:
         assert flight.tenant is not None
         entry.tenant = flight.tenant
         entry.checked_at = flight.asked_at
+        entry.changed = False
         if entry.cached:
             return
         self._drop(tenant_id)

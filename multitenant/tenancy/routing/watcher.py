@@ -2,7 +2,8 @@
 
 A thread follows the change stream of `tenants`, `revocations`, `clusters` and `handshakes`. What
 the caches know stays good for as long as the stream is current: every change since then would have
-arrived here and have made them forget.
+arrived here and have made them forget. The thread does nothing else: handlers only take note, and
+whatever waits for a server is done by other threads.
 
 A stream that is silent proves nothing: it may be that of a server which was cut off from the
 others and does not know yet that it is no primary any more. So one process writes a heartbeat, and
@@ -10,17 +11,22 @@ all see it in their streams, once a majority of the servers has it. Whoever has 
 heard of everything that was changed before it was written: the stream is current for
 TENANT_STALE_SECONDS after that moment. While it is not, the caches read again what is older, and
 before that the server has to prove that it is the primary (as_of()).
+
+A stream that has failed goes on where it was, if the server still knows that place, and all that
+was missed is heard then. Only where it does not, everything has to be read again.
 """
 
 import logging
 import os
+import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from bson import ObjectId
-from pymongo.errors import PyMongoError
+from pymongo.errors import OperationFailure, PyMongoError
+from pymongo.synchronous.change_stream import ChangeStream
 
 from multitenant.clock import CLOCK
 from multitenant.errors import DatabaseUnavailable
@@ -29,45 +35,67 @@ from multitenant.repositories.admin.handshakes import COLLECTION as HANDSHAKES
 from multitenant.repositories.admin.heartbeats import COLLECTION as HEARTBEATS
 from multitenant.repositories.admin.revocations import COLLECTION as REVOCATIONS
 from multitenant.repositories.admin.tenants import COLLECTION as TENANTS
-from multitenant.repositories.model import MongoDatabase
+from multitenant.repositories.change_streams import has_more
+from multitenant.repositories.model import MongoDatabase, MongoDocument
 from multitenant.tenancy.routing.heartbeat import HeartbeatWriter
+from multitenant.tenancy.routing.pace import SHORTEST, Pace
 from multitenant.tenancy.routing.primary_proof import PrimaryProof
 
 logger = logging.getLogger(__name__)
 
 NEVER = float("-inf")
-PAUSE_SECONDS = 0.2
-"""Between attempts to open the stream."""
+PAUSE_SECONDS = 1.0
+"""Before another attempt to open the stream, at most: the time is random, so that not all processes
+try at once, and twice as long after each failure."""
+MAX_PAUSE_SECONDS = 5.0
+UNCONFIRMED_SECONDS = 15.0
+"""What was read in so many seconds before the stream failed is read again: no majority may have had
+it, and then it was lost with the primary."""
+STOP_SECONDS = 5.0
 HOUSEKEEPING_SECONDS = 0.5
 HEARTBEAT_SECONDS = 0.25
 """Between two heartbeats; a quarter of TENANT_STALE_SECONDS, if that is less."""
+BATCH_SIZE = 100
+"""So many changes are told at most before other threads have their turn."""
+ANSWERS_PER_SECOND = 10.0
+BURST = 5
+"""The server is asked for changes so many times a second at most, and a few times more after it was
+quiet: changes that come faster are fetched together, and once more for each full batch."""
 PIPELINE: list[dict[str, Any]] = [
     {
         "$match": {
             "ns.coll": {"$in": [TENANTS, REVOCATIONS, CLUSTERS, HANDSHAKES, HEARTBEATS]},
             # Every refresh leaves a record that the old token was used; no cache knows of those.
             "fullDocument.used": {"$ne": True},
-            # Of handshakes only the question; the answers are for whoever asks.
-            "$or": [{"ns.coll": {"$ne": HANDSHAKES}}, {"operationType": "insert"}],
+            # What a cluster takes is measured now and then; no cache knows of that.
+            "updateDescription.updatedFields.measured": {"$exists": False},
+            "$and": [
+                # Of handshakes only the question; the answers are for whoever asks.
+                {"$or": [{"ns.coll": {"$ne": HANDSHAKES}}, {"operationType": "insert"}]},
+                # MongoDB removes a withdrawal when the last token that it is about has expired:
+                # to forget it would let nobody in, and used tokens are removed like that all day.
+                {"$or": [{"ns.coll": {"$ne": REVOCATIONS}}, {"operationType": {"$ne": "delete"}}]},
+            ],
         }
     }
 ]
 
 
 class Watcher:
-    """Follows the admin database's changes in a thread, which the first question starts."""
+    """Follows the admin database's changes in threads, which the first question starts."""
 
     def __init__(self, admin_db: Callable[[], MongoDatabase], *, stale_seconds: float) -> None:
         self._admin_db = admin_db
         self._stale_seconds = stale_seconds
         seconds = max(0.01, min(HEARTBEAT_SECONDS, stale_seconds / 4 or HEARTBEAT_SECONDS))
-        self._await_ms = int(seconds * 1000)
+        self._await_ms = int(2 * seconds * 1000)
+        self._beat_seconds = seconds
         self._heartbeat = HeartbeatWriter(admin_db, every=seconds)
         self._proof = PrimaryProof(admin_db, good_for=seconds)
-        self._on_tenant: list[Callable[[ObjectId], None]] = []
-        self._on_revocation: list[Callable[[str], None]] = []
-        self._on_cluster: list[Callable[[str], None]] = []
-        self._handlers: dict[str, tuple[type, list[Callable[[Any], None]]]] = {
+        self._on_tenant: list[Callable[[ObjectId, Mapping[str, Any]], None]] = []
+        self._on_revocation: list[Callable[[str, Any], None]] = []
+        self._on_cluster: list[Callable[[str, Any], None]] = []
+        self._handlers: dict[str, tuple[type, list[Callable[[Any, Any], None]]]] = {
             TENANTS: (ObjectId, self._on_tenant),
             REVOCATIONS: (str, self._on_revocation),
             CLUSTERS: (str, self._on_cluster),
@@ -76,25 +104,36 @@ class Watcher:
         self._on_handshake: list[Callable[[ObjectId, ObjectId], None]] = []
         self._on_gap: list[Callable[[], None]] = []
         self._on_pause: list[Callable[[], None]] = []
-        self._paused_at = NEVER
         self._covered_since: float | None = None
         self._heard_at = NEVER
+        self._followed_since = NEVER
+        """Since when the stream was followed without a gap, whether it is current or not."""
+        self._place: Mapping[str, Any] | None = None
+        """The resume token: all changes before it have been told."""
+        self._unconfirmed_from, self._unconfirmed_until = -NEVER, NEVER
+        self._pace = Pace(per_second=ANSWERS_PER_SECOND, burst=BURST)
+        self._failures = 0
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
+        self._threads: list[threading.Thread] = []
         self._process = os.getpid()
 
     def on_tenant_change(self, handler: Callable[[ObjectId], None]) -> None:
         """Call `handler` with the id of each tenant whose record has changed or gone."""
+        self._on_tenant.append(lambda tenant_id, _: handler(tenant_id))
+
+    def on_tenant_fields(self, handler: Callable[[ObjectId, Mapping[str, Any]], None]) -> None:
+        """The same, with the change as MongoDB tells it."""
         self._on_tenant.append(handler)
 
     def on_revocation(self, handler: Callable[[str], None]) -> None:
         """Call `handler` with the key of each record that withdraws tokens, and has changed."""
-        self._on_revocation.append(handler)
+        self._on_revocation.append(lambda key, _: handler(key))
 
     def on_cluster_change(self, handler: Callable[[str], None]) -> None:
         """Call `handler` with the name of each cluster whose record has changed or gone."""
-        self._on_cluster.append(handler)
+        self._on_cluster.append(lambda name, _: handler(name))
 
     def on_handshake(self, handler: Callable[[ObjectId, ObjectId], None]) -> None:
         """Call `handler` with the id of each handshake that begins, and the tenant's."""
@@ -106,44 +145,46 @@ class Watcher:
 
     def on_pause(self, handler: Callable[[], None]) -> None:
         """Call `handler` about twice a second, stream or no stream, for the small work that each
-        process has to do in the background."""
+        process has to do in the background. One that takes long delays the others, and nothing
+        else."""
         self._on_pause.append(handler)
 
     def vouches_for(self, moment: float) -> bool:
         """Whether no change since `moment` (of time.monotonic()) can have been missed."""
-        if not self._is_current():
+        if not self._is_current(self._heard_at):
             self.ensure_running()
             return False
         covered_since = self._covered_since
-        return covered_since is not None and moment >= covered_since
+        unconfirmed = self._unconfirmed_from <= moment < self._unconfirmed_until
+        return covered_since is not None and moment >= covered_since and not unconfirmed
 
     def as_of(self) -> float:
         """Return a moment (of time.monotonic()) such that whatever is read from the admin database
         from now on is at least as new. Raises PyMongo's errors, and DatabaseUnavailable, when no
         server proves that it is the primary."""
-        if self._is_current():
-            return self._heard_at
+        heard_at = self._heard_at
+        if self._is_current(heard_at):
+            return heard_at
         self.ensure_running()
         return self._proof.moment()
 
-    def _is_current(self) -> bool:
-        return (
-            time.monotonic() - self._heard_at <= self._stale_seconds
-            and self._process == os.getpid()
-        )
+    def _is_current(self, heard_at: float) -> bool:
+        recent = time.monotonic() - heard_at <= self._stale_seconds
+        return recent and self._process == os.getpid()
 
     def ensure_running(self) -> None:
-        """Start the thread, if this process has not done so."""
+        """Start the threads, if this process has not done so."""
         if self._thread is None or self._process != os.getpid() or not self._thread.is_alive():
             self._start()
 
     def stop(self) -> None:
-        """End the thread, for good. May be called again."""
+        """End the threads, for good. May be called again."""
         with self._lock:
             self._stopping.set()
-            thread = self._thread if self._process == os.getpid() else None
-        if thread is not None:
-            thread.join(timeout=5)
+            threads = self._threads if self._process == os.getpid() else []
+        deadline = time.monotonic() + STOP_SECONDS
+        for thread in threads:
+            thread.join(timeout=max(0.0, deadline - time.monotonic()))
 
     def _start(self) -> None:
         with self._lock:
@@ -151,9 +192,20 @@ class Watcher:
             if self._stopping.is_set() or (running and self._process == os.getpid()):
                 return
             self._process = os.getpid()
-            self._covered_since = None
-            self._thread = threading.Thread(target=self._run, name="tenant-watcher", daemon=True)
-            self._thread.start()
+            self._lose()
+            self._place = None
+            works = {
+                "tenant-watcher": self._run,
+                "heartbeat": self._beat,
+                "housekeeping": self._keep_house,
+            }
+            self._threads = [
+                threading.Thread(target=work, name=name, daemon=True)
+                for name, work in works.items()
+            ]
+            self._thread = self._threads[0]
+            for thread in self._threads:
+                thread.start()
 
     def _run(self) -> None:
         while not self._stopping.is_set():
@@ -164,40 +216,90 @@ class Watcher:
                     logger.warning("The change stream is down: %s", type(error).__name__)
             except Exception:  # the thread must go on, whatever a handler did
                 logger.exception("The change stream was given up, and begins anew")
-            self._covered_since = None
-            self._keep_house()
-            self._stopping.wait(PAUSE_SECONDS)
+                self._place = None
+            self._lose()
+            longest = min(PAUSE_SECONDS * 2**self._failures, MAX_PAUSE_SECONDS)
+            self._failures += 1
+            self._stopping.wait(random.random() * longest)  # noqa: S311  # no secret
 
     def _follow(self) -> None:
         """Follow the stream until it fails. PyMongo resumes it by itself, without a gap, after
-        elections and network errors; meanwhile no heartbeat is heard, and so it is not current."""
-        with self._admin_db().watch(PIPELINE, max_await_time_ms=self._await_ms) as stream:
-            self._begin()
-            self._heartbeat.begin()
-            while not self._stopping.is_set():
+        elections and network errors that are short; meanwhile no heartbeat is heard, and so it is
+        not current."""
+        with self._open() as stream:
+            if self._place is None:
+                self._begin()
+                self._heartbeat.begin()
+            else:
+                self._resume()
+            told = 0
+            while not self._stopping.is_set() and stream.alive:
                 change = stream.try_next()
                 if change is not None:
                     self._tell(change)
-                self._heartbeat.write_if_due()
-                self._keep_house()
+                    told += 1
+                self._place = stream.resume_token
+                if not has_more(stream):
+                    there_is_more = told >= BATCH_SIZE
+                    self._stopping.wait(SHORTEST if there_is_more else self._pace.seconds())
+                    told = 0
+        self._place = None  # it has ended, because the database was dropped
+
+    def _open(self) -> ChangeStream[MongoDocument]:
+        """Open the stream where it has failed, or anew; next time, where the server cannot go on
+        from there."""
+        try:
+            return self._admin_db().watch(
+                PIPELINE,
+                max_await_time_ms=self._await_ms,
+                batch_size=BATCH_SIZE,
+                resume_after=self._place,
+            )
+        except OperationFailure as error:
+            if not error.timeout:
+                self._place = None
+            raise
+
+    def _beat(self) -> None:
+        while not self._stopping.is_set():
+            self._heartbeat.write_if_due()
+            self._stopping.wait(min(self._beat_seconds, self._heartbeat.seconds_until_due))
+        # The stream waits for an answer, and is to end now.
+        self._heartbeat.write_last()
 
     def _keep_house(self) -> None:
-        if time.monotonic() - self._paused_at < HOUSEKEEPING_SECONDS:
-            return
-        self._paused_at = time.monotonic()
-        for handle_pause in self._on_pause:
-            try:
-                handle_pause()
-            except (PyMongoError, DatabaseUnavailable) as error:
-                logger.warning("Background work waits: %s", type(error).__name__)
-            except Exception:  # one kind of work must not keep the others, or the stream
-                logger.exception("Background work failed")
+        while not self._stopping.is_set():
+            for handle_pause in self._on_pause:
+                try:
+                    handle_pause()
+                except (PyMongoError, DatabaseUnavailable) as error:
+                    logger.warning("Background work waits: %s", type(error).__name__)
+                except Exception:  # one kind of work must not keep the others
+                    logger.exception("Background work failed")
+            self._stopping.wait(HOUSEKEEPING_SECONDS)
 
     def _begin(self) -> None:
         """From here on every change is heard; what was before may have been missed."""
         for handle_gap in self._on_gap:
             handle_gap()
-        self._covered_since = time.monotonic()
+        self._unconfirmed_from, self._unconfirmed_until = -NEVER, NEVER
+        self._covered_since = self._followed_since = time.monotonic()
+
+    def _lose(self) -> None:
+        """The stream is not current any more."""
+        if self._covered_since is not None:
+            read_from = max(self._heard_at - UNCONFIRMED_SECONDS, self._covered_since)
+            self._unconfirmed_from = min(self._unconfirmed_from, read_from)
+        self._covered_since = None
+        self._heard_at = NEVER
+        self._heartbeat.pause()
+
+    def _resume(self) -> None:
+        """All that was missed will be heard before the next heartbeat is. What was read meanwhile,
+        or just before, may have been lost with the primary that has said it."""
+        self._unconfirmed_until = time.monotonic()
+        self._covered_since = self._followed_since
+        self._heartbeat.go_on()
 
     def _hear_heartbeat(self, change: Any) -> None:
         """All changes that were made before the heartbeat was written have been passed on. It may
@@ -206,6 +308,7 @@ class Watcher:
             return
         written_at = time.monotonic() - CLOCK.since(change["wallTime"])
         self._heard_at = max(self._heard_at, written_at)
+        self._failures = 0
         written = change.get("fullDocument") or change["updateDescription"]["updatedFields"]
         self._heartbeat.hear(written.get("writer"))
 
@@ -216,7 +319,7 @@ class Watcher:
         kind, handlers = self._handlers.get(collection, (None, ()))
         if kind is not None and isinstance(key, kind):
             for handle in handlers:
-                handle(key)
+                handle(key, change)
         elif collection == HEARTBEATS and key is not None:
             self._hear_heartbeat(change)
         elif collection == HANDSHAKES and key is not None:
