@@ -32,6 +32,7 @@ class Contract:
     """The OpenAPI document, as a check of answers."""
 
     def __init__(self, app: OpenAPI) -> None:
+        self.app = app
         self._map = app.url_map
         self.document = build_document(app)
         self._validators: dict[tuple[str, str, int], Draft202012Validator] = {}

@@ -7,6 +7,7 @@ from typing import Any
 from flask_openapi3 import OpenAPI
 from pydantic import BaseModel
 from pydantic.alias_generators import to_camel
+from pydantic_core import to_jsonable_python
 
 from multitenant.middleware.access import Access, access_of, roles_of
 from multitenant.openapi.components import Components
@@ -149,7 +150,7 @@ def _body(route: Route, components: Components) -> dict[str, Any] | None:
     else:
         media = {"schema": components.request(model)}
         if example := getattr(model, "example", None):
-            media["example"] = example
+            media["example"] = to_jsonable_python(example, fallback=str)
         types = ["application/json"] if kind == "body" else _form_types(model, components)
         content = dict.fromkeys(types, media)
     return {"required": True, "content": content}

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from typing import Any, TypeVar
 
-from multitenant.errors import DomainError
+from multitenant.errors import ConfigurationError, DomainError
 from multitenant.middleware.access import Access, access_of, roles_of
 from multitenant.middleware.error_handlers import CODE_OF_HTTP_STATUS, STATUS_OF_CODE
 from multitenant.openapi.routes import BODIES, Route
@@ -16,9 +16,14 @@ _REFUSALS = "__refusals__"
 
 
 def refuses(*codes: str) -> Callable[[View], View]:
-    """Mark a view that may answer these error codes, besides those that follow from its kind."""
+    """Mark a view that may answer these error codes, besides those that follow from its kind.
+    Raises ConfigurationError for one that has no status."""
 
     def mark(view: View) -> View:
+        if unknown := sorted(set(codes) - STATUS_OF_CODE.keys()):
+            raise ConfigurationError(
+                f"{view.__module__}.{view.__qualname__}: `{unknown[0]}` is no error code"
+            )
         setattr(view, _REFUSALS, (*getattr(view, _REFUSALS, ()), *codes))
         return view
 

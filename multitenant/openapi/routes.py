@@ -4,12 +4,14 @@ import inspect
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from itertools import chain
 from typing import Any, get_type_hints
 
 from flask_openapi3 import OpenAPI
 from flask_openapi3.models import Operation
 from pydantic import BaseModel
+from pydantic.errors import PydanticUserError
 from werkzeug.routing import Rule
 
 from multitenant.errors import ConfigurationError
@@ -41,12 +43,8 @@ class Route:
     """Its name; empty where the view belongs to none."""
     module: str | None
     """The module that a tenant must have bought."""
-
-    @property
-    def models(self) -> dict[str, Any]:
-        """The models of the view's arguments, by their names: `path`, `body` and so on."""
-        hints = get_type_hints(self.view)
-        return {name: hints[name] for name in (*PARAMETERS, *BODIES) if name in hints}
+    models: dict[str, Any]
+    """Those of the view's arguments, by their names: `path`, `body` and so on."""
 
     @property
     def answers(self) -> dict[str, type[BaseModel]]:
@@ -62,7 +60,7 @@ class Route:
         return f"{self.method.upper()} {self.path} ({view.__module__}.{view.__qualname__})"
 
 
-def routes_of(app: OpenAPI, rules: Iterator[Rule] | None = None) -> Iterator[Route]:
+def routes_of(app: OpenAPI, rules: Iterable[Rule] | None = None) -> Iterator[Route]:
     """Yield the documented routes of these rules, or of all that the application has."""
     for rule in app.url_map.iter_rules() if rules is None else rules:
         # flask-openapi3 has its own spelling of a path with a converter.
@@ -79,7 +77,13 @@ def routes_of(app: OpenAPI, rules: Iterator[Rule] | None = None) -> Iterator[Rou
                     operation,
                     blueprint.name if blueprint else "",
                     module_of(blueprint),
+                    _models_of(app.view_functions[rule.endpoint]),
                 )
+
+
+def _models_of(view: View) -> dict[str, Any]:
+    hints = get_type_hints(view)
+    return {name: hints[name] for name in (*PARAMETERS, *BODIES) if name in hints}
 
 
 def ensure_documentable(route: Route) -> None:
@@ -122,6 +126,9 @@ def _of_body(route: Route) -> Iterator[str]:
 
 
 def _of_answers(route: Route) -> Iterator[str]:
+    for status, model in route.answers.items():
+        if problem := _problem_of_schema(model):
+            yield f"the answer {status} has no JSON schema: {problem}"
     for status, response in (route.operation.responses or {}).items():
         schemas = [media.media_type_schema for media in (response.content or {}).values()]
         if any(getattr(schema, "ref", None) for schema in schemas):
@@ -129,6 +136,15 @@ def _of_answers(route: Route) -> Iterator[str]:
                 f"the answer {status} has no envelope: declare it with ok(), created() or"
                 " page_of() of multitenant.schemas.answers"
             )
+
+
+@cache
+def _problem_of_schema(model: type[BaseModel]) -> str | None:
+    try:
+        model.model_json_schema(mode="serialization")
+    except PydanticUserError as error:
+        return error.message
+    return None
 
 
 def _properties(model: type[BaseModel]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Views that a product may write: each is in the OpenAPI document as it behaves, or is refused when
 it is registered, by its name."""
 
+from collections.abc import Callable
 from typing import Annotated, Any, ClassVar, Literal
 from uuid import UUID
 
@@ -15,7 +16,7 @@ from multitenant.controllers.tenant import todos
 from multitenant.errors import ConfigurationError
 from multitenant.middleware.access import public
 from multitenant.middleware.envelope import answer
-from multitenant.openapi import Application
+from multitenant.openapi import Application, refuses
 from multitenant.schemas.answers import Nothing, created, ok
 from multitenant.schemas.payload import Answer, Headers, IdPath, Payload
 
@@ -419,6 +420,23 @@ class TestRefusals:
             return answer({}, "Listed")
 
         assert "the answer 200 has no envelope" in refusal_of(app, blueprint)
+
+    def test_an_answer_that_has_no_schema(self, app: Application, blueprint: APIBlueprint) -> None:
+        class Opaque(Answer):
+            call: Callable[[], int]
+
+        @blueprint.get("", responses=ok(Opaque))
+        def list_owners() -> Response:
+            return answer({}, "Listed")
+
+        assert "the answer 200 has no JSON schema" in refusal_of(app, blueprint)
+
+    def test_an_error_code_that_there_is_not(self) -> None:
+        def list_owners() -> Response:
+            return answer({}, "Listed")
+
+        with pytest.raises(ConfigurationError, match="list_owners: `odd` is no error code"):
+            refuses("conflict", "odd")(list_owners)
 
     @pytest.mark.parametrize("rule", ["/<id>", "/<int:id>", "/<key>"])
     def test_a_path_that_another_view_has(

@@ -128,10 +128,12 @@ def _unique(values: list[str]) -> list[str]:
     return values
 
 
+UNIQUE = Field(json_schema_extra={"uniqueItems": True})
 TenantName = Annotated[Line, Field(max_length=100), AfterValidator(_no_id)]
 Subdomain = Annotated[str, Field(max_length=63), AfterValidator(_subdomain), AfterValidator(_no_id)]
 Domain = Annotated[str, Field(max_length=253), AfterValidator(_domain)]
-Modules = Annotated[list[Module], AfterValidator(_unique)]
+Domains = Annotated[list[Domain], Field(max_length=20), AfterValidator(_unique), UNIQUE]
+Modules = Annotated[list[Module], AfterValidator(_unique), UNIQUE]
 UserLimit = Annotated[int, Field(strict=True, ge=1, le=1_000_000)]
 DbUri = Annotated[
     SecretStr,
@@ -226,7 +228,7 @@ class TenantChanges(Changes):
 
     name: TenantName = UNSET
     subdomain: Subdomain | None = None
-    domains: Annotated[list[Domain], Field(max_length=20), AfterValidator(_unique)] | None = None
+    domains: Domains | None = None
     modules: Modules | None = None
     user_limit: UserLimit | None = None
     isolation: Isolation = UNSET
