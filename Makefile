@@ -58,9 +58,10 @@ postman: $(VENV)/dev.stamp postman/node_modules ## Make the Postman collection a
 	@$(BIN)/multitenant openapi --output $(VENV)/openapi.json
 	@cd postman && node generate.mjs ../$(VENV)/openapi.json .
 
-postman/node_modules: postman/package-lock.json
-	@echo "Installing what makes and runs the Postman collection, into $@"
-	@cd postman && npm ci --silent --ignore-scripts
+# What makes and runs the Postman collection, and what checks the OpenAPI document and makes clients.
+%/node_modules: %/package-lock.json
+	@echo "Installing Node.js packages into $@"
+	@cd $* && npm ci --silent --ignore-scripts
 	@touch $@
 
 lock: $(VENV)/dev.stamp ## Renew the lock files from pyproject.toml

@@ -3,7 +3,7 @@
 import logging.config
 from collections.abc import Sequence
 
-from flask_openapi3 import Info, OpenAPI
+from flask_openapi3 import Contact, Info
 
 from multitenant.config import Settings, load_settings
 from multitenant.controllers import auth, docs, health, tenant
@@ -23,7 +23,8 @@ from multitenant.middleware import (
     trusted_proxies,
 )
 from multitenant.middleware.strict_json import StrictRequest
-from multitenant.openapi import DESCRIPTION, SECURITY_SCHEMES
+from multitenant.openapi import Application
+from multitenant.openapi.texts import CONTACT, DESCRIPTION
 from multitenant.tenancy.deployments.clients import ClientFactory, Listener
 from multitenant.tenancy.deployments.isolation import IsolationListener
 from multitenant.tenancy.routing.placement import Placement
@@ -57,7 +58,7 @@ def create_app(
     *,
     placement: Placement | None = None,
     listeners: Sequence[Listener] = (),
-) -> OpenAPI:
+) -> Application:
     """Assemble the application; `settings` come from the environment when not given.
 
     Opens no connection, so it may run before a fork. Tests pass their own `placement` and
@@ -74,10 +75,14 @@ def create_app(
         listeners = (*listeners, IsolationListener())
     platform = build_platform(settings, ClientFactory(settings, listeners), placement)
 
-    app = OpenAPI(
+    app = Application(
         __name__,
-        info=Info(title="Multitenant", version=__version__, description=DESCRIPTION),
-        security_schemes=SECURITY_SCHEMES,
+        info=Info(
+            title="Multitenant",
+            version=__version__,
+            description=DESCRIPTION,
+            contact=Contact(name=CONTACT),
+        ),
         validation_error_callback=error_handlers.refuse_invalid_input,
         static_folder=None,
         doc_ui=False,

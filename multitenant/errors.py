@@ -29,6 +29,19 @@ class DomainError(Exception):
         super().__init__(self.message)
 
 
+def error_codes() -> list[str]:
+    """Return every code that an answer may have, in the order of the alphabet."""
+    codes, pending = (
+        {"method_not_allowed", "payload_too_large", "unsupported_media_type"},
+        [DomainError],
+    )
+    while pending:
+        error = pending.pop()
+        codes.add(error.code)
+        pending += error.__subclasses__()
+    return sorted(codes)
+
+
 class MalformedJson(DomainError):
     """Raised when a body is not one well-formed JSON document."""
 
@@ -208,4 +221,5 @@ class BackupError(Exception):
 
 
 class ConfigurationError(Exception):
-    """Raised at start when settings are wrong; the message names each and how to mend it."""
+    """Raised at start when settings or routes are wrong; the message names each and how to mend
+    it."""

@@ -32,6 +32,7 @@ class Contract:
     """The OpenAPI document, as a check of answers."""
 
     def __init__(self, app: OpenAPI) -> None:
+        self.app = app
         self._map = app.url_map
         self.document = build_document(app)
         self._validators: dict[tuple[str, str, int], Draft202012Validator] = {}
@@ -50,7 +51,8 @@ class Contract:
         assert str(status) in operation["responses"], f"{where}, which is not documented"
         key = (method, rule, status)
         if key not in self._validators:
-            self._validators[key] = self._validator(operation["responses"][str(status)])
+            content = operation["responses"][str(status)]["content"]
+            self._validators[key] = self._validator(content["application/json"]["schema"])
         body = response.get_json()
         for problem in self._validators[key].iter_errors(body):
             raise AssertionError(f"{where}: {problem.json_path}: {problem.message}")
@@ -67,8 +69,11 @@ class Contract:
             return None
         return rule.rule.replace("<", "{").replace(">", "}")
 
-    def _validator(self, response: dict[str, Any]) -> Draft202012Validator:
-        schema = response["content"]["application/json"]["schema"]
+    def validate(self, value: Any, schema: dict[str, Any]) -> None:
+        """Fail unless the value fits this schema of the document."""
+        self._validator(schema).validate(value)
+
+    def _validator(self, schema: dict[str, Any]) -> Draft202012Validator:
         return Draft202012Validator({**schema, "components": self.document["components"]})
 
 

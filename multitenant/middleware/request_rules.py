@@ -22,7 +22,7 @@ from multitenant.middleware.database_resolver import requested_view
 from multitenant.middleware.error_handlers import MAX_ERRORS, MAX_SHOWN
 from multitenant.middleware.strict_json import StrictRequest
 
-BODIES = {"body", "form", "raw"}
+BODIES = ("body", "form", "raw")
 FORMS = {
     "integer": (r"-?(0|[1-9][0-9]*)", "must be a whole number, in plain digits"),
     "number": (r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?", "must be a number"),
@@ -79,7 +79,7 @@ def _taken_by(view: Callable[..., Any]) -> _Taken:
     properties = query.model_json_schema().get("properties", {}) if query else {}
     return _Taken(
         {name: _parameter(schema) for name, schema in properties.items()},
-        body=bool(BODIES & hints.keys()),
+        body=any(kind in hints for kind in BODIES),
     )
 
 

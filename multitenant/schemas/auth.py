@@ -1,10 +1,12 @@
 """Logging in: payloads."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr, StrictBool
+from typing_extensions import TypeAliasType
 
 from multitenant.schemas.payload import (
+    Absent,
     Answer,
     Email,
     GivenPassword,
@@ -14,6 +16,8 @@ from multitenant.schemas.payload import (
     NewPassword,
     Payload,
 )
+
+SessionRole = TypeAliasType("SessionRole", Literal["operator", "owner", "admin", "member"])
 
 
 class TenantHeader(Headers):
@@ -48,13 +52,13 @@ class SessionAnswer(Answer):
     """Who has logged in. With `useCookies` the tokens are in cookies, and not here; then the values
     for `X-CSRF-TOKEN` are."""
 
-    access_token: str = ""
-    refresh_token: str = ""
-    csrf_token: str = ""
-    refresh_csrf_token: str = ""
+    access_token: Annotated[str, Absent] = ""
+    refresh_token: Annotated[str, Absent] = ""
+    csrf_token: Annotated[str, Absent] = ""
+    refresh_csrf_token: Annotated[str, Absent] = ""
     user_id: Id
     tenant_id: Id
-    role: str
+    role: SessionRole
 
 
 class AcceptedAnswer(Answer):

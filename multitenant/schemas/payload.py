@@ -26,6 +26,8 @@ from pydantic.alias_generators import to_camel
 
 UNSET: Any = None
 """The default of a field of `Changes` that `null` cannot remove."""
+MAY_BE_ABSENT = "x-may-be-absent"
+"""Marks in a schema a field that some answers do not have; see `Absent`."""
 MAX_EMAIL_LENGTH = 254
 MIN_PASSWORD_LENGTH = 8
 MAX_PASSWORD_BYTES = 72  # bcrypt reads no more; longer ones would be cut silently
@@ -61,6 +63,8 @@ class Payload(BaseModel):
         key = (cls, args, tuple(kwargs.items()))
         if key not in _SCHEMAS:
             _SCHEMAS[key] = super().model_json_schema(*args, **kwargs)
+            for field in _SCHEMAS[key].get("properties", {}).values():
+                field.pop("examples", None)  # flask-openapi3 takes them for those of a parameter
         return _SCHEMAS[key]
 
 
@@ -99,6 +103,7 @@ class Answer(BaseModel):
         validate_by_name=True,
         extra="ignore",
         json_schema_extra={"additionalProperties": False},
+        json_schema_serialization_defaults_required=True,
     )
 
     @classmethod
@@ -234,14 +239,27 @@ GivenPassword = Annotated[
     SecretStr,
     Field(min_length=1),
     AfterValidator(_password_size),
-    WithJsonSchema({"type": "string", "format": "password", "minLength": 1}),
+    WithJsonSchema(
+        {"type": "string", "format": "password", "minLength": 1, "maxLength": MAX_PASSWORD_BYTES}
+    ),
 ]
 NewPassword = Annotated[
     SecretStr,
     AfterValidator(_new_password),
     AfterValidator(_password_size),
-    WithJsonSchema({"type": "string", "format": "password", "minLength": MIN_PASSWORD_LENGTH}),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "format": "password",
+            "minLength": MIN_PASSWORD_LENGTH,
+            "maxLength": MAX_PASSWORD_BYTES,
+        }
+    ),
 ]
+
+
+Absent = Field(json_schema_extra={MAY_BE_ABSENT: True})
+"""Annotates a field of an answer that is left out where there is nothing to say."""
 
 
 class IdPath(Payload):

@@ -4,7 +4,7 @@ database was not all written by this release, nor all by this platform."""
 from typing import Annotated, Any
 
 from bson.json_util import RELAXED_JSON_OPTIONS, default
-from pydantic import PlainSerializer, ValidationError
+from pydantic import PlainSerializer, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
 
 from multitenant.schemas.payload import Answer
 
@@ -39,6 +39,18 @@ class StoredAnswer(Answer):
             return super().of_all(documents)
         except ValidationError as error:
             return super().of_all(_with_nulls(documents, error))
+
+
+def _or_null(value: Any, read: ValidatorFunctionWrapHandler) -> Any:
+    try:
+        return read(value)
+    except ValidationError:
+        return None
+
+
+OrNull = WrapValidator(_or_null)
+"""Annotates a stored value in an answer that is made of more than one document: null where it is
+not of its type."""
 
 
 def _with_nulls(value: Any, error: ValidationError) -> Any:

@@ -1,13 +1,16 @@
 """Who did what, when, from where: the stored record, the query and the answer."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from mongoengine import DateTimeField, DictField, Document, ObjectIdField, StringField
 from pydantic import Field
+from typing_extensions import TypeAliasType
 
 from multitenant.schemas.paging import PageQuery
 from multitenant.schemas.payload import Id, Time
 from multitenant.schemas.stored import Json, StoredAnswer
+
+Outcome = TypeAliasType("Outcome", Literal["success", "failure"])
 
 
 class AuditDocument(Document):  # type: ignore[misc]  # MongoEngine has no type hints
@@ -38,7 +41,7 @@ class AuditDocument(Document):  # type: ignore[misc]  # MongoEngine has no type 
     acting_as = ObjectIdField(db_field="actingAs")
     os_user = StringField(db_field="osUser", max_length=64)
     action = StringField(required=True, max_length=64)
-    outcome = StringField(required=True, choices=("success", "failure"))
+    outcome = StringField(required=True, choices=get_args(Outcome.__value__))
     tenant_id = ObjectIdField(db_field="tenantId")
     request_id = StringField(db_field="requestId", required=True, max_length=128)
     ip = StringField(max_length=64)
@@ -57,7 +60,7 @@ class AuditQuery(PageQuery):
     action: Annotated[str, Field(max_length=64, pattern=r"^[a-z]+\.([a-z_]+|\*)$")] | None = Field(
         None, description="Such as `tenant.suspend`, or `tenant.*`"
     )
-    outcome: Literal["success", "failure"] | None = None
+    outcome: Outcome | None = None
     since: Time | None = None
     until: Time | None = None
 
@@ -71,7 +74,7 @@ class AuditAnswer(StoredAnswer):
     acting_as: Id | None = None
     os_user: str | None = None
     action: str
-    outcome: str
+    outcome: Outcome
     tenant_id: Id | None = None
     request_id: str
     ip: str | None = None

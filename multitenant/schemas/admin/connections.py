@@ -1,6 +1,9 @@
 """What a process has open to MongoDB, as it is answered."""
 
-from multitenant.schemas.payload import Answer, Id
+from typing import Annotated
+
+from multitenant.schemas.admin.tenants import Isolation
+from multitenant.schemas.payload import Absent, Answer, Id
 
 
 class CacheAnswer(Answer):
@@ -28,10 +31,10 @@ class SocketsAnswer(Answer):
 class ClientAnswer(Answer):
     """One client: a cluster's, or a dedicated tenant's."""
 
-    kind: str
-    cluster: str = ""
-    tenant_id: Id | None = None
-    leases: int = 0
+    kind: Isolation
+    cluster: str
+    tenant_id: Annotated[Id | None, Absent] = None
+    leases: int
     limit: int
     open: int
     pooled: int

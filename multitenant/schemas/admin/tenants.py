@@ -1,7 +1,7 @@
 """Tenants: the stored record, the payloads of the operators' API, and what it answers."""
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from mongoengine import (
     BooleanField,
@@ -20,11 +20,13 @@ from pydantic import (
     WithJsonSchema,
     field_validator,
 )
+from typing_extensions import TypeAliasType
 
 from multitenant.schemas.host_labels import is_encoded, is_reserved
 from multitenant.schemas.paging import PageQuery
 from multitenant.schemas.payload import (
     UNSET,
+    Absent,
     Answer,
     Changes,
     Email,
@@ -37,8 +39,13 @@ from multitenant.schemas.payload import (
 )
 from multitenant.schemas.stored import StoredAnswer
 
-STATUSES = ("active", "suspended", "maintenance", "deleted")
-MODULES = ("todos", "employees", "posts", "orders")
+TenantStatus = TypeAliasType(
+    "TenantStatus", Literal["active", "suspended", "maintenance", "deleted"]
+)
+Isolation = TypeAliasType("Isolation", Literal["shared", "dedicated"])
+Module = TypeAliasType("Module", Literal["todos", "employees", "posts", "orders"])
+STATUSES: tuple[str, ...] = get_args(TenantStatus.__value__)
+MODULES: tuple[str, ...] = get_args(Module.__value__)
 CASE_INSENSITIVE = {"locale": "en", "strength": 2}
 
 
@@ -75,7 +82,7 @@ class TenantDocument(Document):  # type: ignore[misc]  # MongoEngine has no type
     db_uri = DictField(db_field="dbUri", default=None)
     credentials = DictField(default=None)
     cluster = StringField(required=True)
-    isolation = StringField(required=True, choices=("shared", "dedicated"))
+    isolation = StringField(required=True, choices=get_args(Isolation.__value__))
     status = StringField(required=True, choices=STATUSES)
     modules = ListField(StringField(choices=MODULES), default=None)
     user_limit = IntField(db_field="userLimit", min_value=1)
@@ -126,14 +133,13 @@ def _unique(values: list[str]) -> list[str]:
     return values
 
 
+UNIQUE = Field(json_schema_extra={"uniqueItems": True})
 TenantName = Annotated[Line, Field(max_length=100), AfterValidator(_no_id)]
 Subdomain = Annotated[str, Field(max_length=63), AfterValidator(_subdomain), AfterValidator(_no_id)]
 Domain = Annotated[str, Field(max_length=253), AfterValidator(_domain)]
-Modules = Annotated[list[Literal["todos", "employees", "posts", "orders"]], AfterValidator(_unique)]
+Domains = Annotated[list[Domain], Field(max_length=20), AfterValidator(_unique), UNIQUE]
+Modules = Annotated[list[Module], AfterValidator(_unique), UNIQUE]
 UserLimit = Annotated[int, Field(strict=True, ge=1, le=1_000_000)]
-
-
-Isolation = Literal["shared", "dedicated"]
 DbUri = Annotated[
     SecretStr,
     Field(min_length=1, max_length=2000),
@@ -227,7 +233,7 @@ class TenantChanges(Changes):
 
     name: TenantName = UNSET
     subdomain: Subdomain | None = None
-    domains: Annotated[list[Domain], Field(max_length=20), AfterValidator(_unique)] | None = None
+    domains: Domains | None = None
     modules: Modules | None = None
     user_limit: UserLimit | None = None
     isolation: Isolation = UNSET
@@ -256,7 +262,7 @@ class Purge(Payload):
 class TenantQuery(PageQuery):
     """The filters of the list of tenants."""
 
-    status: Literal["active", "suspended", "maintenance", "deleted"] | None = None
+    status: TenantStatus | None = None
     q: Annotated[Line, Field(max_length=100)] | None = Field(
         None, description="Part of the name or subdomain, in any case"
     )
@@ -271,9 +277,9 @@ class TenantAnswer(StoredAnswer):
     domains: list[str] = []
     db_name: str
     cluster: str
-    isolation: str
-    status: str
-    modules: list[str] | None = None
+    isolation: Isolation
+    status: TenantStatus
+    modules: list[Module] | None = None
     user_limit: int | None = None
     system: bool
     schema_version: int
@@ -288,7 +294,7 @@ class AddedTenantAnswer(Answer):
 
     tenant_id: Id
     user_id: Id
-    invitation_token: str = ""
+    invitation_token: Annotated[str, Absent] = ""
 
 
 class PurgeAnswer(Answer):

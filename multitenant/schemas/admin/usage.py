@@ -1,6 +1,11 @@
 """What tenants use: answers."""
 
+from typing import Annotated
+
+from multitenant.schemas.admin.tenants import TenantStatus
+from multitenant.schemas.answers import ErrorCode
 from multitenant.schemas.payload import Answer, Id
+from multitenant.schemas.stored import OrNull
 
 
 class CollectionUsage(Answer):
@@ -25,7 +30,7 @@ class UsageAnswer(Answer):
 
     tenant_id: Id
     name: str
-    status: str
+    status: Annotated[TenantStatus | None, OrNull]
     documents: int
     bytes: int
     disk_bytes: int
@@ -39,7 +44,7 @@ class UsageFailure(Answer):
 
     tenant_id: Id
     name: str
-    code: str
+    code: ErrorCode
     message: str
 
 

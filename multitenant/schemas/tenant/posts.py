@@ -7,7 +7,17 @@ from pydantic import Field, StrictBool
 
 from multitenant.schemas.document import DatedDocument
 from multitenant.schemas.paging import PageQuery
-from multitenant.schemas.payload import UNSET, Answer, Changes, Id, Line, Payload, Text, Time
+from multitenant.schemas.payload import (
+    UNSET,
+    Absent,
+    Answer,
+    Changes,
+    Id,
+    Line,
+    Payload,
+    Text,
+    Time,
+)
 from multitenant.schemas.stored import StoredAnswer
 from multitenant.schemas.tenant.comments import CommentAnswer
 
@@ -105,4 +115,4 @@ class FirstComments(Answer):
 class PostWithComments(PostAnswer):
     """A post and, with `include=comments`, its first comments."""
 
-    comments: FirstComments | None = None
+    comments: Annotated[FirstComments | None, Absent] = None

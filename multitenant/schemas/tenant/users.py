@@ -1,12 +1,14 @@
 """Users of a tenant: the stored document, payloads and answers."""
 
-from typing import Literal
+from typing import Annotated, Literal, get_args
 
 from mongoengine import DateTimeField, Document, IntField, ObjectIdField, StringField
 from pydantic import Field
+from typing_extensions import TypeAliasType
 
 from multitenant.schemas.payload import (
     UNSET,
+    Absent,
     Changes,
     Email,
     GivenPassword,
@@ -17,8 +19,10 @@ from multitenant.schemas.payload import (
 )
 from multitenant.schemas.stored import StoredAnswer
 
-ROLES = ("owner", "admin", "member")
-STATUSES = ("active", "invited", "disabled")
+Role = TypeAliasType("Role", Literal["owner", "admin", "member"])
+UserStatus = TypeAliasType("UserStatus", Literal["active", "invited", "disabled"])
+ROLES: tuple[str, ...] = get_args(Role.__value__)
+STATUSES: tuple[str, ...] = get_args(UserStatus.__value__)
 
 
 class UserDocument(Document):  # type: ignore[misc]  # MongoEngine has no type hints
@@ -51,9 +55,6 @@ class UserDocument(Document):  # type: ignore[misc]  # MongoEngine has no type h
     unanswered_invitation = StringField(db_field="unansweredInvitation")
     created_at = DateTimeField(db_field="createdAt", required=True)
     updated_at = DateTimeField(db_field="updatedAt", required=True)
-
-
-Role = Literal["owner", "admin", "member"]
 
 
 class NewUser(Payload):
@@ -92,8 +93,8 @@ class UserAnswer(StoredAnswer):
 
     id: Id
     email: str
-    role: str
-    status: str
+    role: Role
+    status: UserStatus
     created_at: Time
     updated_at: Time
 
@@ -101,4 +102,4 @@ class UserAnswer(StoredAnswer):
 class InvitedUserAnswer(UserAnswer):
     """A user, and while they are invited the token that sets their first password."""
 
-    invitation_token: str = ""
+    invitation_token: Annotated[str, Absent] = ""
