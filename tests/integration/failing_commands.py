@@ -21,11 +21,10 @@ from tests.support import PASSWORD, World, answer, refusal
 
 NOT_BY_FAILPOINT = {
     330,  # no command may answer it: mongod ends itself
+    *(11001, 12582),  # of which PyMongo makes DuplicateKeyError, as of 11000
     # What must come with them, a failpoint cannot give.
     *(65, 121, 169, 227, 236, 249, 271, 283, 284, 343, 346, 348, 351, 356, 359, 361, 11000, 13388),
 }
-DUPLICATES = (11001, 12582)
-"""Of which PyMongo makes DuplicateKeyError, which many requests answer with `already_exists`."""
 BY_FAILPOINT = sorted(KIND_OF_CODE.keys() - NOT_BY_FAILPOINT)
 
 
@@ -112,8 +111,6 @@ class FailingCommands:
         what = f"{name}, code {code}"
         if usual := self.requests[name].usual:
             assert response.status_code == usual, f"{what}: {response.text}"
-        elif code in DUPLICATES:
-            assert response.status_code == 409, f"{what}: {response.text}"
         elif response.status_code >= 300:
             ensure_answers(response, kind, what)
         else:
