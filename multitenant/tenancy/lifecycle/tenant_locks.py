@@ -72,12 +72,14 @@ class TenantLocks:
 
 @contextmanager
 def renewing(renew: Callable[[], None], every: float) -> Iterator[None]:
-    """Call `renew` again and again, with `every` seconds between, until the block has ended."""
+    """Call `renew` again and again, with `every` seconds between, until the block has ended. What
+    it raises is logged: the next attempt may succeed, and what expires is checked where it matters.
+    """
     ended = threading.Event()
 
     def run() -> None:
         while not ended.wait(every):
-            with contained("Something was not renewed"):
+            with contained("A lock, maintenance or note was not renewed"):
                 renew()
 
     thread = threading.Thread(target=copy_context().run, args=(run,), name="renew", daemon=True)
