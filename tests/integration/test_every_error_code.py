@@ -77,9 +77,9 @@ def failing(shared: World, mongo: Client) -> FailingCommands:
         "createUser": Request(lambda: add(isolation="dedicated")),
         "dropDatabase": Request(purge),
         "listCollections": Request(lambda: operator.get(f"/api/tenants/{acme['_id']}/usage")),
-        "hello": Request(reconnect),
-        "saslContinue": Request(reconnect),
-        "ping": Request(reconnect),
+        "hello": Request(reconnect, connects=True),
+        "saslContinue": Request(reconnect, connects=True),
+        "ping": Request(reconnect, connects=True),
     }
     return failing
 
