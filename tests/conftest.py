@@ -401,7 +401,7 @@ def _no_client_is_left() -> Iterator[None]:
     """Fail the session when a MongoClient is still open at its end. The threads of a closed one
     need up to a second to see it."""
     yield
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while left := [t for t in threading.enumerate() if t.name.startswith(PYMONGO_THREADS)]:
         assert time.monotonic() < deadline, f"a client was left open: {left}"
         time.sleep(0.05)

@@ -7,7 +7,6 @@ For good: 503 with `Retry-After`, nothing is changed, and what comes after works
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -15,8 +14,7 @@ from pymongo import common
 
 from multitenant.embedded import EmbeddedServer
 from multitenant.repositories.connections import pools_of
-from multitenant.repositories.model import MongoDatabase, utc_now
-from multitenant.tenancy.lifecycle.orphans import drop_orphan, find_orphans
+from multitenant.repositories.model import MongoDatabase
 from tests.conftest import MakeWorld, leakless_worlds, own_environment
 from tests.faults.budget import LONG, seconds
 from tests.faults.interference import (
@@ -34,6 +32,7 @@ from tests.faults.interference import (
     watched,
 )
 from tests.faults.valid_requests import Operation, Request, ValidRequests, operations
+from tests.leftovers import drop_leftovers
 from tests.support import World, refusal
 
 pytestmark = pytest.mark.slow
@@ -138,21 +137,12 @@ def stage(
             yield Stage(world, hasty, mongo)
         finally:
             _set_lifetime(mongo, before)
-            _collect_garbage(world)
+            drop_leftovers(world)
 
 
 def _set_lifetime(mongo: Client, seconds: int) -> int:
     changed = mongo.admin.command("setParameter", 1, transactionLifetimeLimitSeconds=seconds)
     return int(changed["was"])
-
-
-def _collect_garbage(world: World) -> None:
-    """Drop what requests that were not answered have left, all of which is noted."""
-    long_ago = utc_now() - timedelta(hours=2)
-    world.admin_db["provisionings"].update_many({}, {"$set": {"startedAt": long_ago}})
-    platform = world.platform
-    for note in find_orphans(world.admin_db, older_than=timedelta(hours=1)):
-        assert drop_orphan(platform.connections, platform.cipher, note["_id"], note)
 
 
 def attempts(

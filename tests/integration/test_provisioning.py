@@ -17,6 +17,7 @@ from multitenant.repositories.transactions import run_transaction
 from multitenant.tenancy.lifecycle import provisioning
 from multitenant.tenancy.lifecycle.orphans import drop_orphan, find_orphans
 from tests.conftest import MakeWorld
+from tests.leftovers import drop_leftovers
 from tests.support import PASSWORD, World, answer, in_thread, refusal
 
 Client = MongoClient[dict[str, Any]]
@@ -100,14 +101,10 @@ def test_failing_at_any_write_leaves_nothing_behind_and_can_be_repeated(
 def _collect_garbage(world: World) -> int:
     """Age what was left, drop it, and return how many databases that were."""
     admin_db = world.admin_db
-    long_ago = utc_now() - timedelta(hours=2)
-    admin_db["provisionings"].update_many({}, {"$set": {"startedAt": long_ago}})
     known = {tenant["dbName"] for tenant in admin_db["tenants"].find()}
     left = world.databases() - known - {admin_db.name}
-    found = find_orphans(admin_db, older_than=timedelta(hours=1))
-    assert left <= {note["dbName"] for note in found}, "every left-over database must be found"
-    assert all(_drop(world, note) for note in found)
-    assert not left & world.databases()
+    drop_leftovers(world)
+    assert not left & world.databases(), "every left-over database must be found"
     assert admin_db["provisionings"].count_documents({}) == 0
     return len(left)
 

@@ -18,13 +18,14 @@ from multitenant.embedded import EmbeddedServer
 from multitenant.repositories.admin.provisionings import insert_provisioning
 from multitenant.repositories.model import utc_now
 from multitenant.tenancy.actor import Actor
-from multitenant.tenancy.lifecycle.orphans import drop_orphan, find_orphans
+from multitenant.tenancy.lifecycle.orphans import drop_orphan
 from multitenant.tenancy.migrations import TENANT_VERSION
 from multitenant.tenancy.operations.fleet import Fleet
 from tests.conftest import MakeWorld
 from tests.integration.test_dedicated import users_of
 from tests.integration.test_garbage import find
 from tests.integration.test_provisioning import failing
+from tests.leftovers import drop_leftovers
 from tests.support import PASSWORD, User, World, answer, eventually, refusal
 
 Client = MongoClient[dict[str, Any]]
@@ -218,11 +219,7 @@ class TestInvariantOne:
 
 
 def _collect_garbage(world: World) -> None:
-    long_ago = utc_now() - timedelta(hours=2)
-    world.admin_db["provisionings"].update_many({}, {"$set": {"startedAt": long_ago}})
-    for note in find_orphans(world.admin_db, older_than=timedelta(hours=1)):
-        platform = world.platform
-        assert drop_orphan(platform.connections, platform.cipher, note["_id"], note)
+    drop_leftovers(world)
     assert world.admin_db["provisionings"].count_documents({}) == 0
 
 

@@ -165,16 +165,26 @@ def test_a_tenant_on_a_server_of_its_own_is_reached_by_its_uri(deployments: Depl
         (OperationFailure("no", 18), CredentialsRefused, False),
         (OperationFailure("no", 11), CredentialsRefused, False),
         (OperationFailure("no", 13), OperationFailure, False),
+        (OperationFailure("malformed", 9), DatabaseUnavailable, False),
+        (OperationFailure("refused", 20), DatabaseUnavailable, False),
+        (OperationFailure("who knows", 99_999), DatabaseUnavailable, False),
         (AutoReconnect("gone"), AutoReconnect, True),
         (ZeroDivisionError(), ZeroDivisionError, False),
     ],
 )
 def test_a_client_that_does_not_work_is_closed(
-    deployments: Deployments, fails: Exception, raised: type[Exception], troubled: bool
+    deployments: Deployments,
+    caplog: pytest.LogCaptureFixture,
+    fails: Exception,
+    raised: type[Exception],
+    troubled: bool,
 ) -> None:
+    """Whatever it fails with, no data has been asked for that could have refused it."""
     deployments.fails = fails
     with pytest.raises(raised):
         deployments.placement.connect(DEDICATED)
+    told = f"Tenant {ACME}: nobody can connect: OperationFailure"
+    assert (told in caplog.text) is (raised is DatabaseUnavailable)
     assert deployments.clients[0].closed == 1
     assert deployments.concurrency.is_troubled("blue") is troubled
     assert deployments.concurrency.counts() == {}

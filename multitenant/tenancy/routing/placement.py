@@ -12,7 +12,9 @@ from pymongo.errors import ConnectionFailure, OperationFailure
 
 from multitenant.errors import DatabaseUnavailable, DecryptionFailed, DomainError
 from multitenant.repositories.error_codes import LOGIN_REFUSED
+from multitenant.repositories.error_texts import describe
 from multitenant.repositories.model import MongoDatabase
+from multitenant.repositories.retries import is_passing
 from multitenant.security.field_encryption import FieldCipher
 from multitenant.tenancy.deployments.clients import ClientFactory, OpenedClient
 from multitenant.tenancy.deployments.clusters import (
@@ -95,8 +97,12 @@ class TenantPlacement:
             own.settle()
         except BaseException as error:
             own.close()
-            if isinstance(error, OperationFailure) and error.code in LOGIN_REFUSED:
-                raise CredentialsRefused from error
+            if isinstance(error, OperationFailure):
+                if error.code in LOGIN_REFUSED:
+                    raise CredentialsRefused from error
+                if not is_passing(error):  # nothing was asked of the tenant's data yet
+                    logger.error("Tenant %s: nobody can connect: %s", tenant.id, describe(error))
+                    raise DatabaseUnavailable from error
             raise
         return Connection(database, own)
 
