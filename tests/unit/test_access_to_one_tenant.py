@@ -11,7 +11,7 @@ import pytest
 from bson import ObjectId
 from pymongo.errors import AutoReconnect
 
-from multitenant.errors import Conflict
+from multitenant.errors import Conflict, DatabaseLost
 from multitenant.security.field_encryption import FieldCipher
 from multitenant.tenancy.deployments.database_users import DatabaseUser
 from multitenant.tenancy.deployments.isolation import _scope, clear_scope, set_scope
@@ -48,10 +48,18 @@ class Server:
         self.admin_db = "the admin database"
         self.current: dict[str, Any] | None = ON_BLUE
         """The tenant's record, when it is read once more."""
+        self.is_another_ones = False
+        """Whether the database turns out not to be the tenant's own."""
         monkeypatch.setattr(module, "find_tenant", self._find_tenant)
+        monkeypatch.setattr(module, "ensure_own_database", self._ensure_own_database)
         monkeypatch.setattr(module, "create_user", self._create)
         monkeypatch.setattr(module, "drop_user", self._drop)
         self.access = TenantAccess(cast(Any, self), CIPHER)
+
+    def _ensure_own_database(self, admin_db: Any, db: Any, tenant_id: ObjectId) -> None:
+        assert (admin_db, tenant_id) == (self.admin_db, ACME)
+        if self.is_another_ones:
+            raise DatabaseLost(f"{db.name} is another tenant's")
 
     def _client(self, whose: str) -> Any:
         def database(name: str) -> Any:
@@ -127,6 +135,16 @@ def test_on_a_cluster_it_is_a_user_of_that_role_who_exists_for_the_time_being(
     ]
 
 
+@pytest.mark.parametrize(("record", "role"), [(ON_BLUE, "read"), (EXTERNAL, "readWrite")])
+def test_a_database_that_is_not_the_tenants_is_not_opened(
+    server: Server, record: dict[str, Any], role: Literal["read", "readWrite"]
+) -> None:
+    server.is_another_ones = True
+    with pytest.raises(DatabaseLost), server.opened(record, role):
+        pytest.fail("it was opened")
+    assert [one[0] for one in server.did if isinstance(one, tuple)] == ["operator"]
+
+
 def test_a_user_is_dropped_whatever_happens(server: Server) -> None:
     def fail() -> None:
         raise ZeroDivisionError
@@ -192,8 +210,8 @@ def test_on_a_server_of_its_own_it_is_the_user_of_its_uri(server: Server) -> Non
         server.did.append(("works", db.name, db.whose))
     details = {"role": "readWrite", "through": "shell"}
     assert server.did == [
-        ("noted", "the admin database", "tenant.shell", ACME, details),
         ("operator", "external", URI),
+        ("noted", "the admin database", "tenant.shell", ACME, details),
         ("works", "acme", "operator"),
         "operator left",
     ]
