@@ -20,7 +20,8 @@ def close(name: str, yes: bool) -> None:
     Example:
       multitenant clusters close blue
     """  # noqa: D301  # click wants a real backspace here
-    ask(f"Close the cluster {name}?", yes=yes)
     with running_database() as settings, opened_platform(settings) as platform:
-        platform.clusters.close(name, Actor.on_command_line())
+        record = platform.clusters.get(name)
+        ask(f"Close the cluster {name}?", yes=yes)
+        platform.clusters.close(name, Actor.on_command_line(), seen=record)
     click.echo(f"{name} is closed", err=True)

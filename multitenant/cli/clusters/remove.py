@@ -17,7 +17,8 @@ def remove(name: str, yes: bool) -> None:
     Example:
       multitenant clusters remove blue
     """  # noqa: D301  # click wants a real backspace here
-    ask(f"Remove the cluster {name}?", yes=yes)
     with running_database() as settings, opened_platform(settings) as platform:
-        platform.clusters.remove(name, Actor.on_command_line())
+        record = platform.clusters.get(name)
+        ask(f"Remove the cluster {name}?", yes=yes)
+        platform.clusters.remove(name, Actor.on_command_line(), seen=record)
     click.echo(f"{name} is removed", err=True)

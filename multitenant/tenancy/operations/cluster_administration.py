@@ -108,7 +108,7 @@ class ClusterAdministration:
         admin_db = self._connections.admin_db
 
         def update() -> None:
-            record = self._get(name)
+            record = self.get(name)
             limits = {**(record.get("capacity") or {}), **capacity}
             kept = {limit: value for limit, value in limits.items() if value}
             changes: dict[str, Any] = {"capacity": _capacity(kept)}
@@ -133,7 +133,7 @@ class ClusterAdministration:
 
         Raises NotFound, and Conflict for a cluster that is closed.
         """
-        if self._get(name)["state"] == "closed":
+        if self.get(name)["state"] == "closed":
             raise Conflict(f"The cluster {name} is closed: nothing is there")
         self._set_state(name, "draining", actor)
         admin_db = self._connections.admin_db
@@ -145,24 +145,33 @@ class ClusterAdministration:
 
     def open(self, name: str, actor: Actor) -> None:
         """Let the cluster take tenants again. Raises NotFound."""
-        self._get(name)
+        self.get(name)
         self._set_state(name, "open", actor)
 
-    def close(self, name: str, actor: Actor) -> None:
+    def get(self, name: str) -> MongoDocument:
+        """Return the cluster's record. Raises NotFound."""
+        record = clusters.find_cluster(self._connections.admin_db, name)
+        if record is None:
+            raise NotFound(f"There is no cluster {name!r}")
+        return record
+
+    def close(self, name: str, actor: Actor, *, seen: MongoDocument | None = None) -> None:
         """Give up a drained cluster: no process is connected to it any more. Its record stays,
         and open() takes it back into service.
 
-        Raises NotFound, and Conflict while it is not drained, or anything is there.
+        Raises NotFound, and Conflict while it is not drained, or anything is there, or its record
+        is another than `seen`, by which somebody has decided.
         """
         record = self._ensure_empty(name)
-        if record["state"] == "closed":
+        same = seen is None or record["updatedAt"] == seen["updatedAt"]
+        if same and record["state"] == "closed":
             return
-        if not self._set_state(name, "closed", actor, only=record):
+        if not same or not self._set_state(name, "closed", actor, only=record):
             raise Conflict(f"The cluster {name} was changed meanwhile; look at it again")
 
-    def remove(self, name: str, actor: Actor) -> None:
+    def remove(self, name: str, actor: Actor, *, seen: MongoDocument | None = None) -> None:
         """Forget a drained cluster. Raises as close() does, which it begins with."""
-        self.close(name, actor)
+        self.close(name, actor, seen=seen)
         admin_db = self._connections.admin_db
 
         def delete() -> None:
@@ -205,7 +214,7 @@ class ClusterAdministration:
         """Return the record of a cluster that takes no tenants and has none. What it has now, it
         has for good, for whoever notes a place there looks at the state afterwards."""
         admin_db = self._connections.admin_db
-        record = self._get(name)
+        record = self.get(name)
         if name == DEFAULT_CLUSTER:
             raise Conflict("The admin database is on the cluster default, which stays")
         if record["state"] == "open":
@@ -238,7 +247,7 @@ class ClusterAdministration:
         admin_db = self._connections.admin_db
 
         def write() -> bool:
-            if self._get(name)["state"] == state:
+            if self.get(name)["state"] == state:
                 return True
             if not clusters.set_state(admin_db, name, state, only=only):
                 return False
@@ -246,12 +255,6 @@ class ClusterAdministration:
             return True
 
         return self._transaction(write)
-
-    def _get(self, name: str) -> MongoDocument:
-        record = clusters.find_cluster(self._connections.admin_db, name)
-        if record is None:
-            raise NotFound(f"There is no cluster {name!r}")
-        return record
 
     def _encrypt(self, name: str, uri: str) -> dict[str, str]:
         return self._cipher.encrypt(uri, record_id=name, field=URI_FIELD)
