@@ -8,7 +8,7 @@
 
 import copy
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, Literal
 
 from pydantic import BaseModel
@@ -95,19 +95,32 @@ def _tidy(schema: dict[str, Any]) -> dict[str, Any]:
     """Take out of the schema, and of all those inside, what the module's docstring says."""
     schema.pop("title", None)
     schema.pop("default", None)
-    for name, field in schema.get("properties", {}).items():
+    if "properties" in schema:
+        _tidy_fields(schema)
+    for inner in _inside(schema):
+        _tidy(inner)
+    return schema
+
+
+def _tidy_fields(schema: dict[str, Any]) -> None:
+    """Tell what counts instead of a field that is left out, and which an answer may lack."""
+    required = schema.pop("required", [])
+    for name, field in schema["properties"].items():
         if field.pop(MAY_BE_ABSENT, False):
-            schema["required"].remove(name)
-        elif field.get("default") is not None and name not in schema.get("required", ()):
+            required = [other for other in required if other != name]
+        elif field.get("default") is not None and name not in required:
             told = f"`{json.dumps(field['default'])}` without it"
             field["description"] = "; ".join(filter(None, [field.get("description"), told]))
+    if required:
+        schema["required"] = required
+
+
+def _inside(schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The schemas that are parts of this one."""
     for key in _MAPS:
-        for inner in schema.get(key, {}).values():
-            _tidy(inner)
+        yield from schema.get(key, {}).values()
     for key in _LISTS:
-        for inner in schema.get(key, ()):
-            _tidy(inner)
+        yield from schema.get(key, ())
     for key in _SINGLE:
         if isinstance(schema.get(key), dict):
-            _tidy(schema[key])
-    return schema
+            yield schema[key]
