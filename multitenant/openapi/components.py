@@ -2,7 +2,7 @@
 
 - They have no titles: the names of schemas and fields say as much.
 - Bodies have no `default`: generators take a field with one for a field that is always there, or
-  send what was not set. What counts instead of a missing value is told in the description.
+  send what was not set. The description tells what counts instead of a missing value, or null.
 - Answers have no `default` either: a field is there (`required`), or it may be absent.
 """
 
@@ -14,7 +14,7 @@ from typing import Any, Literal
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from multitenant.schemas.payload import MAY_BE_ABSENT
+from multitenant.schemas.payload import MAY_BE_ABSENT, NULL_IS_DEFAULT
 
 Mode = Literal["validation", "serialization"]
 
@@ -78,6 +78,7 @@ def _parameter(name: str, where: str, field: dict[str, Any], *, required: bool) 
     """A parameter. It cannot be null, so a field that may be is one that may be left out."""
     schema = copy.deepcopy(field)
     default = schema.get("default")
+    schema.pop(NULL_IS_DEFAULT, None)
     parameter: dict[str, Any] = {"name": name, "in": where, "required": required}
     for key in ("description", "deprecated"):
         if key in schema:
@@ -111,6 +112,9 @@ def _tidy_fields(schema: dict[str, Any]) -> None:
         elif field.get("default") is not None and name not in required:
             told = f"`{json.dumps(field['default'])}` without it"
             field["description"] = "; ".join(filter(None, [field.get("description"), told]))
+        if field.pop(NULL_IS_DEFAULT, False):
+            of_type = [key for key in field if key not in ("description", "default")]
+            field["anyOf"] = [{key: field.pop(key) for key in of_type}, NULL]
     if required:
         schema["required"] = required
 
