@@ -14,7 +14,7 @@ class Application(OpenAPI):
     ConfigurationError when the document cannot describe it."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self._checked: set[str] = set()
+        self._checked: set[int] = set()
         self._documented: dict[str, dict[str, Route]] = {}
         super().__init__(*args, **kwargs)
 
@@ -42,8 +42,8 @@ class Application(OpenAPI):
             others = {name: getattr(item, name) for name in missing if getattr(item, name)}
             if others:  # the blueprint's own item stays as it is, for other applications
                 self.paths[path] = self.paths[path].model_copy(update=others)
-        new = [rule for rule in self.url_map.iter_rules() if rule.endpoint not in self._checked]
-        self._checked.update(rule.endpoint for rule in new)
+        new = [rule for rule in self.url_map.iter_rules() if id(rule) not in self._checked]
+        self._checked.update(map(id, new))
         for route in routes_of(self, new):
             ensure_documentable(route)
             self._ensure_single(route)

@@ -2,19 +2,19 @@
 
 - They have no titles: the names of schemas and fields say as much.
 - Bodies have no `default`: generators take a field with one for a field that is always there, or
-  send what was not set. What counts instead of a missing value is told in the description.
+  send what was not set. The description tells what counts instead of a missing value, or null.
 - Answers have no `default` either: a field is there (`required`), or it may be absent.
 """
 
 import copy
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, Literal
 
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from multitenant.schemas.payload import MAY_BE_ABSENT
+from multitenant.schemas.payload import MAY_BE_ABSENT, NULL_IS_DEFAULT
 
 Mode = Literal["validation", "serialization"]
 
@@ -78,6 +78,7 @@ def _parameter(name: str, where: str, field: dict[str, Any], *, required: bool) 
     """A parameter. It cannot be null, so a field that may be is one that may be left out."""
     schema = copy.deepcopy(field)
     default = schema.get("default")
+    schema.pop(NULL_IS_DEFAULT, None)
     parameter: dict[str, Any] = {"name": name, "in": where, "required": required}
     for key in ("description", "deprecated"):
         if key in schema:
@@ -95,19 +96,35 @@ def _tidy(schema: dict[str, Any]) -> dict[str, Any]:
     """Take out of the schema, and of all those inside, what the module's docstring says."""
     schema.pop("title", None)
     schema.pop("default", None)
-    for name, field in schema.get("properties", {}).items():
+    if "properties" in schema:
+        _tidy_fields(schema)
+    for inner in _inside(schema):
+        _tidy(inner)
+    return schema
+
+
+def _tidy_fields(schema: dict[str, Any]) -> None:
+    """Tell what counts instead of a field that is left out, and which an answer may lack."""
+    required = schema.pop("required", [])
+    for name, field in schema["properties"].items():
         if field.pop(MAY_BE_ABSENT, False):
-            schema["required"].remove(name)
-        elif field.get("default") is not None and name not in schema.get("required", ()):
+            required = [other for other in required if other != name]
+        elif field.get("default") is not None and name not in required:
             told = f"`{json.dumps(field['default'])}` without it"
             field["description"] = "; ".join(filter(None, [field.get("description"), told]))
+        if field.pop(NULL_IS_DEFAULT, False):
+            of_type = [key for key in field if key not in ("description", "default")]
+            field["anyOf"] = [{key: field.pop(key) for key in of_type}, NULL]
+    if required:
+        schema["required"] = required
+
+
+def _inside(schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The schemas that are parts of this one."""
     for key in _MAPS:
-        for inner in schema.get(key, {}).values():
-            _tidy(inner)
+        yield from schema.get(key, {}).values()
     for key in _LISTS:
-        for inner in schema.get(key, ()):
-            _tidy(inner)
+        yield from schema.get(key, ())
     for key in _SINGLE:
         if isinstance(schema.get(key), dict):
-            _tidy(schema[key])
-    return schema
+            yield schema[key]

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable
+from itertools import chain, count
 from typing import Any
 
 from flask_openapi3 import OpenAPI
@@ -51,13 +52,14 @@ def build_document(app: OpenAPI) -> dict[str, Any]:
 
 def _named(routes: Iterable[Route]) -> Iterable[tuple[str, Route]]:
     """The routes, each with an operationId of its own: the view's name. The second of two views
-    of one name has its blueprint's name before it, and what is ambiguous then its path behind it.
-    """
+    of one name has its blueprint's name before it; what is ambiguous then, its path behind it; and
+    after that a number."""
     taken: set[str] = set()
     for route in routes:
         view, blueprint = route.view.__name__, route.blueprint
         path = f"{blueprint}_{view}_{route.method}_{route.path}"
-        names = [_identifier(text) for text in (view, f"{blueprint}_{view}", path)]
+        numbered = (f"{path}_{number}" for number in count(2))
+        names = map(_identifier, chain([view, f"{blueprint}_{view}", path], numbered))
         name = next(name for name in names if name not in taken)
         taken.add(name)
         yield name, route

@@ -4,7 +4,7 @@ import re
 import unicodedata
 from datetime import UTC, datetime
 from functools import cache
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self, get_args
 
 from bson import ObjectId
 from email_validator import EmailNotValidError, validate_email
@@ -14,6 +14,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    GetJsonSchemaHandler,
     PlainSerializer,
     PlainValidator,
     SecretStr,
@@ -23,11 +24,15 @@ from pydantic import (
     model_validator,
 )
 from pydantic.alias_generators import to_camel
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 UNSET: Any = None
 """The default of a field of `Changes` that `null` cannot remove."""
 MAY_BE_ABSENT = "x-may-be-absent"
 """Marks in a schema a field that some answers do not have; see `Absent`."""
+NULL_IS_DEFAULT = "x-null-is-default"
+"""Marks in a schema a field of a request for which null is the same as leaving it out."""
 MAX_EMAIL_LENGTH = 254
 MIN_PASSWORD_LENGTH = 8
 MAX_PASSWORD_BYTES = 72  # bcrypt reads no more; longer ones would be cut silently
@@ -47,7 +52,8 @@ _SCHEMAS: dict[Any, dict[str, Any]] = {}
 
 
 class Payload(BaseModel):
-    """A request: camelCase names, unknown fields refused."""
+    """A request: camelCase names, unknown fields refused. Where a field has a default, null is the
+    same as leaving it out: clients that know no difference send it."""
 
     model_config = ConfigDict(
         alias_generator=to_camel, extra="forbid", frozen=True, hide_input_in_errors=True
@@ -55,6 +61,29 @@ class Payload(BaseModel):
 
     example: ClassVar[dict[str, Any]] = {}
     """A body that works, for the OpenAPI document; every payload with a body has one."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _leave_out_nulls(cls, sent: Any) -> Any:
+        if not isinstance(sent, dict):
+            return sent
+        with_default = _names_with_default(cls)
+        return {
+            name: value
+            for name, value in sent.items()
+            if value is not None or name not in with_default
+        }
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        """The model's schema, in which fields with a default are marked."""
+        schema = handler(core_schema)
+        properties = handler.resolve_ref_schema(schema).get("properties", {})
+        for name in _names_with_default(cls) & properties.keys():
+            properties[name][NULL_IS_DEFAULT] = True
+        return schema
 
     @classmethod
     def model_json_schema(cls, *args: Any, **kwargs: Any) -> dict[str, Any]:
@@ -66,6 +95,17 @@ class Payload(BaseModel):
             for field in _SCHEMAS[key].get("properties", {}).values():
                 field.pop("examples", None)  # flask-openapi3 takes them for those of a parameter
         return _SCHEMAS[key]
+
+
+@cache
+def _names_with_default(model: type[Payload]) -> frozenset[str]:
+    """The names, as callers know them, of the fields that have a default other than null."""
+    return frozenset(
+        field.alias or name
+        for name, field in model.model_fields.items()
+        if not field.is_required() and field.default is not None
+        if type(None) not in get_args(field.annotation)
+    )
 
 
 class Headers(Payload):

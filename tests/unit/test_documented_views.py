@@ -18,7 +18,7 @@ from multitenant.middleware.access import public
 from multitenant.middleware.envelope import answer
 from multitenant.openapi import Application, refuses
 from multitenant.schemas.answers import Nothing, created, ok
-from multitenant.schemas.payload import Answer, Headers, IdPath, Payload
+from multitenant.schemas.payload import Absent, Answer, Headers, IdPath, Payload
 
 
 class Owner(Payload):
@@ -26,11 +26,12 @@ class Owner(Payload):
 
     name: str
     vip: StrictBool = False
+    nick: Annotated[str, Absent] = ""
 
 
 class OwnerAnswer(Answer):
     name: str
-    vip: bool = False
+    vip: Annotated[bool, Absent] = False
 
 
 class Upload(Payload):
@@ -159,7 +160,7 @@ class TestBodies:
             return answer({}, body.owner.name)
 
         schemas = document_with(app, blueprint)["components"]["schemas"]
-        assert schemas["Tree"]["properties"]["below"]["items"]["$ref"].endswith("/Tree")
+        assert schemas["Tree"]["properties"]["below"]["anyOf"][0]["items"]["$ref"].endswith("/Tree")
         assert "default" not in str(schemas["Owner"])
 
 
@@ -256,7 +257,8 @@ class TestViews:
     def test_two_of_one_name_and_one_with_two_rules(
         self, app: Application, blueprint: APIBlueprint
     ) -> None:
-        @blueprint.get("/here", responses=ok(Nothing))
+        @blueprint.get("/he-re", responses=ok(Nothing))
+        @blueprint.get("/he_re", responses=ok(Nothing))
         @blueprint.get("/there", responses=ok(Nothing))
         def list_todos() -> Response:
             """List them."""
@@ -264,7 +266,11 @@ class TestViews:
 
         paths = document_with(app, blueprint)["paths"]
         assert paths["/api/to-do-list"]["get"]["operationId"] == "listTodos"
-        ids = {paths[f"/api/owners/{place}"]["get"]["operationId"] for place in ("here", "there")}
+        ids = {
+            paths[f"/api/owners/{place}"]["get"]["operationId"]
+            for place in ("he-re", "he_re", "there")
+        }
+        assert len(ids) == 3
         assert all(name.startswith("ownersListTodos") for name in ids)
 
     def test_two_blueprints_share_a_path(self, app: Application, blueprint: APIBlueprint) -> None:
@@ -356,6 +362,14 @@ class TestRefusals:
         message = refusal_of(app, blueprint)
         assert "GET /api/owners/{id}" in message
         assert "get_owner" in message
+
+    def test_a_second_rule_of_a_view_that_was_documented(self, app: Application) -> None:
+        @app.get("/api/owners/<id>")
+        def get_owner(path: IdPath) -> Response:
+            return answer({}, str(path.id))
+
+        with pytest.raises(ConfigurationError, match="GET /api/people/"):
+            app.get("/api/people/<person>")(get_owner)
 
     def test_a_path_with_other_names(self, app: Application, blueprint: APIBlueprint) -> None:
         @blueprint.get("/<owner_id>")

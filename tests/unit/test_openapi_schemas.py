@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from multitenant.middleware.error_handlers import STATUS_OF_CODE
 from multitenant.openapi.routes import Route, routes_of
 from multitenant.schemas.admin.usage import UsageAnswer
+from multitenant.schemas.tenant.todos import NewTodo, TodoChanges
 from tests.contract import contract
 
 CLOSED_LISTS = {"role", "status", "isolation", "modules", "outcome", "code", "kind"}
@@ -123,3 +124,9 @@ def test_a_status_that_nobody_knows_is_null() -> None:
     sums = {"documents": 0, "bytes": 0, "diskBytes": 0, "unmeasuredCount": 0}
     read = UsageAnswer.of_all([{**told, **sums, "status": it} for it in ("active", "odd", 1)])
     assert [each["status"] for each in read] == ["active", None, None]
+
+
+def test_null_is_the_same_as_left_out_where_there_is_a_default() -> None:
+    assert NewTodo(title="Milk", done=None) == NewTodo(title="Milk")
+    with pytest.raises(ValidationError):
+        TodoChanges(done=None)
