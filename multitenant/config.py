@@ -23,6 +23,7 @@ from pydantic import (
 from pymongo.errors import PyMongoError
 from pymongo.uri_parser import parse_uri
 
+from multitenant.addresses import format_address, without_brackets
 from multitenant.errors import ConfigurationError
 from multitenant.instance import read_or_create
 from multitenant.schemas.payload import Email, NewPassword
@@ -111,11 +112,13 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     multitenant_env: Literal["production", "development"] = "production"
-    host: str = Field("127.0.0.1", min_length=1)
+    host: Annotated[str, Field(min_length=1), AfterValidator(without_brackets)] = "127.0.0.1"
     port: int = Field(5000, ge=1, le=65535)
     workers: int = Field(2, ge=1, le=256)
     worker_class: Literal["gevent", "gthread"] = "gevent"
     threads: int = Field(16, ge=1, le=256)
+    keepalive_seconds: int = Field(75, ge=1, le=3600)
+    drain_seconds: float = Field(0, ge=0, le=600)
     graceful_timeout: int = Field(30, ge=1, le=3600)
     instance_path: Path = Path("instance")
     mongod_binary: str = ""
@@ -170,6 +173,11 @@ class Settings(BaseModel):
     def production(self) -> bool:
         """Whether this is the real thing."""
         return self.multitenant_env == "production"
+
+    @property
+    def address(self) -> str:
+        """HOST and PORT, as a URL has them."""
+        return format_address(self.host, self.port)
 
     @property
     def requests_at_work(self) -> int:
