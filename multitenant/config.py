@@ -20,12 +20,11 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
-from pymongo.errors import PyMongoError
-from pymongo.uri_parser import parse_uri
 
 from multitenant.addresses import format_address, without_brackets
 from multitenant.errors import ConfigurationError
 from multitenant.instance import read_or_create
+from multitenant.mongodb_uris import PLATFORM, check_uri
 from multitenant.schemas.payload import Email, NewPassword
 
 # What the shipped .env holds so that `make run` works; production must choose its own.
@@ -47,21 +46,8 @@ def _split(value: Any) -> Any:
 
 
 def _mongodb_uri(value: SecretStr) -> SecretStr:
-    uri = value.get_secret_value()
-    if not uri:
-        return value
-    scheme, _, rest = uri.partition("://")
-    if scheme not in ("mongodb", "mongodb+srv"):
-        raise ValueError("must start with mongodb:// or mongodb+srv://")
-    try:
-        parse_uri(f"mongodb://{rest}", warn=False)  # the same, without asking the DNS
-    except OSError as error:
-        raise ValueError(f"names a file that cannot be read ({type(error).__name__})") from error
-    except (PyMongoError, ValueError) as error:  # whose words may have a piece of the password
-        raise ValueError(
-            "is no MongoDB URI such as mongodb://user:password@host1,host2/?replicaSet=rs0;"
-            " in user and password, characters such as @ : / ? # % are written as %XX"
-        ) from error
+    if uri := value.get_secret_value():
+        check_uri(uri, PLATFORM)
     return value
 
 
@@ -101,6 +87,16 @@ def _not_reserved(name: str) -> str:
     if name in RESERVED_DATABASES:
         raise ValueError(f"{name!r} is MongoDB's own database; choose another name")
     return name
+
+
+def is_text(value: str) -> bool:
+    """Whether that can be encoded, and has no NUL, which C takes for an end. What came from the
+    system as bytes that are not UTF-8 cannot."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return "\0" not in value
 
 
 class Settings(BaseModel):
@@ -277,7 +273,7 @@ def load_settings(
     names every wrong setting.
     """
     known = {name.upper(): name for name in Settings.model_fields}
-    given: dict[str, str | None] = {**dotenv_values(env_file)} if env_file else {}
+    given = _read(env_file) if env_file else {}
     given |= os.environ if environment is None else environment
     values = {}
     problems = []
@@ -286,9 +282,12 @@ def load_settings(
         if path := given.get(f"{variable}_FILE"):
             try:
                 value = Path(path).read_text(encoding="utf-8").strip()
-            except (OSError, UnicodeDecodeError) as error:
-                problems.append(f"{variable}_FILE: {path} cannot be read ({type(error).__name__})")
-        if value:
+            except (OSError, ValueError) as error:
+                shown = path if is_text(path) else ascii(path)
+                problems.append(f"{variable}_FILE: {shown} cannot be read ({type(error).__name__})")
+        if value and not is_text(value):
+            problems.append(f"{variable}: is not UTF-8 text, or has NUL in it")
+        elif value:
             values[field] = value
     settings = None
     while settings is None:
@@ -307,6 +306,16 @@ def load_settings(
         listed = "\n".join(f"  {problem}" for problem in problems)
         raise ConfigurationError(f"The settings are wrong:\n{listed}\nSee docs/configuration.md.")
     return settings if settings.production else _with_generated_secrets(settings)
+
+
+def _read(env_file: Path) -> dict[str, str | None]:
+    """The variables of the file; none, where there is none. Raises ConfigurationError."""
+    try:
+        return {**dotenv_values(env_file)}
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(
+            f"The settings cannot be read: {env_file} ({type(error).__name__})"
+        ) from error
 
 
 def _with_generated_secrets(settings: Settings) -> Settings:

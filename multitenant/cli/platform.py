@@ -4,6 +4,7 @@ import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 
 import click
@@ -81,6 +82,16 @@ def _exit(number: int, frame: FrameType | None) -> None:
     sys.exit(0)
 
 
+def _made_up_password(path: Path) -> str:
+    try:
+        return read_or_create(path, make_up_password)
+    except OSError as error:
+        raise ConfigurationError(
+            f"INSTANCE_PATH: the first operator's password cannot be kept in {path}"
+            f" ({error.strerror}); set OPERATOR_PASSWORD, or a directory that can be written to"
+        ) from error
+
+
 def set_up(settings: Settings) -> None:
     """Bring the admin database up to date and make the first operator, telling the password
     once if it was made up."""
@@ -92,7 +103,7 @@ def set_up(settings: Settings) -> None:
                 platform.provisioner,
                 email=settings.operator_email,
                 password=settings.operator_password,
-                made_up_password=lambda: read_or_create(path, make_up_password),
+                made_up_password=lambda: _made_up_password(path),
             )
         except ValueError as error:
             raise ConfigurationError(str(error)) from error

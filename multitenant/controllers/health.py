@@ -10,7 +10,7 @@ from multitenant.middleware.envelope import answer
 from multitenant.schemas.answers import ok
 from multitenant.schemas.health import HealthAnswer
 from multitenant.serving.readiness import is_stopping
-from multitenant.tenancy.lifecycle.initialisation import is_initialised
+from multitenant.tenancy.lifecycle.initialisation import is_ready
 
 READY_SECONDS = 2.0
 
@@ -30,6 +30,6 @@ def readyz() -> Response:
     """The admin database can be written to, and has its migrations; the server is not stopping."""
     if is_stopping():
         raise DatabaseUnavailable("The server is shutting down", retry_after=1)
-    if not is_initialised(platform().connections.admin_db, seconds=READY_SECONDS):
+    if not is_ready(platform().connections.admin_db, seconds=READY_SECONDS):
         raise DatabaseUnavailable("The admin database lacks migrations: run `multitenant init`")
     return answer({"status": "ready"}, "Ready")

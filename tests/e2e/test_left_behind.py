@@ -15,9 +15,7 @@ from tests.support import PATIENCE_SECONDS, eventually, is_running
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(
-        sys.platform != "linux", reason="elsewhere the next start ends it"
-    ),
+    pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the next start ends it"),
 ]
 
 

@@ -29,7 +29,7 @@ from multitenant.tenancy.operations.doctor.verdict import (
     bad,
     unknown,
 )
-from multitenant.tenancy.operations.doctor.words import explain
+from multitenant.tenancy.operations.doctor.words import GRANT, explain
 
 logger = logging.getLogger(__name__)
 
@@ -132,10 +132,15 @@ def _make(check: Check, subject: Subject, seconds: float) -> Verdict:
         with pymongo.timeout(seconds):
             return check.examine(subject)
     except OperationFailure as error:
-        if error.code == UNAUTHORIZED:
+        if error.code == UNAUTHORIZED and check.optional:
             return unknown(
                 "MongoDB does not tell the user of " + subject.uri_setting,
                 "grant that user the role clusterMonitor, or do without",
+            )
+        if error.code == UNAUTHORIZED:
+            return bad(
+                f"the user of {subject.uri_setting} may not do what this takes: {explain(error)}",
+                GRANT.format(subject.uri_setting),
             )
         return bad(explain(error), "this is MongoDB's own message; its log has more")
     except (PyMongoError, DomainError, DecryptionFailed, OSError) as error:

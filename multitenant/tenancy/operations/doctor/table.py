@@ -23,10 +23,11 @@ OF_DEPLOYMENT = (
     Check("login", deployment.log_in, ("reachable",)),
     Check("replica set", deployment.be_replica_set, ("login",)),
     Check("primary", deployment.have_primary, ("login",)),
-    Check("members", deployment.have_majority, ("login", "replica set")),
+    Check("members", deployment.have_majority, ("login", "replica set"), optional=True),
     Check("version", deployment.be_recent, USABLE),
-    Check("feature compatibility", deployment.be_upgraded, USABLE),
-    Check("connections", deployment.have_connections, USABLE),
+    Check("support", deployment.be_supported, USABLE),
+    Check("feature compatibility", deployment.be_upgraded, USABLE, optional=True),
+    Check("connections", deployment.have_connections, USABLE, optional=True),
 )
 OF_ADMIN_DATABASE = (
     Check("migrations", admin.look_at_migrations, USABLE),
@@ -45,12 +46,14 @@ OF_CLUSTER = (
     Check("change streams", rehearsal.have_change_streams, (*SCRATCH, "replica set")),
     Check("makes users", rehearsal.make_users, SCRATCH),
     Check("drops databases", rehearsal.drop_databases, SCRATCH),
-    Check("orphaned databases", contents.look_for_orphans, (*USABLE, "migrations")),
+    Check("rights", deployment.have_rights, ("drops databases",)),
+    Check("orphaned databases", contents.look_for_orphans, (*USABLE, "migrations"), optional=True),
     Check(
         "missing databases",
         contents.look_for_databases,
         (*USABLE, "migrations"),
         takes_long=True,
+        optional=True,
     ),
-    Check("open files", contents.look_at_open_files, (*USABLE, "migrations")),
+    Check("open files", contents.look_at_open_files, (*USABLE, "migrations"), optional=True),
 )
