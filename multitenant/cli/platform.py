@@ -39,7 +39,7 @@ def running_database(*, join: bool = True) -> Iterator[Settings]:
     if join and (uri := server.running_uri()):
         yield settings.model_copy(update={"admin_db_uri": SecretStr(uri)})
         return
-    for number in (signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP, signal.SIGUSR2):
+    for number in _not_ignored(signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP, signal.SIGUSR2):
         signal.signal(number, _exit)  # an orderly end, which stops the server as well
     with server:
         yield settings.model_copy(update={"admin_db_uri": SecretStr(server.uri)})
@@ -63,7 +63,7 @@ def opened_platform(
 def ended_in_order() -> Iterator[None]:
     """Within the block, what ends a process by a signal ends the block first, as exit() does. A
     second signal does not disturb that."""
-    numbers = (signal.SIGTERM, signal.SIGHUP)
+    numbers = _not_ignored(signal.SIGTERM, signal.SIGHUP)
 
     def end(number: int, frame: FrameType | None) -> None:
         for one in numbers:
@@ -76,6 +76,11 @@ def ended_in_order() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _not_ignored(*numbers: signal.Signals) -> list[signal.Signals]:
+    """Those that this process was not started to ignore, as nohup does with SIGHUP."""
+    return [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
 
 
 def _exit(number: int, frame: FrameType | None) -> None:

@@ -27,9 +27,10 @@ PORT_IS_WRONG = (errno.EADDRINUSE, errno.EACCES)
 class Server(Application):  # type: ignore[misc]  # gunicorn has no type hints
     """gunicorn in this process, serving create_app()."""
 
-    def __init__(self, listener: socket.socket | None, *, owns_database: bool) -> None:
-        """`listener` is bound, and does not listen yet; None: gunicorn has inherited some."""
-        self._listener = listener
+    def __init__(self, descriptor: int | None, *, owns_database: bool) -> None:
+        """`descriptor` is that of a socket that is bound, and does not listen yet; None: gunicorn
+        has inherited some."""
+        self._descriptor = descriptor
         self._owns_database = owns_database
         super().__init__()
 
@@ -39,8 +40,8 @@ class Server(Application):  # type: ignore[misc]  # gunicorn has no type hints
     def load_config(self) -> None:
         """Read this package's configuration."""
         self.load_config_from_module_name_or_filename("python:multitenant.serving.gunicorn_config")
-        if self._listener is not None:
-            self.cfg.set("bind", f"fd://{self._listener.fileno()}")
+        if self._descriptor is not None:
+            self.cfg.set("bind", f"fd://{self._descriptor}")
 
     def load(self) -> Any:
         """Build the application; runs in each worker."""
@@ -90,7 +91,8 @@ def run() -> None:
         os.environ["ADMIN_DB_URI"] = settings.admin_db_uri.get_secret_value()
         _wait_for_threads()
         click.echo(f"Serving on http://{settings.address}", err=True)
-        Server(listener, owns_database=owns_database).run()
+        descriptor = listener.detach() if listener else None  # gunicorn closes it
+        Server(descriptor, owns_database=owns_database).run()
 
 
 def _inherits_listeners() -> bool:

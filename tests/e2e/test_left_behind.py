@@ -71,7 +71,10 @@ def test_with_nohup_it_stays(tmp_path: Path) -> None:
     mongod = mongod_pid(tmp_path)
     os.close(run.terminal)
     os.kill(run.pid, signal.SIGHUP)
-    eventually(lambda: (tmp_path / "server.log").read_text().count("Handling signal: hup") >= 1)
+    log = tmp_path / "server.log"
+    eventually(lambda: "Handling signal: hup" in log.read_text())
+    os.kill(run.pid, signal.SIGTTIN)  # it begins one more worker
+    eventually(lambda: log.read_text().count("Booting worker") == 2)
     assert is_running(mongod)
     os.kill(run.pid, signal.SIGTERM)
     os.waitpid(run.pid, 0)
@@ -98,6 +101,19 @@ def test_one_that_is_killed_takes_its_mongodb_with_it(tmp_path: Path) -> None:
         server.process.kill()
         server.process.wait()
         eventually(lambda: not is_running(mongod) and processes_of(tmp_path) == [])
+
+
+def test_sighup_begins_new_workers_on_the_same_port(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    with Server(MULTITENANT_RUN, environment | {"WORKERS": "1"}, tmp_path) as server:
+        server.wait_until_ready()
+        for times in (2, 3):
+            server.process.send_signal(signal.SIGHUP)
+            eventually(lambda times=times: len(server.workers) == times)  # type: ignore[misc]
+            with server.login() as operator:
+                assert operator.get("/api/tenants").status_code == 200
+        assert server.stop() == 0
 
 
 def test_sigusr2_is_ignored_where_the_mongodb_is_its_own(tmp_path: Path) -> None:
