@@ -1,6 +1,6 @@
 """Addresses as people and URLs write them: an IPv6 address is in brackets before a port."""
 
-from ipaddress import IPv6Address
+from ipaddress import IPv6Address, ip_address
 
 
 def format_address(host: str, port: int | None) -> str:
@@ -19,6 +19,30 @@ def without_brackets(host: str) -> str:
     if not (host.startswith("[") and host.endswith("]") and is_ipv6(host[1:-1])):
         raise ValueError("brackets belong around an IPv6 address alone, such as '[::1]'")
     return host[1:-1]
+
+
+def parse_address(address: str) -> tuple[str, str]:
+    """Return host and port of `host:port` or `[host]:port`; the port is empty if there is none."""
+    if address.startswith("["):
+        host, _, rest = address[1:].partition("]")
+        return host, rest.removeprefix(":")
+    host, _, port = address.partition(":")
+    return host, port
+
+
+def is_same_host(host: str, other: str) -> bool:
+    """Whether both are one name, or one address, in whatever spelling."""
+    if is_ipv6(host) and is_ipv6(other):
+        return IPv6Address(host) == IPv6Address(other)
+    return host.lower() == other.lower()
+
+
+def is_loopback(host: str) -> bool:
+    """Whether the host is this machine itself, by its name, address, or socket."""
+    try:
+        return ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost") or host.startswith("/")
 
 
 def is_ipv6(host: str) -> bool:

@@ -21,7 +21,7 @@ from pydantic import (
     model_validator,
 )
 
-from multitenant.addresses import format_address, without_brackets
+from multitenant.addresses import format_address, is_ipv6, parse_address, without_brackets
 from multitenant.errors import ConfigurationError
 from multitenant.instance import read_or_create
 from multitenant.mongodb_uris import PLATFORM, check_uri
@@ -35,6 +35,8 @@ MONITORING_SOCKETS_PER_CLIENT = 2
 MIN_SECRET_BYTES = 32
 MAX_BCRYPT_ROUNDS = 16
 HOW_TO_MAKE_A_KEY = "make one with `python -c 'import secrets; print(secrets.token_hex(32))'`"
+HOST_NAME = r"[a-z0-9-]+(\.[a-z0-9-]+)*"
+BRACKETED = r"\[[0-9a-f:.]+\]"
 # Secrets that are made on the first start in development: setting, and the same as file name.
 GENERATED_SECRETS = ("jwt_secret_keys", "credential_keys")
 
@@ -53,17 +55,20 @@ def _mongodb_uri(value: SecretStr) -> SecretStr:
 
 def _host_patterns(values: tuple[str, ...]) -> tuple[str, ...]:
     for value in values:
-        if not re.fullmatch(r"(\*\.)?[a-z0-9-]+(\.[a-z0-9-]+)*(:\d{1,5})?", value):
+        host, _ = parse_address(value)
+        if not re.fullmatch(rf"((\*\.)?{HOST_NAME}|{BRACKETED})(:\d{{1,5}})?", value) or (
+            value.startswith("[") and not is_ipv6(host)
+        ):
             raise ValueError(
-                f"{value!r} is not a host such as 'db.example.com', 'db.example.com:27017' or"
-                " '*.example.com'"
+                f"{value!r} is not a host such as 'db.example.com', 'db.example.com:27017',"
+                " '*.example.com' or '[2001:db8::7]:27017'"
             )
     return values
 
 
 def _origins(values: tuple[str, ...]) -> tuple[str, ...]:
     for value in values:
-        if not re.fullmatch(r"https?://[a-z0-9-]+(\.[a-z0-9-]+)*(:\d{1,5})?", value):
+        if not re.fullmatch(rf"https?://({HOST_NAME}|{BRACKETED})(:\d{{1,5}})?", value):
             raise ValueError(f"{value!r} is not an origin such as 'https://app.example.com'")
     return values
 

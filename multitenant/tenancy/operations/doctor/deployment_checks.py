@@ -7,7 +7,7 @@ from typing import Any
 from pymongo import ReadPreference
 from pymongo.errors import OperationFailure, ServerSelectionTimeoutError
 
-from multitenant.addresses import format_address
+from multitenant.addresses import format_address, is_loopback
 from multitenant.repositories.error_codes import COMMAND_NOT_FOUND
 from multitenant.tenancy.deployments.clusters import DEFAULT_CLUSTER
 from multitenant.tenancy.deployments.deployments import NEEDED, privileges
@@ -16,7 +16,6 @@ from multitenant.tenancy.operations.doctor.releases import (
     find_holes,
     is_out_of_support,
 )
-from multitenant.tenancy.operations.doctor.settings_checks import is_loopback
 from multitenant.tenancy.operations.doctor.subject import Subject
 from multitenant.tenancy.operations.doctor.verdict import Verdict, bad, good, poor, unknown
 from multitenant.tenancy.operations.doctor.words import GRANT, why_unreachable

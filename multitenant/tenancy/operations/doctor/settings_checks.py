@@ -7,17 +7,11 @@ from urllib.error import URLError
 
 from pymongo.uri_parser import parse_uri
 
-from multitenant.addresses import format_address, is_ipv6
+from multitenant.addresses import format_address, is_ipv6, is_loopback
 from multitenant.tenancy.operations.doctor.subject import Subject
 from multitenant.tenancy.operations.doctor.verdict import Verdict, bad, good, poor
 
 HTTP_SECONDS = 2.0
-LOOPBACK = ("localhost", "127.", "::1", "[::1]", "/")
-
-
-def is_loopback(host: str) -> bool:
-    """Whether the host is this machine itself."""
-    return host.startswith(LOOPBACK)
 
 
 def look_at_settings(subject: Subject) -> Verdict:
