@@ -132,15 +132,15 @@ def _make(check: Check, subject: Subject, seconds: float) -> Verdict:
         with pymongo.timeout(seconds):
             return check.examine(subject)
     except OperationFailure as error:
-        if error.code == UNAUTHORIZED and check.optional:
-            return unknown(
-                "MongoDB does not tell the user of " + subject.uri_setting,
-                "grant that user the role clusterMonitor, or do without",
-            )
-        if error.code == UNAUTHORIZED:
+        if error.code == UNAUTHORIZED and check.essential:
             return bad(
                 f"the user of {subject.uri_setting} may not do what this takes: {explain(error)}",
                 GRANT.format(subject.uri_setting),
+            )
+        if error.code == UNAUTHORIZED:
+            return unknown(
+                "MongoDB does not tell the user of " + subject.uri_setting,
+                "grant that user the role clusterMonitor, or do without",
             )
         return bad(explain(error), "this is MongoDB's own message; its log has more")
     except (PyMongoError, DomainError, DecryptionFailed, OSError) as error:
