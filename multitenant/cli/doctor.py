@@ -26,7 +26,7 @@ COLOURS = {Level.OK: "green", Level.WARNING: "yellow", Level.FAILURE: "red"}
 @click.option(
     "--timeout",
     "seconds",
-    type=click.IntRange(min=1),
+    type=click.IntRange(1, 7 * 86_400),
     metavar="SECONDS",
     help=f"Take no longer than this; {SECONDS}, or {SECONDS_FOR_ALL} with --all.",
 )

@@ -4,6 +4,7 @@ import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 
 import click
@@ -38,7 +39,7 @@ def running_database(*, join: bool = True) -> Iterator[Settings]:
     if join and (uri := server.running_uri()):
         yield settings.model_copy(update={"admin_db_uri": SecretStr(uri)})
         return
-    for number in (signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP, signal.SIGUSR2):
+    for number in _not_ignored(signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP, signal.SIGUSR2):
         signal.signal(number, _exit)  # an orderly end, which stops the server as well
     with server:
         yield settings.model_copy(update={"admin_db_uri": SecretStr(server.uri)})
@@ -62,7 +63,7 @@ def opened_platform(
 def ended_in_order() -> Iterator[None]:
     """Within the block, what ends a process by a signal ends the block first, as exit() does. A
     second signal does not disturb that."""
-    numbers = (signal.SIGTERM, signal.SIGHUP)
+    numbers = _not_ignored(signal.SIGTERM, signal.SIGHUP)
 
     def end(number: int, frame: FrameType | None) -> None:
         for one in numbers:
@@ -77,8 +78,23 @@ def ended_in_order() -> Iterator[None]:
             signal.signal(number, handler)
 
 
+def _not_ignored(*numbers: signal.Signals) -> list[signal.Signals]:
+    """Those that this process was not started to ignore, as nohup does with SIGHUP."""
+    return [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
+
+
 def _exit(number: int, frame: FrameType | None) -> None:
     sys.exit(0)
+
+
+def _made_up_password(path: Path) -> str:
+    try:
+        return read_or_create(path, make_up_password)
+    except OSError as error:
+        raise ConfigurationError(
+            f"INSTANCE_PATH: the first operator's password cannot be kept in {path}"
+            f" ({error.strerror}); set OPERATOR_PASSWORD, or a directory that can be written to"
+        ) from error
 
 
 def set_up(settings: Settings) -> None:
@@ -92,7 +108,7 @@ def set_up(settings: Settings) -> None:
                 platform.provisioner,
                 email=settings.operator_email,
                 password=settings.operator_password,
-                made_up_password=lambda: read_or_create(path, make_up_password),
+                made_up_password=lambda: _made_up_password(path),
             )
         except ValueError as error:
             raise ConfigurationError(str(error)) from error

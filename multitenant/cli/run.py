@@ -1,5 +1,6 @@
 """`multitenant run`."""
 
+import errno
 import os
 import socket
 import sys
@@ -8,7 +9,9 @@ from typing import Any
 
 import click
 from gunicorn.app.base import Application
+from gunicorn.arbiter import Arbiter
 
+from multitenant.addresses import is_ipv6
 from multitenant.cli.platform import running_database, set_up
 from multitenant.config import Settings, load_settings
 from multitenant.errors import ConfigurationError
@@ -16,10 +19,20 @@ from multitenant.serving.native_threads import under_gevent
 
 PATCHED = ("-m", "gevent.monkey", "--no-os", "--no-signal", "--no-subprocess", "--module")
 """What runs a module with gevent's patches, but for those that gunicorn's master must not have."""
+COMMAND = ("multitenant", "run")
+"""This very command, as a module and its arguments."""
+PORT_IS_WRONG = (errno.EADDRINUSE, errno.EACCES)
 
 
 class Server(Application):  # type: ignore[misc]  # gunicorn has no type hints
     """gunicorn in this process, serving create_app()."""
+
+    def __init__(self, descriptor: int | None, *, owns_database: bool) -> None:
+        """`descriptor` is that of a socket that is bound, and does not listen yet; None: gunicorn
+        has inherited some."""
+        self._descriptor = descriptor
+        self._owns_database = owns_database
+        super().__init__()
 
     def init(self, parser: Any, opts: Any, args: Any) -> None:
         """Take nothing from the command line."""
@@ -27,12 +40,29 @@ class Server(Application):  # type: ignore[misc]  # gunicorn has no type hints
     def load_config(self) -> None:
         """Read this package's configuration."""
         self.load_config_from_module_name_or_filename("python:multitenant.serving.gunicorn_config")
+        if self._descriptor is not None:
+            self.cfg.set("bind", f"fd://{self._descriptor}")
 
     def load(self) -> Any:
         """Build the application; runs in each worker."""
         from multitenant import create_app
 
         return create_app()
+
+    def run(self) -> None:
+        """Serve until the end. On SIGUSR2 a new master begins with this very command; but not
+        beside the embedded MongoDB, which ends with this process."""
+        arbiter = Arbiter(self)
+        module = PATCHED if under_gevent() else ("-m",)
+        arbiter.START_CTX["args"] = [sys.executable, *module, *COMMAND]
+        if self._owns_database:
+            arbiter.handle_usr2 = lambda: arbiter.log.warning(
+                "SIGUSR2 ignored: the embedded MongoDB has one application at a time"
+            )
+        try:
+            arbiter.run()
+        except RuntimeError as error:
+            raise ConfigurationError(str(error)) from error
 
 
 @click.command()
@@ -52,30 +82,41 @@ def run() -> None:
     if settings.worker_class == "gevent" and not under_gevent():
         # Once more from the start: whatever is imported before the patches keeps what it found.
         os.execv(  # noqa: S606  # this very command
-            sys.executable, [sys.executable, *PATCHED, "multitenant", "run"]
+            sys.executable, [sys.executable, *PATCHED, *COMMAND]
         )
-    _ensure_port_is_free(settings)
+    listener = None if _inherits_listeners() else _take_port(settings)
+    owns_database = not settings.admin_db_uri.get_secret_value()
     with running_database(join=False) as settings:
         set_up(settings)
         os.environ["ADMIN_DB_URI"] = settings.admin_db_uri.get_secret_value()
         _wait_for_threads()
-        click.echo(f"Serving on http://{settings.host}:{settings.port}", err=True)
-        Server().run()
+        click.echo(f"Serving on http://{settings.address}", err=True)
+        descriptor = listener.detach() if listener else None  # gunicorn closes it
+        Server(descriptor, owns_database=owns_database).run()
 
 
-def _ensure_port_is_free(settings: Settings) -> None:
-    """Say so at once, and not after a MongoDB was started and gunicorn has tried five times."""
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    with socket.socket(family) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((settings.host, settings.port))
-        except OSError as error:
-            why = error.strerror or "cannot be used"
+def _inherits_listeners() -> bool:
+    """Whether gunicorn finds its listening sockets by itself: from the master that it replaces, or
+    from systemd."""
+    return "GUNICORN_FD" in os.environ or os.environ.get("LISTEN_PID") == str(os.getpid())
+
+
+def _take_port(settings: Settings) -> socket.socket:
+    """Return a socket that has the port, so that nobody takes it while a MongoDB is started and the
+    operator made. Raises ConfigurationError where somebody has it already."""
+    listener = socket.socket(socket.AF_INET6 if is_ipv6(settings.host) else socket.AF_INET)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((settings.host, settings.port))
+    except OSError as error:
+        listener.close()
+        why = f"{settings.address} {(error.strerror or 'cannot be used').lower()}"
+        if error.errno in PORT_IS_WRONG:
             raise ConfigurationError(
-                f"PORT: {settings.host}:{settings.port} {why.lower()}; set another, as in"
-                " `PORT=8000 make run`"
+                f"PORT: {why}; set another, as in `PORT=8000 make run`"
             ) from error
+        raise ConfigurationError(f"HOST: {why}; set an address of this machine") from error
+    return listener
 
 
 def _wait_for_threads() -> None:

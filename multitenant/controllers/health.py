@@ -9,7 +9,8 @@ from multitenant.middleware.access import public
 from multitenant.middleware.envelope import answer
 from multitenant.schemas.answers import ok
 from multitenant.schemas.health import HealthAnswer
-from multitenant.tenancy.lifecycle.initialisation import is_initialised
+from multitenant.serving.readiness import is_stopping
+from multitenant.tenancy.lifecycle.initialisation import is_ready
 
 READY_SECONDS = 2.0
 
@@ -26,7 +27,9 @@ def healthz() -> Response:
 @blueprint.get("/readyz", responses=ok(HealthAnswer))
 @public
 def readyz() -> Response:
-    """The admin database answers, and has its migrations."""
-    if not is_initialised(platform().connections.admin_db, seconds=READY_SECONDS):
+    """The admin database can be written to, and has its migrations; the server is not stopping."""
+    if is_stopping():
+        raise DatabaseUnavailable("The server is shutting down", retry_after=1)
+    if not is_ready(platform().connections.admin_db, seconds=READY_SECONDS):
         raise DatabaseUnavailable("The admin database lacks migrations: run `multitenant init`")
     return answer({"status": "ready"}, "Ready")

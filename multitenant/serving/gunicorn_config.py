@@ -16,6 +16,7 @@ from multitenant.config import UNIX_SOCKET, load_settings
 from multitenant.errors import ConfigurationError
 from multitenant.lifecycle import shut_down
 from multitenant.logs import logging_config
+from multitenant.serving.master import handle_signals
 from multitenant.serving.native_threads import under_gevent
 
 _settings = load_settings()
@@ -26,7 +27,7 @@ if under_gevent() != (_settings.worker_class == "gevent"):
         " or set WORKER_CLASS=gthread."
     )
 
-bind = f"{_settings.host}:{_settings.port}"
+bind = _settings.address
 workers = _settings.workers
 threads = _settings.threads
 worker_class = {
@@ -35,11 +36,11 @@ worker_class = {
 }[_settings.worker_class]
 # Sockets of a worker: requests being served, kept alive, or waiting for their turn.
 worker_connections = 1000
-keepalive = 5
+keepalive = _settings.keepalive_seconds
 # The longest that gunicorn reads; it answers 414 itself.
 limit_request_line = 8190
 timeout = 60
-# gunicorn kills a worker after this time; the worker itself stops waiting a little earlier.
+# The master kills a worker after this time; the worker itself stops waiting a little earlier.
 graceful_timeout = _settings.graceful_timeout + 5
 # Against what might leak in the long run. Where there is one worker, nobody is served for the two
 # seconds in which another takes its place, so not often.
@@ -61,6 +62,11 @@ logconfig_dict = logging_config(_settings)
 OTHER_FILES = 100
 # Objects made before the collector looks for cycles; Python's 700 is a few requests.
 GARBAGE_THRESHOLD = 20_000
+
+
+def on_starting(server: Any) -> None:
+    """Take care of signals; runs in the master."""
+    handle_signals(server, drain_seconds=_settings.drain_seconds)
 
 
 def when_ready(server: Any) -> None:
@@ -107,8 +113,11 @@ def _allow_enough_files(server: Any) -> None:
 
 def post_worker_init(worker: Any) -> None:
     """Give requests in flight GRACEFUL_TIMEOUT, and this worker time to close its clients then.
-    Keep the garbage collector off what lives as long as the process."""
+    Leave to the master what is sent to all its processes at once. Keep the garbage collector off
+    what lives as long as the process."""
     worker.cfg.set("graceful_timeout", _settings.graceful_timeout)
+    for number in (signal.SIGHUP, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)
     gc.collect()
     gc.freeze()
     gc.set_threshold(GARBAGE_THRESHOLD)

@@ -33,6 +33,7 @@ from multitenant.serving.limits import (
     LINGER_SECONDS,
     MAX_DRAINED_BYTES,
     READ_SECONDS,
+    STOP_SECONDS,
     WRITE_SECONDS,
 )
 
@@ -71,6 +72,26 @@ class ThreadWorker(GunicornThreadWorker):  # type: ignore[misc]  # gunicorn has 
         if self.nr_conns >= self.worker_connections:
             self._make_room()
 
+    def set_accept_enabled(self, enabled: bool) -> None:
+        """Listen or pause; a worker that stops first accepts what waits, which nobody may do if it
+        is the last one, and listens no more."""
+        super().set_accept_enabled(enabled)
+        if self.alive:
+            return
+        for listener in self.sockets:
+            while self.nr_conns < self.worker_connections:
+                before = self.nr_conns
+                self.accept(listener)
+                if self.nr_conns == before:
+                    break
+            listener.close()
+
+    def is_parent_alive(self) -> bool:
+        """Whether the master is there; without it the worker stops."""
+        if not super().is_parent_alive():
+            self.alive = False
+        return bool(self.alive)
+
     def handle(self, conn: TConn) -> Any:
         """Read and answer one request; runs in a thread."""
         self._reading[conn] = time.monotonic() + READ_SECONDS
@@ -99,6 +120,50 @@ class ThreadWorker(GunicornThreadWorker):  # type: ignore[misc]  # gunicorn has 
         if not ended or self.cfg.is_ssl:
             super().finish_request(conn, fs)
             return
+        self._half_close(conn)
+
+    def murder_keepalived(self, force: bool = False) -> None:
+        """End connections that were idle for too long; with `force` all of them, at once."""
+        if force or self.cfg.is_ssl:
+            super().murder_keepalived(force)
+        else:
+            self._end_expired(self.keepalived_conns)
+
+    def murder_pending(self) -> None:
+        """Called by the main loop at least once a second: end what lingers too long, too, and
+        read no more from who is too slow. A request that has arrived is not affected."""
+        if self.cfg.is_ssl:
+            super().murder_pending()
+        else:
+            self._end_expired(self.pending_conns)
+        now = time.monotonic()
+        for conn, deadline in list(self._reading.items()):
+            if deadline <= now and self._reading.pop(conn, 0.0):
+                with contextlib.suppress(OSError):
+                    conn.sock.shutdown(socket.SHUT_RD)
+        for conn in [conn for conn in self._lingering if conn.timeout <= now]:
+            self._end_linger(conn)
+
+    def _cap_keepalive(self, deadline: float) -> None:
+        """Called when the worker stops: end idle connections soon."""
+        deadline = time.monotonic() + STOP_SECONDS
+        for conn in [*self.keepalived_conns, *self.pending_conns]:
+            conn.timeout = min(conn.timeout, deadline)
+
+    def _end_expired(self, conns: "deque[TConn]") -> None:
+        """End those whose time is over by FIN alone: a reset could take with it what the client has
+        not read yet. One whose request has just come is served."""
+        while conns and conns[0].timeout <= time.monotonic():
+            conn = conns.popleft()
+            self.poller.unregister(conn.sock)
+            if _has_come(conn.sock):
+                conn.data_ready = True
+                self.enqueue_req(conn)
+            else:
+                self._half_close(conn)
+
+    def _half_close(self, conn: TConn) -> None:
+        """Send FIN, and read on for a while."""
         try:
             conn.sock.shutdown(socket.SHUT_WR)
             conn.sock.setblocking(False)
@@ -110,18 +175,6 @@ class ThreadWorker(GunicornThreadWorker):  # type: ignore[misc]  # gunicorn has 
         self.poller.register(
             conn.sock, selectors.EVENT_READ, partial(self._on_lingering_readable, conn)
         )
-
-    def murder_pending(self) -> None:
-        """Called by the main loop at least once a second: end what lingers too long, too, and
-        read no more from who is too slow. A request that has arrived is not affected."""
-        super().murder_pending()
-        now = time.monotonic()
-        for conn, deadline in list(self._reading.items()):
-            if deadline <= now and self._reading.pop(conn, 0.0):
-                with contextlib.suppress(OSError):
-                    conn.sock.shutdown(socket.SHUT_RD)
-        for conn in [conn for conn in self._lingering if conn.timeout <= now]:
-            self._end_linger(conn)
 
     def _make_room(self) -> None:
         """Hang up on the connection that has waited longest for a request, if one does."""
@@ -154,3 +207,10 @@ class ThreadWorker(GunicornThreadWorker):  # type: ignore[misc]  # gunicorn has 
     def _hang_up(self, conn: TConn) -> None:
         self.nr_conns -= 1
         conn.close()
+
+
+def _has_come(sock: socket.socket) -> bool:
+    """Whether there is something to read."""
+    with contextlib.suppress(OSError):
+        return bool(sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
+    return False

@@ -1,6 +1,7 @@
 """Who is acting, for the audit log."""
 
 import getpass
+import os
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, Literal, Self
@@ -33,7 +34,7 @@ class Actor:
     @classmethod
     def on_command_line(cls) -> Self:
         """Whoever runs this process."""
-        return cls(user_id=None, request_id=uuid4().hex, ip=None, os_user=getpass.getuser()[:64])
+        return cls(user_id=None, request_id=uuid4().hex, ip=None, os_user=_os_user())
 
     def known_as(self, user_id: ObjectId) -> Self:
         """The same, now that it is known which user it is."""
@@ -67,3 +68,12 @@ class Actor:
             details=details,
             expires_at=utc_now() + kept_for if kept_for else None,
         )
+
+
+def _os_user() -> str:
+    """The system's name of whoever runs this process, or their number where it has none."""
+    try:
+        name = getpass.getuser()
+    except (KeyError, OSError):
+        name = f"uid {os.getuid()}"
+    return name[:64].encode(errors="backslashreplace").decode()

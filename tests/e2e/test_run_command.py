@@ -86,7 +86,6 @@ def test_from_nothing_to_a_tenant_and_back_again(tmp_path: Path) -> None:
         orphan = mongod_pid(tmp_path)
         third.process.kill()
         third.process.wait()
-    assert is_running(orphan), "nothing was there to stop it"
 
     with start(tmp_path) as fourth:
         fourth.wait_until_ready()

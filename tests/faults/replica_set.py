@@ -17,7 +17,7 @@ from typing import Any, Protocol, Self
 from pymongo import MongoClient
 from pymongo.errors import AutoReconnect, OperationFailure, PyMongoError
 
-from multitenant.embedded import find_mongod
+from multitenant.embedded import COMPRESSORS, find_mongod
 from tests.e2e.server import free_port
 
 Client = MongoClient[dict[str, Any]]
@@ -83,6 +83,7 @@ class Member:
             *(find_mongod(), "--dbpath", data, "--port", str(self.port)),
             *("--bind_ip", ",".join({"127.0.0.1", self.place.address})),
             *("--replSet", NAME, "--keyFile", self._key_file, "--nounixsocket"),
+            *("--networkMessageCompressors", COMPRESSORS),
             *("--wiredTigerCacheSizeGB", "0.25", "--oplogSize", "128"),
             *("--setParameter", "shutdownTimeoutMillisForSignaledShutdown=100"),
             *("--setParameter", "diagnosticDataCollectionEnabled=false"),

@@ -7,7 +7,7 @@ import click
 import orjson
 from pydantic import ValidationError
 
-from multitenant.cli.options import json_option
+from multitenant.cli.options import explain_invalid, json_option
 from multitenant.cli.platform import opened_platform, running_database
 from multitenant.schemas.admin.tenants import MODULES, NewTenant
 from multitenant.tenancy.actor import Actor
@@ -71,7 +71,7 @@ def add(
     try:
         new = NewTenant.model_validate({key: it for key, it in given.items() if it is not None})
     except ValidationError as error:
-        raise click.UsageError(_explain(error)) from error
+        raise click.UsageError(explain_invalid(error)) from error
     actor = Actor.on_command_line()
     with running_database() as settings, opened_platform(settings) as platform:
         key = idempotency_key and _own_key(actor, idempotency_key)
@@ -93,14 +93,6 @@ def _secret(label: str, from_stdin: bool, asks: bool, *, confirm: bool) -> str |
     if asks:
         return str(click.prompt(label, hide_input=True, confirmation_prompt=confirm, err=True))
     return None
-
-
-def _explain(error: ValidationError) -> str:
-    """What is wrong with each value, never the value itself."""
-    return "\n".join(
-        f"{'.'.join(map(str, problem['loc']))}: {problem['msg'].removeprefix('Value error, ')}"
-        for problem in error.errors(include_url=False, include_input=False)
-    )
 
 
 def _own_key(actor: Actor, key: str) -> str:

@@ -16,7 +16,7 @@ from multitenant.tenancy.lifecycle.orphans import MIN_AGE
 @click.command()
 @click.option(
     "--older-than",
-    type=click.IntRange(min=int(MIN_AGE.total_seconds() // 60)),
+    type=click.IntRange(int(MIN_AGE.total_seconds() // 60), 10 * 525_600),
     default=60,
     show_default=True,
     metavar="MINUTES",

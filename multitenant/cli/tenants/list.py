@@ -4,8 +4,9 @@ from collections.abc import Iterator
 
 import click
 import orjson
+from pydantic import ValidationError
 
-from multitenant.cli.options import json_option
+from multitenant.cli.options import explain_invalid, json_option
 from multitenant.cli.platform import opened_platform, running_database
 from multitenant.repositories.model import MongoDatabase, MongoDocument
 from multitenant.schemas.admin.tenants import STATUSES, TenantAnswer, TenantQuery
@@ -28,26 +29,26 @@ def list_tenants(status: str | None, q: str | None, as_json: bool) -> None:
       multitenant tenants list --q acme
       multitenant tenants list --status deleted --json
     """  # noqa: D301  # click wants a real backspace here
+    try:
+        query = TenantQuery.model_validate({"status": status, "q": q, "limit": PAGE})
+    except ValidationError as error:
+        raise click.UsageError(explain_invalid(error)) from error
     with running_database() as settings, opened_platform(settings) as platform:
-        tenants = _all(platform.connections.admin_db, status, q)
+        tenants = _all(platform.connections.admin_db, query)
         if as_json:
             _print_json(tenants)
         else:
             _print_table(tenants)
 
 
-def _all(admin_db: MongoDatabase, status: str | None, q: str | None) -> Iterator[MongoDocument]:
+def _all(admin_db: MongoDatabase, query: TenantQuery) -> Iterator[MongoDocument]:
     """Go through all pages."""
-    cursor = None
     while True:
-        query = TenantQuery.model_validate(
-            {"status": status, "q": q, "limit": PAGE, "cursor": cursor}
-        )
         page = list_page(admin_db, query)
         yield from map(TenantAnswer.of, page.items)
-        cursor = page.next_cursor
-        if cursor is None:
+        if page.next_cursor is None:
             return
+        query = query.model_copy(update={"cursor": page.next_cursor})
 
 
 def _print_json(tenants: Iterator[MongoDocument]) -> None:

@@ -3,6 +3,8 @@
 import re
 from collections.abc import Sequence
 
+from multitenant.addresses import is_same_host, parse_address
+
 Address = tuple[str, int | None]
 
 
@@ -14,9 +16,9 @@ def is_allowed(server: Address, allowed: Sequence[str]) -> bool:
 
 
 def _fits(host: str, port: int | None, pattern: str) -> bool:
-    wanted, _, wanted_port = pattern.partition(":")
+    wanted, wanted_port = parse_address(pattern)
     if wanted_port and str(port) != wanted_port:
         return False
     if wanted.startswith("*."):
         return re.fullmatch(rf"[a-z0-9.-]+{re.escape(wanted[1:])}", host) is not None
-    return host == wanted
+    return is_same_host(host, wanted)

@@ -10,6 +10,7 @@ from pymongo.monitoring import CommandListener, ServerHeartbeatListener
 
 from multitenant.clock import HeartbeatsSetTheClock
 from multitenant.config import ADMIN_MONITORING_SOCKETS, Settings
+from multitenant.mongodb_uris import PLATFORM, TENANT, followed
 from multitenant.repositories.connections import pools_of
 from multitenant.repositories.model import MongoDocument
 from multitenant.tenancy.deployments.foreign_servers import ForeignServers
@@ -109,7 +110,7 @@ class ClientFactory:
             "datetime_conversion": DatetimeConversion.DATETIME_AUTO,
             "unicode_decode_error_handler": "replace",
             "timeoutMS": settings.operation_timeout_ms,
-            # Whatever the URI says: nobody is served on what a secondary has not heard of yet, and
+            # Nobody is served on what a secondary has not heard of yet, and
             # what an election interrupts is done again.
             "readPreference": "primary",
             "retryReads": True,
@@ -129,7 +130,7 @@ class ClientFactory:
         if admin:
             options["event_listeners"] = [HeartbeatsSetTheClock(), *options["event_listeners"]]
         return OpenedClient(
-            uri,
+            followed(uri, PLATFORM),
             pool_size=self._shared_pool_size,
             monitoring_per_server=ADMIN_MONITORING_SOCKETS if admin else POLLING_SOCKETS,
             on_outcome=on_outcome,
@@ -147,7 +148,7 @@ class ClientFactory:
         credentials are still in use.
         """
         return OpenedClient(
-            uri,
+            followed(uri, PLATFORM),
             pool_size=self.dedicated_pool_size,
             monitoring_per_server=POLLING_SOCKETS,
             minPoolSize=1,
@@ -168,7 +169,7 @@ class ClientFactory:
         """Open a small client to a tenant's own server, which is bounded in what it can make the
         client do. `on_refused` is called when the client has closed itself over that. Raises
         PyMongo's errors, ForeignServerRefused among them."""
-        foreign = ForeignServers(uri, self._allowed_hosts, on_refused)
+        foreign = ForeignServers(followed(uri, TENANT), self._allowed_hosts, on_refused)
         return OpenedClient(
             foreign.hosts,
             pool_size=self.dedicated_pool_size,

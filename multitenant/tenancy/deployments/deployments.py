@@ -9,22 +9,23 @@ import pymongo
 from pymongo.errors import (
     ConfigurationError,
     ConnectionFailure,
-    InvalidURI,
     OperationFailure,
     PyMongoError,
 )
-from pymongo.uri_parser import parse_uri
 
+from multitenant import mongodb_uris
+from multitenant.addresses import format_address
 from multitenant.errors import ValidationFailed
+from multitenant.mongodb_uris import PLATFORM, X509
 from multitenant.repositories.error_codes import AUTHENTICATION_FAILED, UNAUTHORIZED
 from multitenant.repositories.model import MongoDocument
 from multitenant.tenancy.deployments.clients import Client
 
 CHECK_SECONDS = 5.0
-SCHEMES = ("mongodb://", "mongodb+srv://")
 # What readWriteAnyDatabase and dbAdminAnyDatabase give, as far as the platform needs it.
 NEEDED = frozenset(
     {"find", "insert", "update", "remove", "createCollection", "createIndex", "dropIndex"}
+    | {"changeStream"}
     | {"listCollections", "listIndexes", "dropCollection", "dropDatabase", "collStats", "dbStats"}
 )
 # What userAdminAnyDatabase and clusterMonitor give, for dedicated tenants.
@@ -65,18 +66,14 @@ class Deployment:
 
 
 def check_uri(uri: str) -> None:
-    """Return if that is a URI with a user and a password; raise ValidationFailed that says what is
-    wrong, without any of it."""
-    if not uri.startswith(SCHEMES):
-        raise _refusal("must begin with mongodb:// or mongodb+srv://")
+    """Return if that is a URI that logs in; raise ValidationFailed that says what is wrong, without
+    any of it but an option's name."""
     try:
-        parsed = parse_uri(uri, warn=False)
-    except (InvalidURI, ConfigurationError, ValueError, OSError) as error:
-        raise _refusal("is no MongoDB URI, or names a host or file that is not there") from error
-    if not parsed["username"]:
+        understood = mongodb_uris.check_uri(uri, PLATFORM)
+    except ValueError as error:
+        raise _refusal(str(error)) from error
+    if not understood["username"] and understood["options"].get("authMechanism") != X509:
         raise _refusal("names no user: the platform works with authentication only")
-    if parsed["options"].get("directConnection"):
-        raise _refusal("has directConnection, which would not follow an election")
 
 
 def examine(client: Client) -> Deployment:
@@ -89,7 +86,7 @@ def examine(client: Client) -> Deployment:
         hello = client.admin.command("hello")
         if "setName" not in hello and hello.get("msg") != "isdbgrid":
             raise _refusal("leads to a server that is no replica set, which transactions need")
-        anywhere, of_cluster = _privileges(client)
+        anywhere, of_cluster = privileges(client)
         if missing := NEEDED - anywhere:
             raise _refusal(
                 "has a user who lacks the roles readWriteAnyDatabase and dbAdminAnyDatabase (it may"
@@ -104,13 +101,14 @@ def examine(client: Client) -> Deployment:
 def identify(client: Client) -> Identity:
     """Return which deployment the client leads to. Raises PyMongo's errors."""
     hello = client.admin.command("hello")
-    hosts = hello.get("hosts") or [f"{host}:{port}" for host, port in client.nodes]
+    hosts = hello.get("hosts") or [format_address(*node) for node in client.nodes]
     of = hello.get("setName", "sharded")
     return Identity(_own_id(client, hello), tuple(sorted(f"{of}/{host}" for host in hosts)))
 
 
-def _privileges(client: Client) -> tuple[frozenset[str], frozenset[str]]:
-    """What the user may do in any database, and with the deployment as a whole."""
+def privileges(client: Client, db_name: str = "") -> tuple[frozenset[str], frozenset[str]]:
+    """What the user may do in any database (or in that one), and with the deployment as a whole.
+    Raises ValidationFailed where nobody has logged in."""
     status = client.admin.command("connectionStatus", showPrivileges=True)["authInfo"]
     if not status["authenticatedUsers"]:
         raise _refusal("leads to a server on which nobody has logged in")
@@ -118,7 +116,8 @@ def _privileges(client: Client) -> tuple[frozenset[str], frozenset[str]]:
     of_cluster: set[str] = set()
     for privilege in status["authenticatedUserPrivileges"]:
         resource, actions = privilege["resource"], privilege["actions"]
-        if resource.get("anyResource") or resource == {"db": "", "collection": ""}:
+        everything = [{"db": name, "collection": ""} for name in ("", db_name)]
+        if resource.get("anyResource") or resource in everything:
             anywhere.update(actions)
         if resource.get("anyResource") or resource.get("cluster"):
             of_cluster.update(actions)

@@ -13,17 +13,17 @@ from typing import Any
 import pymongo
 from bson import ObjectId
 from pymongo.errors import (
-    ConfigurationError,
     ConnectionFailure,
     DuplicateKeyError,
-    InvalidURI,
     OperationFailure,
     PyMongoError,
 )
 from pymongo.uri_parser import parse_uri
 
+from multitenant import mongodb_uris
 from multitenant.config import RESERVED_DATABASES
 from multitenant.errors import AlreadyExists, ValidationFailed
+from multitenant.mongodb_uris import TENANT, ensure_options_taken
 from multitenant.repositories.error_codes import AUTHENTICATION_FAILED, UNAUTHORIZED
 from multitenant.repositories.model import MongoDatabase
 from multitenant.security.field_encryption import EncryptedField, FieldCipher
@@ -42,8 +42,6 @@ DB_NAME = re.compile(r"[A-Za-z0-9_-]{1,63}")
 SCHEMES = ("mongodb://", SRV_SCHEME)
 AMBIGUOUS = re.compile(r"[;#\\\s\x00-\x1f\x7f]")
 """What URI parsers understand differently, or do not expect."""
-OPTIONS = ("replicaset", "authsource", "authmechanism", "tls", "ssl", "retrywrites")
-MECHANISMS = ("SCRAM-SHA-256", "SCRAM-SHA-1")
 REFUSED = {UNAUTHORIZED, AUTHENTICATION_FAILED}
 
 
@@ -73,15 +71,10 @@ def check_uri(uri: str, allowed: Sequence[str]) -> str | None:
         raise _refusal("has a character that must be written as %XX")
     if uri.startswith(SRV_SCHEME):  # before its servers are looked up
         _ensure_allowed([(_srv_name(uri), None)], allowed)
-    try:
-        parsed = parse_uri(uri, warn=False)
-    except (InvalidURI, ConfigurationError, ValueError) as error:
-        raise _refusal("is not a MongoDB URI, or its name cannot be looked up") from error
-    # What counts is what the driver has understood.
+    parsed = _understood(uri)
     if len(parsed["nodelist"]) > MAX_MEMBERS:
         raise _refusal(f"leads to more than {MAX_MEMBERS} servers")
     _ensure_allowed(parsed["nodelist"], allowed)
-    _ensure_harmless(parsed["options"])
     if not parsed["username"] or not parsed["password"]:
         raise _refusal("needs a user and a password")
     name: str | None = parsed["database"]
@@ -90,6 +83,19 @@ def check_uri(uri: str, allowed: Sequence[str]) -> str | None:
     if name and not DB_NAME.fullmatch(name):
         raise _refusal("names a database otherwise than by 1 to 63 letters, digits, '_' and '-'")
     return name
+
+
+def _understood(uri: str) -> Mapping[str, Any]:
+    """The URI as the driver understands it, which is what counts; the DNS may add to it."""
+    try:
+        mongodb_uris.check_uri(uri, TENANT)
+        understood = parse_uri(uri, warn=False)
+        ensure_options_taken(understood["options"], TENANT)
+    except PyMongoError as error:
+        raise _refusal("has a name that cannot be looked up") from error
+    except ValueError as error:
+        raise _refusal(str(error)) from error
+    return understood
 
 
 def ensure_usable(db: MongoDatabase, allowed: Sequence[str]) -> None:
@@ -173,15 +179,6 @@ def _explained() -> Iterator[None]:
 def _srv_name(uri: str) -> str:
     """The name of which a `mongodb+srv` URI asks the DNS."""
     return re.split("[/?]", uri.removeprefix(SRV_SCHEME), maxsplit=1)[0].rpartition("@")[2]
-
-
-def _ensure_harmless(options: Mapping[str, Any]) -> None:
-    """Refuse options that would read this machine's files, use its identity or weaken TLS."""
-    for option, value in options.items():
-        if option.lower() not in OPTIONS:
-            raise _refusal(f"has an option that is not taken; taken are {', '.join(OPTIONS)}")
-        if option.lower() == "authmechanism" and value not in MECHANISMS:
-            raise _refusal(f"has an authMechanism other than {' and '.join(MECHANISMS)}")
 
 
 def _ensure_allowed(hosts: Sequence[tuple[str, int | None]], allowed: Sequence[str]) -> None:

@@ -17,6 +17,7 @@ from pymongo.synchronous.monitor import Monitor
 from pymongo.synchronous.pool import Connection, Pool
 from pymongo.uri_parser import parse_uri
 
+from multitenant.addresses import format_address
 from multitenant.tenancy.deployments.allowed_hosts import Address, is_allowed
 
 MAX_MEMBERS = 10
@@ -61,7 +62,7 @@ class ForeignServers:
         }
         """For the client as well."""
         if looked_up:
-            self.hosts = [f"{host}:{port}" for host, port in self._named]
+            self.hosts = [format_address(*server) for server in self._named]
             self.options |= {
                 "authSource": parsed["database"] or "admin",
                 **parsed["options"],

@@ -8,15 +8,17 @@ import pymongo
 from pydantic import SecretStr
 
 from multitenant.errors import AlreadyExists
-from multitenant.repositories.admin.heartbeats import prove_primary
 from multitenant.repositories.admin.tenants import find_tenant_by_name
 from multitenant.repositories.model import MongoDatabase
+from multitenant.repositories.turns import take_turn
 from multitenant.schemas.admin.tenants import NewTenant
 from multitenant.tenancy.lifecycle.provisioning import Provisioner
 from multitenant.tenancy.migrations import ADMIN_MIGRATIONS, migrate, pending_migrations
 from multitenant.tenancy.routing.connection_manager import ConnectionManager
 
 OPERATORS = "operators"
+READINESS = "readiness"
+"""Whose turn it is when a process looks whether it can write."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +31,15 @@ class Initialisation:
     """Theirs, if it was made up."""
 
 
-def is_initialised(admin_db: MongoDatabase, *, seconds: float) -> bool:
-    """Whether the admin database has every migration; raises PyMongo's errors when its primary, one
-    that a majority follows, does not tell in time."""
+def is_ready(admin_db: MongoDatabase, *, seconds: float) -> bool:
+    """Whether the admin database has every migration, and a majority of its members takes a write,
+    as each login makes some. Raises PyMongo's errors where that does not succeed in time: there is
+    no primary, or it was cut off, its disk is full, or its user may only read."""
     with pymongo.timeout(seconds):
-        prove_primary(admin_db)
-        return not pending_migrations(admin_db, ADMIN_MIGRATIONS)
+        if pending_migrations(admin_db, ADMIN_MIGRATIONS):
+            return False
+        take_turn(admin_db, READINESS)
+        return True
 
 
 def initialise(

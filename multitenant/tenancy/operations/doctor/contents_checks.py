@@ -4,11 +4,11 @@ import re
 from pathlib import Path
 from typing import Any
 
+from multitenant.addresses import is_loopback
 from multitenant.repositories.admin import tenants
 from multitenant.tenancy.identity import find_problem
 from multitenant.tenancy.lifecycle.orphans import known_databases
 from multitenant.tenancy.operations.doctor.admin_checks import some
-from multitenant.tenancy.operations.doctor.settings_checks import is_loopback
 from multitenant.tenancy.operations.doctor.subject import Subject
 from multitenant.tenancy.operations.doctor.verdict import Verdict, bad, good, poor, unknown
 

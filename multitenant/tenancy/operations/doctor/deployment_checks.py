@@ -1,16 +1,24 @@
 """Checks of one cluster that only look."""
 
 import ssl
+from datetime import UTC, datetime
 from typing import Any
 
 from pymongo import ReadPreference
 from pymongo.errors import OperationFailure, ServerSelectionTimeoutError
 
+from multitenant.addresses import format_address, is_loopback
 from multitenant.repositories.error_codes import COMMAND_NOT_FOUND
-from multitenant.tenancy.operations.doctor.settings_checks import is_loopback
+from multitenant.tenancy.deployments.clusters import DEFAULT_CLUSTER
+from multitenant.tenancy.deployments.deployments import NEEDED, privileges
+from multitenant.tenancy.operations.doctor.releases import (
+    AS_OF,
+    find_holes,
+    is_out_of_support,
+)
 from multitenant.tenancy.operations.doctor.subject import Subject
 from multitenant.tenancy.operations.doctor.verdict import Verdict, bad, good, poor, unknown
-from multitenant.tenancy.operations.doctor.words import why_unreachable
+from multitenant.tenancy.operations.doctor.words import GRANT, why_unreachable
 
 MIN_VERSION = (6, 0)
 WORKING_STATES = (1, 2, 7)
@@ -62,6 +70,24 @@ def log_in(subject: Subject) -> Verdict:
         )
     roles = sorted({role["role"] for role in info["authenticatedUserRoles"]})
     return good(f"with the roles {', '.join(roles) or 'none'}")
+
+
+def have_rights(subject: Subject) -> Verdict:
+    """The user may do what the platform does, in the admin database and in all databases."""
+    if not subject.client.admin.command("connectionStatus")["authInfo"]["authenticatedUsers"]:
+        return good("everybody may do everything: nobody logs in")
+    missing = NEEDED - privileges(subject.client)[0]
+    where = "every database"
+    if subject.cluster == DEFAULT_CLUSTER:
+        name = subject.settings.admin_db_name
+        if in_admin_db := NEEDED - privileges(subject.client, name)[0]:
+            missing, where = in_admin_db, f"the admin database {name}"
+    if missing:
+        return bad(
+            f"the user of {subject.uri_setting} may not {', '.join(sorted(missing))} in {where}",
+            GRANT.format(subject.uri_setting),
+        )
+    return good("all that the platform does")
 
 
 def be_replica_set(subject: Subject) -> Verdict:
@@ -123,6 +149,23 @@ def be_recent(subject: Subject) -> Verdict:
     return good(f"MongoDB {version}")
 
 
+def be_supported(subject: Subject) -> Verdict:
+    """The version gets fixes, and has those that there are."""
+    told = subject.client.server_info()["versionArray"]
+    version = (told[0], told[1], told[2])
+    shown = ".".join(map(str, version))
+    found = [f"{hole.name}, by which {hole.what}" for hole in find_holes(version)]
+    if is_out_of_support(version, datetime.now(UTC).date()):
+        found.insert(0, "it gets no fixes any more")
+    if found:
+        return poor(
+            f"MongoDB {shown}: {'; '.join(found)}",
+            "run the newest patch of a release series that MongoDB supports; until then keep"
+            " strangers off its port, and start it with networkMessageCompressors snappy,zstd",
+        )
+    return good(f"MongoDB {shown} has no hole that was known on {AS_OF:%Y-%m-%d}")
+
+
 def be_upgraded(subject: Subject) -> Verdict:
     """The feature compatibility version is that of the binaries: the last step of an upgrade."""
     try:
@@ -148,7 +191,7 @@ def agree_on_time(subject: Subject) -> Verdict:
     if not servers:
         return unknown("no server has told its time")
     ahead = {
-        f"{host}:{port}": max(0, abs(it.ahead_seconds) - it.uncertain_seconds / 2)
+        format_address(host, port): max(0, abs(it.ahead_seconds) - it.uncertain_seconds / 2)
         * (1 if it.ahead_seconds > 0 else -1)
         for (host, port), it in ((server, seen[server]) for server in servers)
     }
@@ -166,7 +209,7 @@ def be_encrypted(subject: Subject) -> Verdict:
     """What goes over a network can be read there."""
     context = subject.client.options.pool_options._ssl_context  # noqa: SLF001  # nothing public tells
     servers = subject.client.topology_description.server_descriptions()
-    remote = sorted(f"{host}:{port}" for host, port in servers if not is_loopback(host))
+    remote = sorted(format_address(*it) for it in servers if not is_loopback(it[0]))
     if context is not None and context.verify_mode == ssl.CERT_NONE:
         return poor(
             "encrypted, but whoever answers is believed to be MongoDB",
@@ -206,7 +249,7 @@ def have_connections(subject: Subject) -> Verdict:
 
 def _answers(subject: Subject) -> Verdict:
     servers = subject.client.topology_description.server_descriptions()
-    return good(", ".join(sorted(f"{host}:{port}" for host, port in servers)))
+    return good(", ".join(sorted(format_address(*it) for it in servers)))
 
 
 def _hello(subject: Subject, preference: Any = ReadPreference.NEAREST) -> dict[str, Any]:

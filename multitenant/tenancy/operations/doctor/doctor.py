@@ -32,6 +32,7 @@ from multitenant.tenancy.operations.doctor.verdict import (
     bad,
     unknown,
 )
+from multitenant.tenancy.operations.doctor.words import GRANT
 
 logger = logging.getLogger(__name__)
 
@@ -134,6 +135,11 @@ def _make(check: Check, subject: Subject, seconds: float) -> Verdict:
         with pymongo.timeout(seconds):
             return check.examine(subject)
     except OperationFailure as error:
+        if error.code == UNAUTHORIZED and check.essential:
+            return bad(
+                f"the user of {subject.uri_setting} may not do what this takes: {explain(error)}",
+                GRANT.format(subject.uri_setting),
+            )
         if error.code == UNAUTHORIZED:
             return unknown(
                 "MongoDB does not tell the user of " + subject.uri_setting,

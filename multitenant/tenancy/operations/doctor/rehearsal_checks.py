@@ -11,14 +11,11 @@ from multitenant.repositories.transactions import run_transaction
 from multitenant.tenancy.deployments.database_users import create_user, drop_user
 from multitenant.tenancy.operations.doctor.subject import Subject
 from multitenant.tenancy.operations.doctor.verdict import Verdict, bad, good, poor
+from multitenant.tenancy.operations.doctor.words import GRANT
 
 COLLECTION = "doctor"
 TRANSACTION_SECONDS = 5.0
 SLOW_SECONDS = 1.0
-GRANT = (
-    "grant the MongoDB user of {} the roles readWriteAnyDatabase and dbAdminAnyDatabase"
-    " (db.grantRolesToUser)"
-)
 
 
 def make_databases(subject: Subject) -> Verdict:

@@ -7,16 +7,11 @@ from urllib.error import URLError
 
 from pymongo.uri_parser import parse_uri
 
+from multitenant.addresses import format_address, is_ipv6, is_loopback
 from multitenant.tenancy.operations.doctor.subject import Subject
 from multitenant.tenancy.operations.doctor.verdict import Verdict, bad, good, poor
 
 HTTP_SECONDS = 2.0
-LOOPBACK = ("localhost", "127.", "::1", "[::1]", "/")
-
-
-def is_loopback(host: str) -> bool:
-    """Whether the host is this machine itself."""
-    return host.startswith(LOOPBACK)
 
 
 def look_at_settings(subject: Subject) -> Verdict:
@@ -52,8 +47,8 @@ def look_at_secret_files(subject: Subject) -> Verdict:
 
 def look_at_port(subject: Subject) -> Verdict:
     """PORT is free, or this application serves there."""
-    host, port = subject.settings.host, subject.settings.port
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    host, port, address = subject.settings.host, subject.settings.port, subject.settings.address
+    family = socket.AF_INET6 if is_ipv6(host) else socket.AF_INET
     with socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -64,19 +59,19 @@ def look_at_port(subject: Subject) -> Verdict:
             )
         except OSError as error:
             if _serves(host, port):
-                return good(f"the application serves on {host}:{port}")
+                return good(f"the application serves on {address}")
             return bad(
-                f"{host}:{port} cannot be used: {error.strerror}",
+                f"{address} cannot be used: {error.strerror}",
                 "set HOST and PORT to an address of this machine that nothing else listens on",
             )
-    return good(f"{host}:{port} is free")
+    return good(f"{address} is free")
 
 
 def _serves(host: str, port: int) -> bool:
     """Whether what listens there is this application."""
-    reachable = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, host)  # noqa: S104  # not bound
+    reachable = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104  # not bound
     try:
-        url = f"http://{reachable}:{port}/healthz"
+        url = f"http://{format_address(reachable, port)}/healthz"
         with urllib.request.urlopen(url, timeout=HTTP_SECONDS) as answer:  # http
             return b"responseObject" in answer.read(1000)
     except (URLError, OSError, ValueError):

@@ -35,6 +35,8 @@ class Check:
     """The checks without which this one cannot be made."""
     takes_long: bool = False
     """Whether it may take all the time that is left, and not only its share."""
+    essential: bool = False
+    """Whether the platform does the same itself, so that it fails where this is not allowed."""
 
 
 @dataclass(frozen=True, slots=True)

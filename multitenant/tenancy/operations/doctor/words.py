@@ -4,6 +4,7 @@ import re
 
 from pymongo.errors import ServerSelectionTimeoutError
 
+from multitenant.addresses import format_address
 from multitenant.repositories.error_texts import explain, text_of
 from multitenant.tenancy.operations.doctor.heartbeats import Address
 from multitenant.tenancy.operations.doctor.subject import Subject
@@ -16,6 +17,10 @@ MEANINGS = (
     (r"timed out|timeout", "it does not answer (is there a firewall between?)"),
     (r"connection closed", "it closes the connection (does it want TLS, `tls=true`?)"),
     (r"unreachable|No route", "there is no way to it in this network"),
+)
+GRANT = (
+    "grant the MongoDB user of {} the roles readWriteAnyDatabase and dbAdminAnyDatabase"
+    " (db.grantRolesToUser)"
 )
 
 
@@ -46,5 +51,4 @@ def _meaning(error: Exception) -> str:
 
 
 def _name(address: Address) -> str:
-    host, port = address
-    return f"{host}:{port}" if port else host
+    return format_address(*address)
