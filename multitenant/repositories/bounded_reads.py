@@ -10,6 +10,7 @@ from typing import Any
 
 import bson
 from bson.codec_options import CodecOptions
+from bson.errors import InvalidBSON
 from bson.raw_bson import RawBSONDocument
 
 from multitenant.schemas.positions import LENIENT
@@ -20,7 +21,8 @@ some megabytes, and a page of the usual length is one command."""
 PAGE_BYTES = 2**20
 """A page ends before the document that would make it larger than this."""
 DOCUMENT_BYTES = 2 * 2**20
-"""Of a larger document only the fields of less than FIELD_BYTES are decoded."""
+"""Of a larger document only fields of less than FIELD_BYTES are decoded, and no more of them than
+have this size together."""
 FIELD_BYTES = 64 * 2**10
 
 
@@ -46,15 +48,20 @@ _REGEX = 0x0B
 
 def decode(raw: bytes) -> dict[str, Any]:
     """Return the document. In one that is larger than DOCUMENT_BYTES, a text that says how large
-    it is stands for each large field."""
+    it is stands for each large field, and what follows the first that are decoded is left out."""
     if len(raw) <= DOCUMENT_BYTES:
         return bson.decode(raw, LENIENT)
     document: dict[str, Any] = {}
-    for name, element in _elements(raw):
-        if len(element) < FIELD_BYTES:
-            document.update(bson.decode(_document(element), LENIENT))
-        else:
+    left = DOCUMENT_BYTES
+    for name, element in elements(raw):
+        large = len(element) >= FIELD_BYTES
+        left -= len(name) if large else len(element)
+        if left < 0:
+            break
+        if large:
             document[name] = f"({len(element)} bytes, too many to be shown)"
+        else:
+            document.update(bson.decode(_document(element), LENIENT))
     return document
 
 
@@ -82,14 +89,20 @@ def split(batches: Iterable[Any]) -> Iterator[bytes]:
             start += length
 
 
-def _elements(raw: bytes) -> Iterator[tuple[str, bytes]]:
-    """Go through the fields of a document: their names, and all of their bytes."""
+def elements(raw: bytes) -> Iterator[tuple[str, bytes]]:
+    """Go through the fields of a document: their names, and all of their bytes. Raises InvalidBSON
+    for what is no document."""
     start = _LENGTH.size
-    while raw[start]:
-        name_end = raw.index(0, start + 1)
-        end = _end_of_value(raw, raw[start], name_end + 1)
-        yield raw[start + 1 : name_end].decode(errors="replace"), raw[start:end]
-        start = end
+    try:
+        while raw[start]:
+            name_end = raw.index(0, start + 1)
+            end = _end_of_value(raw, raw[start], name_end + 1)
+            if not name_end < end < len(raw):
+                raise ValueError("a field ends where it cannot")
+            yield raw[start + 1 : name_end].decode(errors="replace"), raw[start:end]
+            start = end
+    except (LookupError, ValueError, struct.error) as error:
+        raise InvalidBSON(f"not a document: {error}") from error
 
 
 def _end_of_value(raw: bytes, kind: int, start: int) -> int:

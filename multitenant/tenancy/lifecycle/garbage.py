@@ -78,7 +78,7 @@ class GarbageCollector:
             yield Garbage("replaced database", note["dbName"], note["startedAt"], drop)
         for record in tenants.find_tenants_deleted_before(admin_db, long_ago):
             purge = partial(self._purge, record, actor)
-            yield Garbage("tenant", record["name"], record["deletedAt"], purge)
+            yield Garbage("tenant", record["name"], record.get("deletedAt"), purge)
         before = utc_now() - max(older_than, MIN_AGE)
         for cluster in clusters.list_clusters(admin_db):
             lefts: list[LeftoverUsers] = []

@@ -27,8 +27,7 @@ UNLIMITED = (DEFAULT_CLUSTER, EXTERNAL_CLUSTER)
 
 def place_of(tenant: Tenant) -> str:
     """What its requests wait for together: its cluster or, on a server of its own, that alone."""
-    own_server = tenant.cluster == EXTERNAL_CLUSTER
-    return f"{EXTERNAL_CLUSTER}:{tenant.id}" if own_server else tenant.cluster
+    return f"{EXTERNAL_CLUSTER}:{tenant.id}" if tenant.has_own_server else tenant.cluster
 
 
 class ClusterConcurrency:

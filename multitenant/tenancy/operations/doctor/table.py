@@ -33,6 +33,7 @@ OF_ADMIN_DATABASE = (
     Check("admin change stream", admin.follow_changes, (*USABLE, "replica set")),
     Check("admin indexes", admin.look_at_admin_indexes, ("migrations",)),
     Check("credential keys", admin.look_at_keys, ("migrations",)),
+    Check("tenants' records", admin.look_at_records, ("migrations",)),
     Check("tenants' versions", admin.look_at_versions, ("migrations",)),
     Check("maintenance", admin.look_at_maintenance, ("migrations",)),
     Check("left-overs", admin.look_at_notes, ("migrations",)),
