@@ -126,7 +126,9 @@ def acme(world: World, proxy: AlteringProxy, theirs: Client) -> Iterator[User]:
     roles = [{"role": "readWrite", "db": "acme"}]
     theirs["acme"].command("createUser", "theirs", pwd="their-password", roles=roles)
     uri = f"mongodb://theirs:their-password@127.0.0.1:{proxy.port}/acme?authSource=acme"
-    world.owner = world.tenant("Globex")
+    added = {"email": "owner@acme.example", "password": "that of Globex"}
+    assert world.add(name="Globex", **added).status_code == 201
+    world.owner = world.login(**added)
     yield add(world, uri)
     theirs["acme"].command("dropUser", "theirs")
     theirs.drop_database("acme")
@@ -165,3 +167,4 @@ def test_nothing_that_a_server_replies_is_an_internal_error(
     assert all(it < 500 or it == 503 for it in statuses), statuses
     assert world.owner is not None
     assert world.owner.get("/api/users/me").status_code == 200
+    assert world.login("owner@acme.example", "that of Globex"), "the same email in both"

@@ -10,6 +10,7 @@ from bson import ObjectId
 from multitenant.repositories.admin.damaged_records import (
     EPOCH,
     NO_VERSION,
+    NUMBER,
     ensure_intact,
     find_damage,
     legible,
@@ -236,12 +237,14 @@ def is_as_seen(record: MongoDocument, seen: MongoDocument) -> bool:
 def list_schema_versions(db: MongoDatabase) -> dict[int, int]:
     """Return how many tenants, deleted ones included, are recorded at each schema version; at
     NO_VERSION those whose records do not tell."""
-    other = {"onError": NO_VERSION, "onNull": NO_VERSION}
-    version = {"$convert": {"input": "$schemaVersion", "to": "int", **other}}
     grouped = _tenants(db).collection.aggregate(
-        [{"$group": {"_id": version, "tenants": {"$sum": 1}}}, {"$sort": {"_id": 1}}]
+        [{"$group": {"_id": "$schemaVersion", "tenants": {"$sum": 1}}}, {"$sort": {"_id": 1}}]
     )
-    return {group["_id"]: group["tenants"] for group in grouped}
+    counts: dict[int, int] = {}
+    for group in grouped:
+        version = group["_id"] if type(group["_id"]) in NUMBER else NO_VERSION
+        counts[version] = counts.get(version, 0) + group["tenants"]
+    return counts
 
 
 def find_tenants_for_migration(

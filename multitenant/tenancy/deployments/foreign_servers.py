@@ -7,6 +7,7 @@ or too many, the client is closed, and whatever is done with it raises ForeignSe
 """
 
 import struct
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -28,6 +29,8 @@ MAX_MEMBERS = 10
 MAX_EMPTY_BATCHES = 100
 """In a row, of cursors that go on all the same. A server sends one where it has looked for long
 and found nothing yet."""
+MAX_EMPTY_SECONDS = 10.0
+"""How long a server may go on so."""
 CONNECT_SECONDS = 5.0
 SRV_SCHEME = "mongodb+srv://"
 
@@ -83,6 +86,7 @@ class ForeignServers:
         self._most = MAX_MEMBERS
         self._known: set[Address] = set()
         self._empty_batches = 0
+        self._empty_since = 0.0
         self.refused: str | None = None
         """Why the client was closed; None while it was not."""
         parsed = parse_uri(uri, warn=False, connect_timeout=CONNECT_SECONDS)
@@ -124,11 +128,14 @@ class ForeignServers:
         """Take note of what a cursor has answered. Raises ForeignServerRefused when there is no end
         to it, and nothing in it."""
         cursor = answer["cursor"]
-        if cursor["id"] and not (cursor.get("nextBatch") or cursor.get("firstBatch")):
-            self._empty_batches += 1
-        else:
+        if not cursor["id"] or cursor.get("nextBatch") or cursor.get("firstBatch"):
             self._empty_batches = 0
-        if self._empty_batches > MAX_EMPTY_BATCHES:
+            return
+        now = time.monotonic()
+        if not self._empty_batches:
+            self._empty_since = now
+        self._empty_batches += 1
+        if self._empty_batches > MAX_EMPTY_BATCHES or now - self._empty_since > MAX_EMPTY_SECONDS:
             self._empty_batches = 0
             raise ForeignServerRefused(NOT_MONGODB)
 

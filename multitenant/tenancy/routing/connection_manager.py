@@ -165,8 +165,8 @@ class ConnectionManager:
         lease.identify_with(self._identify)
         place = place_of(lease.tenant)
         try:
-            self._concurrency.enter(place)
-            lease.on_release(lambda: self._concurrency.leave(place))
+            entered_at = self._concurrency.enter(place)
+            lease.on_release(lambda: self._concurrency.leave(place, entered_at))
             if lease.tenant.isolation == "dedicated" or place != DEFAULT_CLUSTER:
                 self._watch()
         except BaseException:
