@@ -145,8 +145,12 @@ class TestCommands:
     ) -> None:
         long_ago = {"status": "deleted", "deletedAt": utc_now() - timedelta(days=100)}
         world.admin_db["tenants"].update_one({"name": "Acme"}, {"$set": long_ago})
+        started = [utc_now() - timedelta(days=1), DatetimeMS(-(2**62))]
+        notes = world.admin_db["provisionings"]
+        notes.insert_many([{"_id": {"a": at}, "startedAt": at} for at in started])
         multitenant("tenants", "gc", "--yes", code=1)
         assert world.admin_db["tenants"].find_one({"name": "Acme"}) is None
+        notes.delete_many({"dbName": None})
 
     def test_the_others_are_backed_up(
         self, sound: User, multitenant: Multitenant, tmp_path: Path

@@ -8,7 +8,7 @@ import bson
 import pytest
 from bson.errors import InvalidBSON
 
-from multitenant.repositories.bounded_reads import DOCUMENT_BYTES, FIELD_BYTES, decode, elements
+from multitenant.repositories.bounded_reads import DOCUMENT_BYTES, FIELD_BYTES, decode, fields
 
 EMPTY_OBJECTS: list[dict[str, Any]] = [{}] * ((FIELD_BYTES - 1000) // 12)
 
@@ -47,12 +47,14 @@ def with_length(length: int) -> bytes:
 )
 def test_what_is_no_document_is_said_to_be_none(raw: bytes) -> None:
     with pytest.raises(InvalidBSON):
-        list(elements(raw))
+        list(fields(raw))
 
 
 def test_the_fields_of_each_type_end_where_they_should() -> None:
     values: list[Any] = [1.5, "x", {"a": 1}, [1, "x"], b"x", True, None, 7, 2**40]
     document = {str(number): value for number, value in enumerate(values)}
-    found = list(elements(bson.encode(document)))
-    assert [name for name, _ in found] == [*document]
-    assert sum(len(element) for _, element in found) == len(bson.encode(document)) - 5
+    raw = bson.encode(document)
+    for at, whole in ((0, raw), (7, b"before " + raw)):
+        found = list(fields(whole, at))
+        assert [field.name for field in found] == [*document]
+        assert sum(field.end - field.start for field in found) == len(raw) - 5

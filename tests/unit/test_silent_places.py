@@ -58,7 +58,7 @@ def test_many_silent_places_leave_a_quarter(places: ClusterConcurrency) -> None:
 def test_the_first_answer_lets_in_those_who_wait(places: ClusterConcurrency) -> None:
     names = ["blue"] * 3 * LIMIT
     with ThreadPoolExecutor(len(names)) as pool:
-        entering: list[Future[None]] = [pool.submit(places.enter, name) for name in names]
+        entering: list[Future[float]] = [pool.submit(places.enter, name) for name in names]
         while places.counts().get("blue", 0) < LIMIT:
             pass
         places.note_outcome("blue", answered=True)

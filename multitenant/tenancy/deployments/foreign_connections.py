@@ -18,7 +18,7 @@ from pymongo.hello import Hello
 from pymongo.message import _OpMsg
 from pymongo.synchronous.pool import Connection, Pool
 
-from multitenant.repositories.bounded_reads import elements
+from multitenant.repositories.bounded_reads import fields
 
 CONNECT_SECONDS = 10.0
 """For connecting, a TLS handshake, and logging in."""
@@ -55,7 +55,7 @@ class BoundedConnection(Connection):
         message = super().receive_message(request_id)
         if len(message.payload_document) > MAX_HEAD_BYTES:
             try:
-                _ensure_bounded(bytes(message.payload_document), self.max_documents)
+                _ensure_bounded(*_whole(message.payload_document), self.max_documents)
             except (InvalidBSON, ProtocolError) as error:
                 self._raise_connection_failure(ProtocolError(f"The reply is no reply: {error}"))
         return message
@@ -104,28 +104,32 @@ def limited(seconds: float) -> Iterator[None]:
         yield
 
 
-def _ensure_bounded(reply: bytes, max_documents: int | None) -> None:
-    """Raise ProtocolError when it is large beside the documents in it, or has too many of them."""
+def _whole(reply: bytes | memoryview) -> tuple[bytes | bytearray, int]:
+    """Return what the reply is a view of, which may be searched, and where it begins there: a copy
+    would take as much memory once more."""
+    whole = reply.obj if isinstance(reply, memoryview) else reply
+    assert isinstance(whole, bytes | bytearray)
+    return whole, len(whole) - len(reply)
+
+
+def _ensure_bounded(raw: bytes | bytearray, at: int, max_documents: int | None) -> None:
+    """Raise ProtocolError when the reply that begins at that place is large beside the documents
+    in it, or has too many of them."""
     head = 0
-    for name, element in elements(reply):
-        if name == "cursor":
-            _ensure_few(_value(element), max_documents)
-        elif name != "value":  # the one document of findAndModify
-            head += len(element)
+    for field in fields(raw, at):
+        if field.name == "cursor":
+            _ensure_few(raw, field.value, max_documents)
+        elif field.name != "value":  # the one document of findAndModify
+            head += field.end - field.start
     if head > MAX_HEAD_BYTES:
         raise ProtocolError(f"it has {head} bytes beside documents")
 
 
-def _ensure_few(cursor: bytes, max_documents: int | None) -> None:
-    for name, element in elements(cursor):
-        if name in BATCHES and max_documents is not None:
-            documents = islice(elements(_value(element)), max_documents + 1)
+def _ensure_few(raw: bytes | bytearray, at: int, max_documents: int | None) -> None:
+    for field in fields(raw, at):
+        if field.name in BATCHES and max_documents is not None:
+            documents = islice(fields(raw, field.value), max_documents + 1)
             if sum(1 for _ in documents) > max_documents:
                 raise ProtocolError(f"it has more than {max_documents} documents")
-        elif name not in BATCHES and len(element) > MAX_HEAD_BYTES:
-            raise ProtocolError(f"its cursor has {len(element)} bytes beside documents")
-
-
-def _value(element: bytes) -> bytes:
-    """The value of a field, without its type and name."""
-    return element[element.index(0, 1) + 1 :]
+        elif field.name not in BATCHES and field.end - field.start > MAX_HEAD_BYTES:
+            raise ProtocolError(f"its cursor has {field.end - field.start} bytes beside documents")
