@@ -41,7 +41,7 @@ def command(multitenant: Multitenant, monkeypatch: pytest.MonkeyPatch) -> Multit
         ("tenants gc --dry-run", 0),
         ("migrations run --verify", 0),
         ("migrations status --indexes", 1),
-        ("doctor --all", 0),
+        pytest.param("doctor --all", 0, marks=pytest.mark.slow),
     ],
 )
 def test_the_command_ends(acme: User, command: Multitenant, line: str, code: int) -> None:
