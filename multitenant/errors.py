@@ -210,6 +210,11 @@ class DatabaseLost(DatabaseUnavailable):
     another one is under its name. The message is for operators."""
 
 
+class DamagedRecord(DatabaseUnavailable):
+    """Raised when a tenant's record in the admin database is not as the schema says, so that
+    nobody knows where the tenant's data is, or who may use it."""
+
+
 class DecryptionFailed(Exception):
     """Raised when an encrypted field cannot be read with CREDENTIAL_KEYS; the message says which,
     and is for operators, not for callers."""

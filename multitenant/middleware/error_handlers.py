@@ -17,6 +17,8 @@ from multitenant.middleware.envelope import failure
 from multitenant.repositories.error_codes import LOGIN_REFUSED, Kind, is_out_of_space
 from multitenant.repositories.error_kinds import classify
 from multitenant.repositories.error_texts import describe
+from multitenant.tenancy.deployments.foreign_servers import STUMBLES
+from multitenant.tenancy.routing.leases import Lease
 
 logger = logging.getLogger(__name__)
 
@@ -116,7 +118,8 @@ def _explain(problem: ErrorDetails) -> str:
 def _answer_error(error: Exception) -> Response:
     """Answer what is no error of the domain: MongoDB's errors, and bugs."""
     kind = classify(error)
-    if kind in (Kind.PASSING, Kind.UNKNOWN):
+    passes = kind in (Kind.PASSING, Kind.UNKNOWN)
+    if passes or (kind is Kind.OURS and _is_from_own_server(error)):
         _note_unavailable(error)
         return answer_domain_error(DatabaseUnavailable())
     if kind is Kind.REFUSED:
@@ -124,6 +127,13 @@ def _answer_error(error: Exception) -> Response:
         return answer_domain_error(Conflict(REFUSED))
     logger.error("Unexpected %s", type(error).__name__, exc_info=error)
     return answer_domain_error(DomainError("Something went wrong; quote the requestId to us"))
+
+
+def _is_from_own_server(error: Exception) -> bool:
+    """Whether the tenant's own server may have led to the error, by answering something else than
+    MongoDB does."""
+    lease: Lease | None = g.get("lease")
+    return lease is not None and lease.tenant.has_own_server and isinstance(error, STUMBLES)
 
 
 def _note_unavailable(error: Exception) -> None:

@@ -6,10 +6,11 @@ much. Whatever is in one, decoding it does not fail (see LENIENT).
 
 import struct
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import bson
 from bson.codec_options import CodecOptions
+from bson.errors import InvalidBSON
 from bson.raw_bson import RawBSONDocument
 
 from multitenant.schemas.positions import LENIENT
@@ -20,7 +21,8 @@ some megabytes, and a page of the usual length is one command."""
 PAGE_BYTES = 2**20
 """A page ends before the document that would make it larger than this."""
 DOCUMENT_BYTES = 2 * 2**20
-"""Of a larger document only the fields of less than FIELD_BYTES are decoded."""
+"""Of a larger document only fields of less than FIELD_BYTES are decoded, and no more of them than
+have this size together."""
 FIELD_BYTES = 64 * 2**10
 
 
@@ -44,17 +46,33 @@ _BESIDE_LENGTH = {0x02: 4, 0x03: 0, 0x04: 0, 0x05: 5, 0x0C: 16, 0x0D: 4, 0x0E: 4
 _REGEX = 0x0B
 
 
+class Field(NamedTuple):
+    """A field of a document, by where it is in it."""
+
+    name: str
+    start: int
+    value: int
+    """Where its value begins."""
+    end: int
+
+
 def decode(raw: bytes) -> dict[str, Any]:
     """Return the document. In one that is larger than DOCUMENT_BYTES, a text that says how large
-    it is stands for each large field."""
+    it is stands for each large field, and what follows the first that are decoded is left out."""
     if len(raw) <= DOCUMENT_BYTES:
         return bson.decode(raw, LENIENT)
     document: dict[str, Any] = {}
-    for name, element in _elements(raw):
-        if len(element) < FIELD_BYTES:
-            document.update(bson.decode(_document(element), LENIENT))
+    left = DOCUMENT_BYTES
+    for field in fields(raw):
+        size = field.end - field.start
+        large = size >= FIELD_BYTES
+        left -= len(field.name) if large else size
+        if left < 0:
+            break
+        if large:
+            document[field.name] = f"({size} bytes, too many to be shown)"
         else:
-            document[name] = f"({len(element)} bytes, too many to be shown)"
+            document.update(bson.decode(_document(raw[field.start : field.end]), LENIENT))
     return document
 
 
@@ -82,17 +100,24 @@ def split(batches: Iterable[Any]) -> Iterator[bytes]:
             start += length
 
 
-def _elements(raw: bytes) -> Iterator[tuple[str, bytes]]:
-    """Go through the fields of a document: their names, and all of their bytes."""
-    start = _LENGTH.size
-    while raw[start]:
-        name_end = raw.index(0, start + 1)
-        end = _end_of_value(raw, raw[start], name_end + 1)
-        yield raw[start + 1 : name_end].decode(errors="replace"), raw[start:end]
-        start = end
+def fields(raw: bytes | bytearray, at: int = 0) -> Iterator[Field]:
+    """Go through the fields of the document that begins at that place. Raises InvalidBSON for what
+    is no document."""
+    start = at + _LENGTH.size
+    try:
+        while raw[start]:
+            name_end = raw.index(0, start + 1)
+            end = _end_of_value(raw, raw[start], name_end + 1)
+            if not name_end < end < len(raw):
+                raise ValueError("a field ends where it cannot")
+            name = raw[start + 1 : name_end].decode(errors="replace")
+            yield Field(name, start, name_end + 1, end)
+            start = end
+    except (LookupError, ValueError, struct.error) as error:
+        raise InvalidBSON(f"not a document: {error}") from error
 
 
-def _end_of_value(raw: bytes, kind: int, start: int) -> int:
+def _end_of_value(raw: bytes | bytearray, kind: int, start: int) -> int:
     if kind in _FIXED:
         return start + _FIXED[kind]
     if kind == _REGEX:

@@ -220,7 +220,7 @@ def _decoded(found: RawBSONDocument | None) -> MongoDocument | None:
 def _already_exists(error: DuplicateKeyError) -> AlreadyExists:
     """With the value, which came from the caller; compared by a collation, it is another text."""
     details = error.details or {}
-    field, taken = next(iter(details.get("keyValue", {"_id": None}).items()))
+    field, taken = next(iter(details.get("keyValue", {}).items()), ("_id", None))
     if field == "domains":
         return AlreadyExists(f"The domain {taken} is already taken", incorrect_field=field)
     return AlreadyExists(f"This {field} is already taken", incorrect_field=field)

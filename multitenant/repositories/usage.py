@@ -3,13 +3,15 @@
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
+import pymongo
 from pymongo.errors import OperationFailure
 
+from multitenant.repositories.bounded_reads import RAW, decode
 from multitenant.repositories.model import MongoDatabase, MongoDocument
 from multitenant.repositories.retries import done_again, is_passing
-from multitenant.schemas.positions import LENIENT
 
 MAX_COLLECTIONS = 1_000
 """How many collections of a database are measured."""
@@ -17,6 +19,12 @@ SECONDS = 2.0
 """After this time no more of them are begun with."""
 MEASURED_AT_ONCE = 100
 """By one command: MongoDB takes a pipeline of 1,000 stages at the most."""
+ALL_SECONDS = 10.0
+"""For listing and measuring them together."""
+MAX_LISTED = 100_000
+"""How many collections of a database are counted."""
+BATCH = 1_000
+"""So many are listed by one command."""
 MAX_NAMED = 100
 """How many collections that were not measured are named."""
 
@@ -44,9 +52,14 @@ def collection_sizes(db: MongoDatabase) -> CollectionSizes:
     One command reads what MongoDB keeps count of for many collections, so its cost does not grow
     with the data. The counts are exact, but for a while after mongod was killed.
     """
+    with pymongo.timeout(ALL_SECONDS):
+        return _sizes(db)
+
+
+def _sizes(db: MongoDatabase) -> CollectionSizes:
     deadline = time.monotonic() + SECONDS
     sizes = CollectionSizes()
-    names = sorted(_collection_names(db))
+    names = sorted(islice(_collection_names(db), MAX_LISTED))
     for start in range(0, min(len(names), MAX_COLLECTIONS), MEASURED_AT_ONCE):
         some = names[start : min(start + MEASURED_AT_ONCE, MAX_COLLECTIONS)]
         if start and time.monotonic() > deadline:
@@ -74,7 +87,12 @@ def database_size(db: MongoDatabase) -> MongoDocument:
 
 def _collection_names(db: MongoDatabase) -> Iterator[str]:
     """The names of all collections, some of which the driver would refuse to use, or decode."""
-    command = {"listCollections": 1, "nameOnly": True, "filter": {"type": "collection"}}
+    command = {
+        "listCollections": 1,
+        "nameOnly": True,
+        "filter": {"type": "collection"},
+        "cursor": {"batchSize": BATCH},
+    }
     for collection in _read_all(db, command):
         yield collection["name"]
 
@@ -82,7 +100,8 @@ def _collection_names(db: MongoDatabase) -> Iterator[str]:
 def _measure(db: MongoDatabase, names: list[str], sizes: CollectionSizes) -> None:
     """Add the sizes of these collections. Where they cannot be measured together, each is alone."""
     try:
-        found = {each["name"]: each for each in _read_all(db, _sizes_command(db, names))}
+        sizes_of_some = islice(_read_all(db, _sizes_command(db, names)), len(names))
+        found = {each["name"]: each for each in sizes_of_some}
     except OperationFailure as error:
         if is_passing(error):
             raise
@@ -116,12 +135,10 @@ def _sizes_command(db: MongoDatabase, names: list[str]) -> MongoDocument:
 
 
 def _read_all(db: MongoDatabase, command: MongoDocument) -> Iterator[MongoDocument]:
-    """Go through what a command answers with a cursor; PyMongo's own methods would refuse some
+    """Go through what a command answers with a cursor. PyMongo's methods for it would refuse some
     names of collections."""
-    cursor = done_again(lambda: db.command(command, codec_options=LENIENT))["cursor"]
-    yield from cursor["firstBatch"]
-    collection = cursor["ns"].removeprefix(f"{db.name}.")
-    while cursor["id"]:
-        more = {"getMore": cursor["id"], "collection": collection}
-        cursor = db.command(more, codec_options=LENIENT)["cursor"]
-        yield from cursor["nextBatch"]
+    raw = db.with_options(RAW)
+    found: Any = done_again(lambda: raw.cursor_command(command, codec_options=RAW))
+    with found.batch_size(BATCH) as documents:
+        for document in documents:
+            yield decode(bytes(document.raw))

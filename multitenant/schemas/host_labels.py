@@ -9,53 +9,92 @@ import re
 _RESERVED = (
     # What machines look for by themselves
     """
-    autoconfig autodiscover discover enterpriseenrollment enterpriseregistration isatap lyncdiscover
-    lyncdiscoverinternal mtasts openpgpkey sipinternal teredo wpad
+    autoconfig autodiscover autologon caldav caldavs carddav carddavs certauth dav dialin
+    discover enterpriseenrollment enterpriseregistration isatap kms lyncdiscover
+    lyncdiscoverinternal lyncweb msoid mtasts openpgpkey sipexternal sipinternal teredo webdav
+    wellknown wpad wsus
     """
     # Mail, and what it is signed with
     """
-    bimi bounce bounces dkim dmarc domainkey email exchange imap imaps mail mailer mailserver
-    mailgw mailhost mta mx outlook owa pop pops postfix relay smtp smtps spf webmail
+    activesync antispam bimi bounce bounces dkim dmarc domainkey email exchange exim horde imap
+    imaps inbound lists listserv mail mailbox mailer mailfilter mailgate mailgateway mailgw
+    mailhost mailhub mailin mailing mailman mailout mailrelay mails mailserver mailstore
+    majordomo mta mx mxbackup newsletter outbound outlook owa pop popmail pops postfix
+    postoffice relay roundcube sendmail sieve smtp smtpauth smtpin smtpmail smtpout smtprelay
+    smtps spam spf squirrelmail submission unsubscribe webmail
     """
     # Addresses of RFC 2142 and their like, to which certificates are issued
     """
-    abuse administrator administrators hostmaster mailerdaemon noc noreply postmaster root security
-    ssladmin ssladministrator sslwebmaster sysadmin usenet uucp webmaster
+    abuse adm admin administration administrator administrators admins complaints contact
+    contactus daemon devnull donotreply feedback hostmaster info listmaster mailerdaemon
+    marketing news noc noreply postmaster privacy registrar root sales security ssladmin
+    ssladministrator sslwebmaster superuser support sysadmin sysop usenet uucp webadmin
+    webmaster
     """
     # Names, addresses, time, machines
     """
-    any broadcasthost dhcp dns gateway gw host hostname ip ipv localdomain localhost local loopback
-    nameserver ns ntp proxy resolver router server time whois
+    allhosts allnodes allrouters any anycast arpa bind bogon broadcast broadcasthost ddns dhcp
+    dns dnssec dnsserver doh dyndns firewall gateway gw haproxy host hosting hostname ingress
+    intern internalhost invalid ip ip6allhosts ip6allnodes ip6allrouters ip6localhost ip6localnet
+    ip6loopback ip6mcastprefix ipv lan lb loadbalancer local localdomain localhost localnet
+    loopback mcastprefix metadata multicast nameserver nameservers nat ns ntp ntpd primary proxy
+    rdap rdns resolver reverseproxy rootserver router secondary server servers snmp syslog time
+    timeserver traefik unbound upstream wan whois wifi
     """
     # Logging in
     """
-    account accounts auth authenticate authentication authorize cas id identity idp kerberos
-    ldap logout login mfa oauth oidc openid otp passkey password passwords passwd register reset
-    saml secure session sessions signin signon signout signup sso token tokens verify
+    2fa account accounts activate activation ad adfs auth authenticate authentication authenticator
+    authn authorise authorize authz captcha cas confirm connect credential credentials directory
+    fa fido forgot iam id identities identity idp jwks jwt kerberos keycloak krb ldap ldaps
+    login logins logoff logon logout mfa myaccount oauth oidc onboarding openid otp passkey
+    passkeys passreset passwd password passwordreset passwords profile radius recover recovery
+    register registration reset resetpassword saml scim secure securelogin securesignin
+    selfservice session sessions signin signon signout signup sso sts sudo tacacs tfa token
+    tokens trust unlock user users validate validation verification verify webauthn
     """
     # The platform's own pages and interfaces
     """
-    admin admins api app apps billing cloud console control cp cpanel dashboard docs
-    documentation graphql grpc health healthcheck healthz help helpdesk internal intranet legal
-    management manage metrics operator operators panel payment payments platform portal preview
-    privacy private public readyz rest root rpc status statuspage support sys system tenant tenants
-    terms webhook webhooks websocket whm ws wss www wwww
+    adminapi adminconsole admincp adminpanel adminportal api apidocs apigateway apis apiv app
+    application applications apps appstore backend backoffice billing blog callback checkout
+    cloud config configuration console control controlpanel corp cp cpanel cpcalendars
+    cpcontacts customer customers dashboard default demo developer developers directadmin docs
+    documentation example forum frontend gateways gql graph graphql graphs grpc guest health
+    healthcheck healthz help helpcenter helpdesk hooks incident incidents internal intranet
+    invoice invoices knowledgebase legal live livez m manage management manager me metrics
+    mobile my myadmin official openapi operator operators ops panel payment payments pgadmin
+    phpmyadmin ping platform plesk pma portal preview pricing priv private public readyz rest
+    restapi rpc saas service servicedesk services setup shop site siteadmin sites staff status
+    statuspage statusz store subscribe superadmin swagger sys sysadmins system systems tenant
+    tenants terms upgrade uptime v w wap web webapi webapp webdisk webhook webhooks webmin
+    website websites websocket websockets whm workspace ws wss www wwww
     """
     # Files and their delivery
     """
-    asset assets backup backups cdn download downloads edge files ftp ftps images img media origin
-    sftp static upload uploads
+    archive archives artifacts asset assets attachments avatar avatars backup backups blob
+    bucket cache caches cdn cdnassets content css data dist dl download downloads edge export
+    file files font fonts ftp ftps icons image images img imgs js library media minio mirror
+    mirrors nfs objects origin package packages releases repo repos repository s samba sftp
+    share smb static staticassets statics storage thumbs tmp upload uploads usercontent video
+    videos
     """
     # Operations
     """
-    ca certificate certificates certs ci crl dev development git gitlab grafana jenkins kibana
-    logs monitor monitoring ocsp pki prod production prometheus proxy rdp registry remote sandbox
-    sentry ssh ssl staging tls trace vault vpn
+    acmechallenge k8s alert alertmanager alerts analytics ansible argocd audit bastion build builds
+    ca canary cd cert certificate certificates certs ci cluster consul container crl datadog
+    debug dev devel development docker elastic elasticsearch etcd git gitea gitlab grafana
+    jaeger jenkins jump jumphost kafka kibana ks kube kubernetes letsencrypt log logging loghost
+    logs loki master monitor monitoring nagios nginx node nomad ocsp openvpn pki pkiops preprod
+    prod production prometheus qa rabbitmq rdp rdweb registry release remote remoteaccess
+    rollout sandbox sentry splunk ssh ssl sslvpn stage staging stats telemetry telnet terraform
+    test testing tests tls trace traces tracing tracking uat vault vnc vpn wireguard worker
+    workers zabbix zipkin
     """
     # Databases, telephony, and what programs write where a name is missing
     """
-    cache database db jabber mongo mongodb redis rtc sip sips stun turn xmpp
-    null undefined none nil
+    anonymous asterisk chat conference couchdb database databases db dbadmin dbs false
+    freeswitch influxdb jabber mariadb memcached mongo mongod mongodb mongoexpress mongos mssql
+    mysql nan neo4j nil none null pbx postgres postgresql redis rtc sip sipdir sips sql stun
+    stuns true turn turns undefined unknown voip webrtc xmpp
     """
 )
 RESERVED_LABELS = frozenset(_RESERVED.split())
@@ -63,13 +102,18 @@ RESERVED_LABELS = frozenset(_RESERVED.split())
 `ns` is `ns1`."""
 
 _NUMBER_AT_THE_END = re.compile(r"\d+$")
+_LETTERS_FOR_DIGITS = [str.maketrans("01345", letters) for letters in ("oieas", "oleas")]
+"""Digits, and the letters that they are taken for."""
 
 
 def is_reserved(label: str) -> bool:
     """Whether the (lower-case) label is one that a platform, or the machines of its users, take for
-    something else than a tenant."""
+    something else than a tenant, or looks like one: `l0gin` does, and `mail-01`."""
     plain = label.replace("-", "")
-    return plain in RESERVED_LABELS or _NUMBER_AT_THE_END.sub("", plain) in RESERVED_LABELS
+    forms = {plain, _NUMBER_AT_THE_END.sub("", plain)}
+    if not plain.isdigit():
+        forms |= {it.translate(letters) for it in forms for letters in _LETTERS_FOR_DIGITS}
+    return not forms.isdisjoint(RESERVED_LABELS)
 
 
 def is_encoded(label: str) -> bool:

@@ -11,11 +11,13 @@ belong to the tenant.
 
 import logging
 from enum import StrEnum
+from typing import Any
 
 from bson import ObjectId
 
 from multitenant.errors import DatabaseLost
 from multitenant.repositories.admin.tenant_users import belong_to_tenant
+from multitenant.repositories.bounded_reads import RAW, decode
 from multitenant.repositories.durability import write_concern
 from multitenant.repositories.model import MongoDatabase, MongoDocument
 from multitenant.tenancy.migrations import COLLECTION
@@ -74,16 +76,22 @@ def is_of_another(db: MongoDatabase, tenant_id: ObjectId) -> bool:
 
 
 def _look(db: MongoDatabase) -> MongoDocument:
-    """Return the first migration's record with some of the users' ids, by one command; empty
-    without one."""
-    some_users = [{"$sort": {"_id": 1}}, {"$limit": COMPARED_USERS}, {"$project": {"_id": 1}}]
-    found = db[COLLECTION].aggregate(
-        [
-            {"$match": {"_id": FIRST_MIGRATION}},
-            {"$lookup": {"from": USERS, "pipeline": some_users, "as": USERS}},
-        ]
-    )
-    return next(iter(found), {})
+    """Return the tenant's id and some of the users' ids, by one command; empty where there is no
+    record of the first migration. Whatever else stands in it is left where it is."""
+    some_users: list[dict[str, Any]] = [
+        {"$match": {"_id": {"$type": "objectId"}}},
+        {"$sort": {"_id": 1}},
+        {"$limit": COMPARED_USERS},
+        {"$project": {"_id": 1}},
+    ]
+    stages: list[dict[str, Any]] = [
+        {"$match": {"_id": FIRST_MIGRATION}},
+        {"$project": {TENANT: 1}},
+        {"$lookup": {"from": USERS, "pipeline": some_users, "as": USERS}},
+    ]
+    with db.get_collection(COLLECTION, RAW).aggregate(stages) as found:
+        first: Any = next(found, None)
+    return decode(bytes(first.raw)) if first else {}
 
 
 def _problem(admin_db: MongoDatabase, found: MongoDocument, tenant_id: ObjectId) -> Problem | None:

@@ -11,10 +11,20 @@ RESERVED = [
     *("dns", "www", "www2", "web-mail", "api", "admin", "login", "log-in", "auth", "sso"),
     *("oauth2", "status", "postmaster", "hostmaster", "ssladmin", "ftp", "vpn", "db1"),
     *("localhost", "openpgpkey", "Wpad", "LOGIN"),
+    *("info", "sales", "noreply", "ip6-localhost", "broadcasthost", "msoid", "sts", "adfs"),
+    *("caldav", "carddav1", "smtp-in-2", "mail-01", "administrator", "super-admin", "apis"),
+    *("api-v2", "v1", "cpanel", "webdisk", "cpcontacts", "accounts", "cdn-2", "s3", "k8s"),
+    *("l0gin", "1ogin", "adm1n", "supp0rt", "p4ssword", "5tatus"),
 ]
 ENCODED = ["xn--80ak6aa92e", "xn--lobex-qmc", "XN--acme-x", "bq--acme", "zz--"]
 FREE = ["acme-1", "nsa", "mxyz", "loginovo", "statusquo", "a--b", "x1"]
+DISGUISED = [
+    *("Ac\u200bme", "Acme\u202e", "\u202eemcA", "\u2066Acme\u2069", "Ac\u00adme", "\ufeffAcme"),
+    *("Acme\u200f", "Ac\u2060me", "Acme\U000e0041", "Ac\u061cme"),
+]
 UNSEEN = [
+    *("\u202e\u202d", "\u2066\u2069", "\ufeff", "\u2028", "\u3000\u00a0", "\ufff9\ufffb", "\u061c"),
+    *("\u17b4\u17b5", "\U000e0100", "\u303f", "\ufffc", "\u206f", "\U0001bca0", "\U0001d173"),
     *("\u3164", "\u115f", "\u1160", "\u2800", "\uffa0", "\u200b", "\u00ad", "\u2060", "\u034f"),
     *("\U0001d159", "\ufe0f", "\U000e0041", "\u0301", "\u180e", "\ue000", "\u2800\u3164 \u115f"),
 ]
@@ -61,3 +71,10 @@ def test_a_name_or_title_has_something_to_be_seen(shared: World, text: str) -> N
         ("/api/orders", {"items": [{"name": text, "quantity": 1, "price": "1.00"}]}),
     ):
         refusal(owner.post(path, body), 422, "validation_failed")
+
+
+@pytest.mark.parametrize("name", DISGUISED, ids=ascii)
+def test_no_tenant_has_a_name_that_looks_like_another_one(shared: World, name: str) -> None:
+    fields = {"name": name, "email": "owner@acme.example"}
+    details = refusal(shared.operator.post("/api/add", fields), 422, "validation_failed")
+    assert details["incorrectField"] == "name"

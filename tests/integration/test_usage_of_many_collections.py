@@ -73,3 +73,13 @@ def test_a_page_of_usage_is_bounded_in_collections(
         cursor = page["nextCursor"]
         query = f"?q=Paged&limit=2&cursor={cursor}" if cursor else ""
     assert seen == ["Paged0", "Paged1", "Paged2"]
+
+
+def test_a_list_is_read_in_several_batches(shared: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(usage, "BATCH", 2)
+    owner = shared.tenant("Batches")
+    made = {f"c{number}" for number in range(5)}
+    for name in made:
+        shared.db_of(owner.tenant_id)[name].insert_one({})
+    shown = answer(shared.operator.get(f"/api/tenants/{owner.tenant_id}/usage"))
+    assert made <= {it["name"] for it in shown["collections"]}

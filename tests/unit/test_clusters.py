@@ -74,15 +74,14 @@ class TestConcurrency:
     def test_only_some_wait_for_a_cluster_that_does_not_answer(self) -> None:
         now = [0.0]
         counted = ClusterConcurrency(2, lambda _: False, clock=lambda: now[0])
-        for _ in range(5):
-            counted.enter("blue")
+        entered = [counted.enter("blue") for _ in range(5)]
         counted.note_failure("blue")
         with pytest.raises(DatabaseUnavailable) as refused:
             counted.enter("blue")
         assert refused.value.retry_after
         counted.enter("green")
-        for _ in range(4):
-            counted.leave("blue")
+        for entered_at in entered[:4]:
+            counted.leave("blue", entered_at)
         counted.enter("blue")
         with pytest.raises(DatabaseUnavailable):
             counted.enter("blue")

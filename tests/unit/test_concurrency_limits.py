@@ -46,13 +46,13 @@ class TestClusters:
     def test_as_many_wait_for_a_troubled_cluster_as_the_limit_says(self, cluster: Cluster) -> None:
         counted = cluster.counted(limit=2)
         counted.note_failure("blue")
-        counted.enter("blue")
+        entered_at = counted.enter("blue")
         counted.enter("blue")
         with pytest.raises(DatabaseUnavailable) as refused:
             counted.enter("blue")
         assert refused.value.retry_after == 5
         assert counted.counts() == {"blue": 2}, "who was refused is not counted"
-        counted.leave("blue")
+        counted.leave("blue", entered_at)
         counted.enter("blue")
 
     def test_those_on_a_cluster_that_answers_are_not_limited(self, cluster: Cluster) -> None:
@@ -70,8 +70,7 @@ class TestClusters:
 
     def test_a_cluster_nobody_uses_is_not_counted(self, cluster: Cluster) -> None:
         counted = cluster.counted()
-        counted.enter("blue")
-        counted.leave("blue")
+        counted.leave("blue", counted.enter("blue"))
         assert counted.counts() == {}
 
     def test_a_failure_is_trouble_for_five_seconds(self, cluster: Cluster) -> None:

@@ -10,6 +10,15 @@ from multitenant.tenancy.routing.cluster_concurrency import ClusterConcurrency
 LIMIT = 4
 
 
+class Clock:
+    """A clock that stands still."""
+
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
 @pytest.fixture
 def places() -> ClusterConcurrency:
     return ClusterConcurrency(LIMIT, lambda _: False, limit_of_silent=LIMIT)
@@ -49,7 +58,7 @@ def test_many_silent_places_leave_a_quarter(places: ClusterConcurrency) -> None:
 def test_the_first_answer_lets_in_those_who_wait(places: ClusterConcurrency) -> None:
     names = ["blue"] * 3 * LIMIT
     with ThreadPoolExecutor(len(names)) as pool:
-        entering: list[Future[None]] = [pool.submit(places.enter, name) for name in names]
+        entering: list[Future[float]] = [pool.submit(places.enter, name) for name in names]
         while places.counts().get("blue", 0) < LIMIT:
             pass
         places.note_outcome("blue", answered=True)
@@ -59,10 +68,11 @@ def test_the_first_answer_lets_in_those_who_wait(places: ClusterConcurrency) -> 
 
 
 def test_who_leaves_makes_room(places: ClusterConcurrency) -> None:
-    assert enter_all(places, ["blue"] * 8) == {"blue": LIMIT}
+    entered_at = places.enter("blue")
+    assert enter_all(places, ["blue"] * 8) == {"blue": LIMIT - 1}
     with pytest.raises(DatabaseUnavailable):
         places.enter("blue")
-    places.leave("blue")
+    places.leave("blue", entered_at)
     places.enter("blue")
 
 
@@ -72,3 +82,55 @@ def test_what_the_admin_databases_cluster_does_counts_for_nobody(
     assert enter_all(places, ["default"] * 20) == {"default": 20}
     assert enter_all(places, ["external:a"] * 3) == {"external:a": 3}
     assert places.counts() == {"default": 20, "external": 3}
+
+
+class TestSlow:
+    """Own servers that answer some operations at once, and others late."""
+
+    SLOW = ("external:a", "external:b", "external:c", "external:d")
+
+    @pytest.fixture
+    def clock(self) -> Clock:
+        return Clock()
+
+    @pytest.fixture
+    def places(self, clock: Clock) -> ClusterConcurrency:
+        return ClusterConcurrency(LIMIT, lambda _: False, clock, limit_of_silent=LIMIT)
+
+    def answer(self, places: ClusterConcurrency, *names: str) -> None:
+        for name in names:
+            places.note_outcome(name, answered=True)
+
+    def test_they_take_half_while_requests_are_late(
+        self, places: ClusterConcurrency, clock: Clock
+    ) -> None:
+        for name in self.SLOW:
+            places.enter(name)
+        clock.now += 2
+        self.answer(places, *self.SLOW)
+        inside = enter_all(places, [name for name in self.SLOW for _ in range(LIMIT)])
+        assert sum(inside.values()) + len(self.SLOW) == 2 * LIMIT
+
+    def test_they_are_remembered(self, places: ClusterConcurrency, clock: Clock) -> None:
+        entered_at = places.enter("external:a")
+        clock.now += 2
+        places.leave("external:a", entered_at)
+        clock.now += 4
+        self.answer(places, "external:a")
+        assert enter_all(places, ["external:a"] * 8) == {"external:a": LIMIT}
+
+    def test_and_forgiven(self, places: ClusterConcurrency, clock: Clock) -> None:
+        entered_at = places.enter("external:a")
+        clock.now += 2
+        places.leave("external:a", entered_at)
+        clock.now += 6
+        self.answer(places, "external:a")
+        assert enter_all(places, ["external:a"] * 8) == {"external:a": 8}
+
+    def test_a_cluster_of_many_tenants_is_not_limited_for_one_late_request(
+        self, places: ClusterConcurrency, clock: Clock
+    ) -> None:
+        places.enter("blue")
+        clock.now += 2
+        self.answer(places, "blue")
+        assert enter_all(places, ["blue"] * 8) == {"blue": 8}

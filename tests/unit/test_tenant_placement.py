@@ -105,8 +105,14 @@ class Deployments:
         return self._open("own", uri, credentials, on_outcome=on_outcome)
 
     def open_foreign(
-        self, uri: str, *, on_outcome: OnOutcome | None, on_refused: Callable[[], object]
+        self,
+        uri: str,
+        *,
+        on_outcome: OnOutcome | None,
+        on_refused: Callable[[], object],
+        for_requests: bool,
     ) -> Any:
+        assert for_requests
         self.on_refused = on_refused
         return self._open("foreign", uri, on_outcome=on_outcome)
 

@@ -1,7 +1,7 @@
 """`multitenant tenants gc`."""
 
 import sys
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import click
 
@@ -53,7 +53,8 @@ def gc(older_than: int, dry_run: bool, yes: bool) -> None:
             collector.find(Actor.on_command_line(), older_than=timedelta(minutes=older_than))
         )
         for garbage in found:
-            since = f"  since {garbage.since:%Y-%m-%d %H:%M:%S} UTC" if garbage.since else ""
+            known = isinstance(garbage.since, datetime)  # rather than a date beyond year 9999
+            since = f"  since {garbage.since:%Y-%m-%d %H:%M:%S} UTC" if known else ""
             click.echo(f"{garbage.kind}  {garbage.name}{since}")
         if not found or dry_run:
             click.echo(f"{len(found)} things to remove", err=True)

@@ -13,6 +13,7 @@ from multitenant.schemas.admin.tenants import STATUSES, TenantAnswer, TenantQuer
 from multitenant.services.admin.tenants import list_tenants as list_page
 
 PAGE = 100
+COLUMNS = ("id", "status", "isolation", "cluster", "schemaVersion")
 HEADINGS = ("ID", "STATUS", "ISOLATION", "CLUSTER", "VERSION", "CREATED", "SUBDOMAIN", "NAME")
 ROW = "{:<24}  {:<11}  {:<9}  {:<12}  {:>7}  {:<10}  {:<16}  {}"
 
@@ -66,10 +67,15 @@ def _print_table(tenants: Iterator[MongoDocument]) -> None:
         if count == 1:
             click.echo(ROW.format(*HEADINGS))
         row = ROW.format(
-            *(tenant[name] for name in ("id", "status", "isolation", "cluster", "schemaVersion")),
-            tenant["createdAt"][:10],
-            tenant["subdomain"] or "-",
-            tenant["name"],
+            *(_shown(tenant[name]) for name in COLUMNS),
+            _shown(tenant["createdAt"])[:10],
+            _shown(tenant["subdomain"]),
+            _shown(tenant["name"]),
         )
         click.echo(row)
     click.echo(f"{count} tenants", err=True)
+
+
+def _shown(value: object) -> str:
+    """The value; a dash where there is none, or a damaged record has none of the right type."""
+    return "-" if value is None else str(value)

@@ -138,4 +138,4 @@ def _count_by_cluster(
         {"$group": {"_id": "$cluster", "count": {"$sum": 1}}},
     ]
     grouped = Model(db, document).collection.aggregate(stages)
-    return {group["_id"]: group["count"] for group in grouped}
+    return {group["_id"]: group["count"] for group in grouped if isinstance(group["_id"], str)}

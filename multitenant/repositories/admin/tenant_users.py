@@ -21,7 +21,8 @@ def insert_tenant_user(
 
 def find_memberships(db: MongoDatabase, email: str) -> dict[ObjectId, ObjectId]:
     """Return the tenants that the (normalised) email belongs to, and the user's id in each."""
-    memberships = Model(db, TenantUserDocument).collection.find({"email": email})
+    query = {"email": email, "tenantId": {"$type": "objectId"}}  # whatever somebody has edited
+    memberships = Model(db, TenantUserDocument).collection.find(query)
     return {membership["tenantId"]: _user_of(membership) for membership in memberships}
 
 

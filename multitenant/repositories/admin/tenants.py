@@ -1,12 +1,20 @@
 """Tenant records in the admin database."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
 from bson import ObjectId
 
+from multitenant.repositories.admin.damaged_records import (
+    EPOCH,
+    NO_VERSION,
+    NUMBER,
+    ensure_intact,
+    find_damage,
+    legible,
+)
 from multitenant.repositories.model import Model, MongoDatabase, MongoDocument
 from multitenant.schemas.admin.tenants import CASE_INSENSITIVE, TenantDocument, TenantQuery
 from multitenant.schemas.paging import Page
@@ -35,12 +43,26 @@ def insert_tenant(db: MongoDatabase, **fields: Any) -> MongoDocument:
 
 
 def find_tenant(db: MongoDatabase, tenant_id: ObjectId) -> MongoDocument | None:
-    """Return the tenant's record, whatever its status; None when there is none."""
+    """Return the tenant's record, whatever its status; None when there is none. Raises
+    DamagedRecord."""
+    record = find_stored_tenant(db, tenant_id)
+    return ensure_intact(record) if record else None
+
+
+def find_stored_tenant(db: MongoDatabase, tenant_id: ObjectId) -> MongoDocument | None:
+    """The same, but as it is stored, to be looked at only."""
     return _tenants(db).collection.find_one({"_id": tenant_id})
 
 
+def find_damaged_tenants(db: MongoDatabase) -> Iterator[tuple[Any, list[str]]]:
+    """Go through the tenants whose records find_tenant() refuses: their ids, and what is wrong."""
+    for record in _tenants(db).collection.find():
+        if damage := find_damage(record):
+            yield record["_id"], damage
+
+
 def find_tenants_by_ids(db: MongoDatabase, tenant_ids: list[ObjectId]) -> list[MongoDocument]:
-    """Return those of the tenants that exist, in the order of ids."""
+    """Return those of the tenants that exist, in the order of ids, as they are stored."""
     return list(_tenants(db).collection.find({"_id": {"$in": tenant_ids}}).sort("_id", 1))
 
 
@@ -62,7 +84,7 @@ def find_tenant_id_by_domain(db: MongoDatabase, domain: str) -> ObjectId | None:
 def find_tenants_deleted_before(db: MongoDatabase, moment: datetime) -> list[MongoDocument]:
     """Return the tenants that were deleted before that time, longest ago first."""
     query = {"status": "deleted", "deletedAt": {"$lt": moment}}
-    return list(_tenants(db).collection.find(query).sort("deletedAt", 1))
+    return legible(_tenants(db).collection.find(query).sort("deletedAt", 1))
 
 
 def find_tenants_by_db_names(
@@ -70,7 +92,7 @@ def find_tenants_by_db_names(
 ) -> list[MongoDocument]:
     """Return the tenants whose databases have these names on this cluster."""
     query = {"cluster": cluster, "dbName": {"$in": db_names}}
-    return list(_tenants(db).collection.find(query))
+    return legible(_tenants(db).collection.find(query))
 
 
 def find_tenants_on_cluster(
@@ -83,25 +105,27 @@ def find_tenants_on_cluster(
             {"$match": {"cluster": cluster}},
             {"$sample": {"size": sample}},
         ]
-        return list(_tenants(db).collection.aggregate(stages))
-    return list(_tenants(db).collection.find({"cluster": cluster}).sort("createdAt", 1))
+        return legible(_tenants(db).collection.aggregate(stages))
+    return legible(_tenants(db).collection.find({"cluster": cluster}).sort("createdAt", 1))
 
 
 def find_tenants_not_on(db: MongoDatabase, cluster: str) -> list[MongoDocument]:
     """Return the tenants of all other clusters, and of servers of their own; not deleted ones."""
     query = {"cluster": {"$ne": cluster}, "status": {"$ne": "deleted"}}
-    return list(_tenants(db).collection.find(query))
+    return legible(_tenants(db).collection.find(query))
 
 
 def find_oldest_tenant(db: MongoDatabase) -> MongoDocument | None:
     """Return the first of all tenants, the operators' own included."""
-    return _tenants(db).collection.find_one({}, sort=[("createdAt", 1)])
+    dated = {"createdAt": {"$gt": EPOCH}}
+    found = legible(_tenants(db).collection.find(dated).sort("createdAt", 1).limit(1))
+    return found[0] if found else None
 
 
 def list_db_names(db: MongoDatabase, cluster: str) -> dict[str, str]:
     """Return the names of the databases that tenants have on this cluster, and whose each is."""
-    found = _tenants(db).collection.find({"cluster": cluster}, {"dbName": 1, "name": 1})
-    return {tenant["dbName"]: tenant["name"] for tenant in found}
+    found = legible(_tenants(db).collection.find({"cluster": cluster}, {"dbName": 1, "name": 1}))
+    return {tenant["dbName"]: tenant["name"] for tenant in found if tenant["dbName"]}
 
 
 def list_shared_databases(db: MongoDatabase) -> dict[str, list[str]]:
@@ -109,7 +133,7 @@ def list_shared_databases(db: MongoDatabase) -> dict[str, list[str]]:
     the tenants' names."""
     grouped = _tenants(db).collection.aggregate(
         [
-            {"$match": {"dbUri": {"$exists": False}}},
+            {"$match": {"dbUri": {"$exists": False}, "dbName": {"$type": "string"}}},
             {
                 "$group": {
                     "_id": {"cluster": "$cluster", "dbName": "$dbName"},
@@ -119,7 +143,7 @@ def list_shared_databases(db: MongoDatabase) -> dict[str, list[str]]:
             {"$match": {"names.1": {"$exists": True}}},
         ]
     )
-    return {group["_id"]["dbName"]: sorted(group["names"]) for group in grouped}
+    return {group["_id"]["dbName"]: sorted(map(str, group["names"])) for group in grouped}
 
 
 def count_tenants(db: MongoDatabase, cluster: str) -> int:
@@ -129,7 +153,7 @@ def count_tenants(db: MongoDatabase, cluster: str) -> int:
 
 def sample_tenants(db: MongoDatabase, size: int) -> list[MongoDocument]:
     """Return so many tenants, picked at random."""
-    return list(_tenants(db).collection.aggregate([{"$sample": {"size": size}}]))
+    return legible(_tenants(db).collection.aggregate([{"$sample": {"size": size}}]))
 
 
 def list_tenants(db: MongoDatabase, query: TenantQuery) -> Page:
@@ -152,7 +176,7 @@ def update_tenant(db: MongoDatabase, record: MongoDocument, **changes: Any) -> M
 
 def find_tenants_in_maintenance(db: MongoDatabase) -> list[MongoDocument]:
     """Return the tenants that are recorded as in maintenance, over or not, oldest first."""
-    return list(_tenants(db).collection.find({"status": "maintenance"}).sort("createdAt", 1))
+    return legible(_tenants(db).collection.find({"status": "maintenance"}).sort("createdAt", 1))
 
 
 def end_expired_maintenance(db: MongoDatabase, record: MongoDocument) -> MongoDocument | None:
@@ -211,11 +235,16 @@ def is_as_seen(record: MongoDocument, seen: MongoDocument) -> bool:
 
 
 def list_schema_versions(db: MongoDatabase) -> dict[int, int]:
-    """Return how many tenants, deleted ones included, are recorded at each schema version."""
+    """Return how many tenants, deleted ones included, are recorded at each schema version; at
+    NO_VERSION those whose records do not tell."""
     grouped = _tenants(db).collection.aggregate(
         [{"$group": {"_id": "$schemaVersion", "tenants": {"$sum": 1}}}, {"$sort": {"_id": 1}}]
     )
-    return {group["_id"]: group["tenants"] for group in grouped}
+    counts: dict[int, int] = {}
+    for group in grouped:
+        version = group["_id"] if type(group["_id"]) in NUMBER else NO_VERSION
+        counts[version] = counts.get(version, 0) + group["tenants"]
+    return counts
 
 
 def find_tenants_for_migration(
@@ -251,7 +280,7 @@ def delete_tenant(db: MongoDatabase, record: MongoDocument) -> bool:
 
 def _oldest_first(records: Iterable[MongoDocument]) -> list[MongoDocument]:
     """MongoDB would sort in memory, too."""
-    return sorted(records, key=lambda record: (record["createdAt"], record["_id"]))
+    return sorted(legible(records), key=lambda one: (one["createdAt"], str(one["_id"])))
 
 
 def _id_of(document: MongoDocument | None) -> ObjectId | None:

@@ -1,6 +1,7 @@
 """Tenants: the stored record, the payloads of the operators' API, and what it answers."""
 
 import re
+import unicodedata
 from typing import Annotated, Literal, get_args
 
 from mongoengine import (
@@ -46,6 +47,8 @@ Isolation = TypeAliasType("Isolation", Literal["shared", "dedicated"])
 Module = TypeAliasType("Module", Literal["todos", "employees", "posts", "orders"])
 STATUSES: tuple[str, ...] = get_args(TenantStatus.__value__)
 MODULES: tuple[str, ...] = get_args(Module.__value__)
+ISOLATIONS: tuple[str, ...] = get_args(Isolation.__value__)
+JOINERS = "\u200c\u200d"
 CASE_INSENSITIVE = {"locale": "en", "strength": 2}
 
 
@@ -82,7 +85,7 @@ class TenantDocument(Document):  # type: ignore[misc]  # MongoEngine has no type
     db_uri = DictField(db_field="dbUri", default=None)
     credentials = DictField(default=None)
     cluster = StringField(required=True)
-    isolation = StringField(required=True, choices=get_args(Isolation.__value__))
+    isolation = StringField(required=True, choices=ISOLATIONS)
     status = StringField(required=True, choices=STATUSES)
     modules = ListField(StringField(choices=MODULES), default=None)
     user_limit = IntField(db_field="userLimit", min_value=1)
@@ -127,6 +130,14 @@ def _no_id(value: str) -> str:
     return value
 
 
+def _plain(value: str) -> str:
+    """What makes a name look like another one, or run backwards, is for no name; joiners are part
+    of some scripts."""
+    if any(unicodedata.category(it) == "Cf" and it not in JOINERS for it in value):
+        raise ValueError("must not have characters that only change how others are shown")
+    return value
+
+
 def _unique(values: list[str]) -> list[str]:
     if len(set(values)) != len(values):
         raise ValueError("must not name one twice")
@@ -134,7 +145,7 @@ def _unique(values: list[str]) -> list[str]:
 
 
 UNIQUE = Field(json_schema_extra={"uniqueItems": True})
-TenantName = Annotated[Line, Field(max_length=100), AfterValidator(_no_id)]
+TenantName = Annotated[Line, Field(max_length=100), AfterValidator(_no_id), AfterValidator(_plain)]
 Subdomain = Annotated[str, Field(max_length=63), AfterValidator(_subdomain), AfterValidator(_no_id)]
 Domain = Annotated[str, Field(max_length=253), AfterValidator(_domain)]
 Domains = Annotated[list[Domain], Field(max_length=20), AfterValidator(_unique), UNIQUE]

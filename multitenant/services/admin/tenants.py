@@ -15,8 +15,8 @@ def list_tenants(admin_db: MongoDatabase, query: TenantQuery) -> Page:
 
 
 def get_tenant(admin_db: MongoDatabase, tenant_id: ObjectId) -> MongoDocument:
-    """Return the tenant's record; raises NotFound."""
-    tenant = repository.find_tenant(admin_db, tenant_id)
+    """Return the tenant's record as it is stored; raises NotFound."""
+    tenant = repository.find_stored_tenant(admin_db, tenant_id)
     if tenant is None:
         raise NotFound("There is no such tenant")
     return tenant

@@ -34,7 +34,7 @@ def is_marked_as_copy(db: MongoDatabase, note_id: ObjectId) -> bool:
 
 def find_mark(db: MongoDatabase, name: str) -> RawBSONDocument | None:
     """Return the mark that is in the collection; None where there is none."""
-    foreign = isinstance(db.client, SteadyClient) and db.client.foreign
+    foreign = isinstance(db.client, SteadyClient) and db.client.foreign is not None
     if name == OWNER_COLLECTION and foreign:  # elsewhere it is a tenant's, whatever it says
         mark = _find(db, name, OWNER_ID)
         if mark and is_claim(mark):

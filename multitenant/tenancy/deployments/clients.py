@@ -49,8 +49,7 @@ class OpenedClient:
         self.client: Client = SteadyClient(
             hosts,
             maxPoolSize=pool_size,
-            refused=lambda: foreign.refused if foreign else None,
-            foreign=foreign is not None,
+            foreign=foreign,
             **options,
         )
         self.line = WaitingLine(pool_size, self.client.options.timeout)
@@ -90,7 +89,10 @@ class OpenedClient:
         return max(1, len(self.client.topology_description.server_descriptions()))
 
     def close(self) -> None:
-        """Close it, for good. The farewell to a server that hangs takes a second at most."""
+        """Close it, for good. The farewell to a server that hangs takes a second at most; foreign
+        ones are told none, for they may answer anything."""
+        if self._foreign:
+            self.client._topology.pop_all_sessions()  # noqa: SLF001  # that of which it would tell
         with pymongo.timeout(CLOSE_SECONDS):
             self.client.close()
 
@@ -165,11 +167,14 @@ class ClientFactory:
         *,
         on_outcome: OnOutcome | None = None,
         on_refused: Callable[[], object] = lambda: None,
+        for_requests: bool = False,
     ) -> OpenedClient:
         """Open a small client to a tenant's own server, which is bounded in what it can make the
-        client do. `on_refused` is called when the client has closed itself over that. Raises
-        PyMongo's errors, ForeignServerRefused among them."""
-        foreign = ForeignServers(followed(uri, TENANT), self._allowed_hosts, on_refused)
+        client do; most so where it is `for_requests`. `on_refused` is called when the client has
+        closed itself over that. Raises PyMongo's errors, ForeignServerRefused among them."""
+        foreign = ForeignServers(
+            followed(uri, TENANT), self._allowed_hosts, on_refused, for_requests=for_requests
+        )
         return OpenedClient(
             foreign.hosts,
             pool_size=self.dedicated_pool_size,

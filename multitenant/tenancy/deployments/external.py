@@ -32,6 +32,7 @@ from multitenant.tenancy.deployments.foreign_servers import (
     MAX_MEMBERS,
     SRV_SCHEME,
     ForeignServerRefused,
+    answers_understood,
 )
 
 FIELD = "dbUri"
@@ -101,7 +102,7 @@ def _understood(uri: str) -> Mapping[str, Any]:
 def ensure_usable(db: MongoDatabase, allowed: Sequence[str]) -> None:
     """Return if the server answers, takes the credentials, is a replica set (or a sharded
     cluster) whose members are all allowed. Raises ValidationFailed that says which is not."""
-    with _explained(), pymongo.timeout(CHECK_SECONDS):
+    with _explained(), answers_understood(), pymongo.timeout(CHECK_SECONDS):
         hello = db.client.admin.command("hello")
         db.command("ping")
     if "setName" not in hello and hello.get("msg") != "isdbgrid":
@@ -125,7 +126,7 @@ def claim(
     owner = {"_id": OWNER_ID, "tenantId": tenant_id, "adminDb": admin_db_name}
     if copy_id:
         owner["copyId"] = copy_id
-    with _explained(), pymongo.timeout(CHECK_SECONDS):
+    with _explained(), answers_understood(), pymongo.timeout(CHECK_SECONDS):
         taken = AlreadyExists("This database belongs to another tenant", incorrect_field=FIELD)
         if db[OWNER_COLLECTION].find_one({"_id": OWNER_ID}):
             raise taken

@@ -6,26 +6,32 @@ named. So each answer is looked at before PyMongo is: where it names servers tha
 or too many, the client is closed, and whatever is done with it raises ForeignServerRefused.
 """
 
-from collections.abc import Callable, Sequence
+import struct
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-from pymongo.common import MAX_BSON_SIZE, MAX_WRITE_BATCH_SIZE
-from pymongo.errors import AutoReconnect, ConnectionFailure, OperationFailure
+from pymongo.errors import AutoReconnect, ConnectionFailure, OperationFailure, PyMongoError
 from pymongo.hello import Hello
 from pymongo.synchronous.monitor import Monitor
-from pymongo.synchronous.pool import Connection, Pool
+from pymongo.synchronous.pool import Connection
 from pymongo.uri_parser import parse_uri
 
 from multitenant.addresses import format_address
+from multitenant.repositories.error_codes import Kind
+from multitenant.repositories.error_kinds import classify
 from multitenant.tenancy.deployments.allowed_hosts import Address, is_allowed
+from multitenant.tenancy.deployments.foreign_connections import BoundedPool, RequestPool
 
 MAX_MEMBERS = 10
 """Servers of a deployment. Most replica sets have three or five; seven may vote."""
-MAX_HELLO_BYTES = 64 * 1024
-"""What a server says of itself and the others of its deployment."""
-MAX_REPLY_BYTES = MAX_BSON_SIZE + 64 * 1024
-"""The most that a genuine server sends at a time: a document of the greatest size, and a head."""
+MAX_EMPTY_BATCHES = 100
+"""In a row, of cursors that go on all the same. A server sends one where it has looked for long
+and found nothing yet."""
+MAX_EMPTY_SECONDS = 10.0
+"""How long a server may go on so."""
 CONNECT_SECONDS = 5.0
 SRV_SCHEME = "mongodb+srv://"
 
@@ -35,15 +41,53 @@ class ForeignServerRefused(AutoReconnect):
     goes on after "the URI"."""
 
 
+NOT_MONGODB = "leads to a server that does not speak as MongoDB does"
+
+
+STUMBLES: tuple[type[Exception], ...] = (
+    *(AssertionError, AttributeError, LookupError, OverflowError, RecursionError, TypeError),
+    *(ValueError, struct.error, PyMongoError),
+)
+"""What may be raised over an answer in which something is missing, or of another type."""
+
+
+@contextmanager
+def answers_understood() -> Iterator[None]:
+    """In the block a foreign server is asked: raise ForeignServerRefused for what its answers may
+    have led to."""
+    try:
+        yield
+    except Exception as error:
+        blame_server(error)
+        raise
+
+
+def blame_server(error: BaseException | None) -> None:
+    """Raise ForeignServerRefused if the error may come from what a foreign server has answered, and
+    would count as one of the platform's own otherwise."""
+    if isinstance(error, STUMBLES) and classify(error) is Kind.OURS:
+        raise ForeignServerRefused(NOT_MONGODB) from error
+
+
 class ForeignServers:
     """The servers that one client may connect to: those of its URI, and what the list allows."""
 
-    def __init__(self, uri: str, allowed: Sequence[str], on_refused: Callable[[], object]) -> None:
-        """Raises PyMongo's errors for what is no URI or cannot be looked up, and
-        ForeignServerRefused."""
+    def __init__(
+        self,
+        uri: str,
+        allowed: Sequence[str],
+        on_refused: Callable[[], object],
+        *,
+        for_requests: bool,
+    ) -> None:
+        """`for_requests` bounds replies in documents. Raises PyMongo's errors for what is no URI or
+        cannot be looked up, and ForeignServerRefused."""
         self._allowed = allowed
         self.on_refused = on_refused
         self._most = MAX_MEMBERS
+        self._known: set[Address] = set()
+        self._empty_batches = 0
+        self._empty_since = 0.0
         self.refused: str | None = None
         """Why the client was closed; None while it was not."""
         parsed = parse_uri(uri, warn=False, connect_timeout=CONNECT_SECONDS)
@@ -58,7 +102,7 @@ class ForeignServers:
             "connectTimeoutMS": int(CONNECT_SECONDS * 1000),
             "serverMonitoringMode": "poll",
             "_monitor_class": partial(_WatchedMonitor, servers=self),
-            "_pool_class": _BoundedPool,
+            "_pool_class": RequestPool if for_requests else BoundedPool,
         }
         """For the client as well."""
         if looked_up:
@@ -76,8 +120,25 @@ class ForeignServers:
         self._most = min(MAX_MEMBERS, count)
 
     def find_fault(self, hello: Hello[dict[str, Any]]) -> str | None:
-        """Return what is wrong with the servers that one of them names; None if nothing is."""
-        return self._fault_of([*hello.all_hosts], self._named)
+        """Return what is wrong with the servers that one of them names, and have named; None if
+        nothing is."""
+        self._known |= hello.all_hosts
+        return self._fault_of([*self._known], self._named)
+
+    def take_batch(self, answer: Mapping[str, Any]) -> None:
+        """Take note of what a cursor has answered. Raises ForeignServerRefused when there is no end
+        to it, and nothing in it."""
+        cursor = answer["cursor"]
+        if not cursor["id"] or cursor.get("nextBatch") or cursor.get("firstBatch"):
+            self._empty_batches = 0
+            return
+        now = time.monotonic()
+        if not self._empty_batches:
+            self._empty_since = now
+        self._empty_batches += 1
+        if self._empty_batches > MAX_EMPTY_BATCHES or now - self._empty_since > MAX_EMPTY_SECONDS:
+            self._empty_batches = 0
+            raise ForeignServerRefused(NOT_MONGODB)
 
     def _fault_of(self, servers: Sequence[Address], named: Sequence[Address]) -> str | None:
         if len(servers) > self._most:
@@ -95,29 +156,25 @@ class _WatchedMonitor(Monitor):
         self._servers = servers
 
     def _check_with_socket(self, conn: Connection) -> tuple[Hello[dict[str, Any]], float]:
-        conn.max_message_size = MAX_HELLO_BYTES
         try:
             hello, seconds = super()._check_with_socket(conn)
             why = self._servers.find_fault(hello)
         except (ConnectionFailure, OperationFailure, OSError, ReferenceError):
             raise
         except Exception:  # noqa: BLE001  # it may say anything
-            why = "leads to a server that does not speak as MongoDB does"
+            why = NOT_MONGODB
         if why is None:
             return hello, seconds
+        self._refuse(why)
+        raise ForeignServerRefused(why)
+
+    def _run(self) -> None:
+        try:
+            super()._run()
+        except Exception:  # noqa: BLE001  # PyMongo has stumbled over it, and would end the thread
+            self._refuse(NOT_MONGODB)
+
+    def _refuse(self, why: str) -> None:
         self._servers.refused = why
         self._topology.close()
         self._servers.on_refused()
-        raise ForeignServerRefused(why)
-
-
-class _BoundedPool(Pool):
-    """Does not believe what a server says about sizes: every genuine one says the same."""
-
-    def connect(self, *args: Any, **options: Any) -> Connection:
-        """See Pool."""
-        connection = super().connect(*args, **options)
-        connection.max_bson_size = MAX_BSON_SIZE
-        connection.max_message_size = MAX_REPLY_BYTES
-        connection.max_write_batch_size = MAX_WRITE_BATCH_SIZE
-        return connection

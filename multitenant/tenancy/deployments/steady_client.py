@@ -23,12 +23,14 @@ from multitenant.repositories.durability import write_concern
 from multitenant.repositories.error_codes import NOT_WRITABLE_PRIMARY
 from multitenant.repositories.model import MongoDocument
 from multitenant.repositories.turns import COLLECTION as TURNS
-from multitenant.tenancy.deployments.foreign_servers import ForeignServerRefused
+from multitenant.tenancy.deployments.foreign_servers import (
+    ForeignServerRefused,
+    ForeignServers,
+)
 from multitenant.tenancy.deployments.write_permission import ensure_write_permitted
 
 T = TypeVar("T")
 OnOutcome = Callable[[bool], None]
-Refused = Callable[[], str | None]
 
 
 class SteadyClient(MongoClient[MongoDocument]):
@@ -40,16 +42,13 @@ class SteadyClient(MongoClient[MongoDocument]):
         self,
         *args: Any,
         on_outcome: OnOutcome | None = None,
-        refused: Refused = lambda: None,
-        foreign: bool = False,
+        foreign: ForeignServers | None = None,
         **options: Any,
     ) -> None:
-        """`on_outcome` hears of each operation whether a server has answered it; `refused` tells
-        why the client was closed by itself, if it was. `foreign` is one to a tenant's own
-        server."""
-        self.foreign = foreign
+        """`on_outcome` hears of each operation whether a server has answered it; `foreign` are the
+        servers that it may lead to, where they are a tenant's own."""
         self._on_outcome: OnOutcome = on_outcome or (lambda _: None)
-        self._refused = refused
+        self.foreign = foreign
         super().__init__(*args, **options)
 
     def _retry_internal(self, *args: Any, **options: Any) -> Any:
@@ -67,12 +66,19 @@ class SteadyClient(MongoClient[MongoDocument]):
             self._on_outcome(False)
             raise AutoReconnect(str(error)) from error
         except InvalidOperation as error:
-            if why := self._refused():
+            if self.foreign and self.foreign.refused:
                 self._on_outcome(False)
-                raise ForeignServerRefused(why) from error
+                raise ForeignServerRefused(self.foreign.refused) from error
             raise
         self._on_outcome(True)
         return result
+
+    def _run_operation(self, *args: Any, **options: Any) -> Any:
+        """Ask for the first or the next documents of a cursor."""
+        response = super()._run_operation(*args, **options)
+        if self.foreign:
+            self.foreign.take_batch(response.docs[0])
+        return response
 
     @property
     def write_concern(self) -> WriteConcern:

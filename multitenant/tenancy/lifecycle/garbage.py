@@ -67,18 +67,17 @@ class GarbageCollector:
         (at least MIN_AGE counts) may belong to tenants in the making. What cannot be looked at
         is logged, and the rest is gone through."""
         admin_db = self._connections.admin_db
-        for note in find_orphans(
-            admin_db, older_than=older_than, keep_prepared=self._keep_prepared
-        ):
-            drop = partial(drop_orphan, self._connections, self._cipher, note["_id"], note)
-            yield Garbage("database", note["dbName"], note["startedAt"], drop)
         long_ago = utc_now() - self._purge_after
-        for note in provisionings.list_kept(admin_db, before=long_ago):
-            drop = partial(drop_orphan, self._connections, self._cipher, note["_id"], note)
-            yield Garbage("replaced database", note["dbName"], note["startedAt"], drop)
+        orphans = find_orphans(admin_db, older_than=older_than, keep_prepared=self._keep_prepared)
+        kept = provisionings.list_kept(admin_db, before=long_ago)
+        for kind, notes in (("database", orphans), ("replaced database", kept)):
+            for note in notes:
+                with contained(f"The provisioning record {note['_id']} is damaged"):
+                    drop = partial(drop_orphan, self._connections, self._cipher, note["_id"], note)
+                    yield Garbage(kind, str(note["dbName"]), note["startedAt"], drop)
         for record in tenants.find_tenants_deleted_before(admin_db, long_ago):
             purge = partial(self._purge, record, actor)
-            yield Garbage("tenant", record["name"], record["deletedAt"], purge)
+            yield Garbage("tenant", record["name"], record.get("deletedAt"), purge)
         before = utc_now() - max(older_than, MIN_AGE)
         for cluster in clusters.list_clusters(admin_db):
             lefts: list[LeftoverUsers] = []

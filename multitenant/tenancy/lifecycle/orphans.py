@@ -43,12 +43,12 @@ def find_orphans(
     with the schema of today, so many on each open cluster are no orphans; those that are kept are
     none."""
     before = utc_now() - max(older_than, MIN_AGE)
-    waiting = {
+    waiting = [
         waits
         for cluster, ids in provisionings.list_prepared(admin_db, version=TENANT_VERSION).items()
         if is_open(admin_db, cluster)
         for waits in ids[:keep_prepared]
-    }
+    ]
     notes = provisionings.list_provisionings(admin_db, before=before)
     return [note for note in notes if note["_id"] not in waiting]
 

@@ -22,6 +22,7 @@ from multitenant.repositories.admin.locks import acquire_lock, release_lock
 from multitenant.repositories.model import MongoDocument, utc_now
 from multitenant.repositories.usage import database_size
 from multitenant.tenancy.background import Background
+from multitenant.tenancy.deployments.clients import Client
 from multitenant.tenancy.deployments.isolation import widened_scope
 from multitenant.tenancy.failures import contained
 from multitenant.tenancy.lifecycle.cluster_capacity import Filling, fillings, scarcest
@@ -186,7 +187,7 @@ class ClusterReport:
                 ThreadPoolExecutor(PARALLEL, thread_name_prefix="measure") as pool,
             ):
                 asked = [
-                    pool.submit(copy_context().run, _size, client[tenant["dbName"]])
+                    pool.submit(copy_context().run, _size, client, tenant["dbName"])
                     for tenant in looked_at
                 ]
             sizes = [size for size in (question.result() for question in asked) if size]
@@ -202,8 +203,8 @@ class ClusterReport:
         return {**record, "measured": measured}
 
 
-def _size(db: Any) -> MongoDocument | None:
+def _size(client: Client, db_name: str) -> MongoDocument | None:
     """What one database takes; None where it does not tell."""
-    with contained(f"{db.name} was not measured"), widened_scope(db.name):
-        return database_size(db)
+    with contained(f"{db_name} was not measured"), widened_scope(db_name):
+        return database_size(client[db_name])
     return None

@@ -10,6 +10,7 @@ from bson import ObjectId
 from pymongo.errors import PyMongoError
 
 from multitenant.errors import DatabaseUnavailable, DomainError, NotFound, TokenRevoked
+from multitenant.repositories.admin.damaged_records import legible
 from multitenant.repositories.admin.tenants import list_tenants
 from multitenant.repositories.model import MongoDocument, shorten
 from multitenant.repositories.usage import collection_sizes, database_size
@@ -102,7 +103,7 @@ class Usage:
             failure = DomainError("Something went wrong; quote the requestId to us")
         return {
             "tenantId": record["_id"],
-            "name": record["name"],
+            "name": legible([record])[0]["name"],
             "code": failure.code,
             "message": failure.message,
         }

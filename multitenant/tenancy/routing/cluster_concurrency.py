@@ -21,14 +21,15 @@ ANSWERED_SECONDS = 0.5
 """How long an answer shows that a place works."""
 SILENT_SECONDS = 1.0
 """Those for whom there is no room wait so long for a place's first answer."""
+SLOW_SECONDS = 1.0
+"""A tenant's own server is slow where a request has taken longer, and for TROUBLE_SECONDS after."""
 
 UNLIMITED = (DEFAULT_CLUSTER, EXTERNAL_CLUSTER)
 
 
 def place_of(tenant: Tenant) -> str:
     """What its requests wait for together: its cluster or, on a server of its own, that alone."""
-    own_server = tenant.cluster == EXTERNAL_CLUSTER
-    return f"{EXTERNAL_CLUSTER}:{tenant.id}" if own_server else tenant.cluster
+    return f"{EXTERNAL_CLUSTER}:{tenant.id}" if tenant.has_own_server else tenant.cluster
 
 
 class ClusterConcurrency:
@@ -41,6 +42,7 @@ class ClusterConcurrency:
     - At one that has not answered lately, nobody knows: `limit` may wait, and twice as many at all
       such places together, but one at each, up to three times as many. Others wait for its first
       answer; where that does not come within SILENT_SECONDS, they are refused.
+    - So it is at a tenant's own server that is slow, however often it answers in between.
 
     The cluster of the admin database is not limited: without it nothing works.
     """
@@ -58,18 +60,20 @@ class ClusterConcurrency:
         self._limit_of_silent = limit_of_silent
         self._lacks_primary = lacks_primary
         self._clock = clock
-        self._in_flight: Counter[str] = Counter()
+        self._in_flight: dict[str, list[float]] = {}
+        """When those who are there have entered."""
+        self._slow_at: dict[str, float] = {}
         self._busy_since: dict[str, float] = {}
         self._answered_at: dict[str, float] = {}
         self._first_used: dict[str, float] = {}
         self._failed_at: dict[str, float] = {}
         self._changed = threading.Condition()
 
-    def enter(self, place: str) -> None:
-        """Count one; raise DatabaseUnavailable, and count none, when too many wait already. Each
-        that was counted needs one leave()."""
+    def enter(self, place: str) -> float:
+        """Count one, and return the moment; raise DatabaseUnavailable, and count none, when too
+        many wait already. Each that was counted needs one leave() with that moment."""
         with self._changed:
-            crowded = place not in UNLIMITED and self._in_flight[place] >= self._limit
+            crowded = place not in UNLIMITED and self._count(place) >= self._limit
             self._first_used.setdefault(place, self._clock())
         if crowded and self.is_troubled(place):
             raise DatabaseUnavailable(retry_after=int(TROUBLE_SECONDS))
@@ -78,26 +82,30 @@ class ClusterConcurrency:
                 patience = self._silent_since(place) + SILENT_SECONDS - self._clock()
                 if not self._changed.wait_for(lambda: self._has_room(place), max(0.0, patience)):
                     raise DatabaseUnavailable(retry_after=1)
-            if not self._in_flight[place]:
-                self._busy_since[place] = self._clock()
-            self._in_flight[place] += 1
+            now = self._clock()
+            if not self._count(place):
+                self._busy_since[place] = now
+            self._in_flight.setdefault(place, []).append(now)
+            return now
 
-    def leave(self, place: str) -> None:
+    def leave(self, place: str, entered_at: float) -> None:
         """Count one less."""
         with self._changed:
-            self._in_flight[place] -= 1
+            self._in_flight[place].remove(entered_at)
             if not self._in_flight[place]:
                 del self._in_flight[place]
+            if self._clock() - entered_at > SLOW_SECONDS:
+                self._slow_at[place] = self._clock()
             self._changed.notify_all()
 
     @contextmanager
     def entered(self, place: str) -> Iterator[None]:
         """enter(), and leave() at the end of the block."""
-        self.enter(place)
+        entered_at = self.enter(place)
         try:
             yield
         finally:
-            self.leave(place)
+            self.leave(place, entered_at)
 
     def note_outcome(self, place: str, answered: bool) -> None:  # a callback
         """Take note of an operation that has ended: whether a server has answered it."""
@@ -124,20 +132,35 @@ class ClusterConcurrency:
         """How many leases there are at this moment, by cluster."""
         counts: Counter[str] = Counter()
         with self._changed:
-            for place, count in self._in_flight.items():
-                counts[place.partition(":")[0]] += count
+            for place, entered in self._in_flight.items():
+                counts[place.partition(":")[0]] += len(entered)
         return +counts
 
     def _has_room(self, place: str) -> bool:
-        if not self._is_silent(place):
+        if not self._is_limited(place):
             return True
-        here, limit = self._in_flight[place], self._limit_of_silent
+        here, limit = self._count(place), self._limit_of_silent
         waiting = sum(
-            count
-            for other, count in self._in_flight.items()
-            if other not in UNLIMITED and self._is_silent(other)
+            len(entered)
+            for other, entered in self._in_flight.items()
+            if other not in UNLIMITED and self._is_limited(other)
         )
         return waiting < 3 * limit if not here else here < limit and waiting < 2 * limit
+
+    def _count(self, place: str) -> int:
+        return len(self._in_flight.get(place, ()))
+
+    def _is_limited(self, place: str) -> bool:
+        return self._is_silent(place) or self._is_slow(place)
+
+    def _is_slow(self, place: str) -> bool:
+        """Whether the place is a tenant's own server, and a request takes long there, or did."""
+        if not place.startswith(f"{EXTERNAL_CLUSTER}:"):
+            return False
+        now = self._clock()
+        oldest = min(self._in_flight.get(place, ()), default=now)
+        slow_at = self._slow_at.get(place, float("-inf"))
+        return now - oldest > SLOW_SECONDS or now - slow_at < TROUBLE_SECONDS
 
     def _is_silent(self, place: str, seconds: float = ANSWERED_SECONDS) -> bool:
         return self._clock() - self._answered_at.get(place, float("-inf")) > seconds

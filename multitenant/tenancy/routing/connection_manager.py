@@ -10,6 +10,7 @@ from bson import ObjectId
 from multitenant.clock import CLOCK
 from multitenant.config import Settings
 from multitenant.errors import (
+    DamagedRecord,
     DatabaseLost,
     DatabaseUnavailable,
     DecryptionFailed,
@@ -23,6 +24,7 @@ from multitenant.tenancy.background import Background
 from multitenant.tenancy.deployments.clients import Client, ClientFactory, OpenedClient
 from multitenant.tenancy.deployments.clusters import DEFAULT_CLUSTER, EXTERNAL_CLUSTER, Clusters
 from multitenant.tenancy.deployments.database_users import DatabaseUser
+from multitenant.tenancy.deployments.foreign_servers import answers_understood
 from multitenant.tenancy.deployments.isolation import widened_scope
 from multitenant.tenancy.identity import ensure_own_database
 from multitenant.tenancy.routing.cluster_concurrency import ClusterConcurrency, place_of
@@ -42,7 +44,7 @@ from multitenant.tenancy.routing.tenant_cache import OwnClient, TenantCache
 logger = logging.getLogger(__name__)
 
 URI_FIELD = "uri"
-NOT_AS_MADE = "The tenant's database is not as it should be; its operators have to look at it"
+NOT_AS_MADE = "The tenant's database or record is damaged; operators have to look at it"
 LOST_RETRY_SECONDS = 30
 
 
@@ -139,7 +141,8 @@ class ConnectionManager:
         assert uri is not None
         opened = self._factory.open_foreign(uri)
         try:
-            yield opened.client
+            with answers_understood():
+                yield opened.client
         finally:
             opened.close()
 
@@ -166,8 +169,8 @@ class ConnectionManager:
         lease.identify_with(self._identify)
         place = place_of(lease.tenant)
         try:
-            self._concurrency.enter(place)
-            lease.on_release(lambda: self._concurrency.leave(place))
+            entered_at = self._concurrency.enter(place)
+            lease.on_release(lambda: self._concurrency.leave(place, entered_at))
             if lease.tenant.isolation == "dedicated" or place != DEFAULT_CLUSTER:
                 self._watch()
         except BaseException:
@@ -261,10 +264,14 @@ class ConnectionManager:
     def _load(self, tenant_id: ObjectId) -> Tenant | None:
         """Read the tenant's record. A maintenance that has expired is ended there before the tenant
         is served: then whoever has begun it, and stood still since, cannot go on with it."""
-        record = find_tenant(self.admin_db, tenant_id)
-        if record and Tenant.of(record).has_expired_maintenance:
-            ended = end_expired_maintenance(self.admin_db, record)
-            record = ended or find_tenant(self.admin_db, tenant_id)
+        try:
+            record = find_tenant(self.admin_db, tenant_id)
+            if record and Tenant.of(record).has_expired_maintenance:
+                ended = end_expired_maintenance(self.admin_db, record)
+                record = ended or find_tenant(self.admin_db, tenant_id)
+        except DamagedRecord as error:
+            logger.error("%s", error)
+            raise DatabaseUnavailable(NOT_AS_MADE, retry_after=LOST_RETRY_SECONDS) from error
         return Tenant.of(record) if record else None
 
     def _identify(self, entry: Entry, seconds: float) -> None:

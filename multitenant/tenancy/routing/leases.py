@@ -2,8 +2,10 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import TracebackType
 
 from multitenant.repositories.model import MongoDatabase
+from multitenant.tenancy.deployments.foreign_servers import blame_server
 from multitenant.tenancy.routing.placement import Connection
 from multitenant.tenancy.routing.tenant import Tenant
 
@@ -94,5 +96,9 @@ class Lease:
     def __enter__(self) -> "Lease":
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(
+        self, _: type[BaseException] | None, error: BaseException | None, __: TracebackType | None
+    ) -> None:
         self.release()
+        if error is not None and self.tenant.has_own_server:
+            blame_server(error)

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
@@ -25,6 +25,7 @@ from multitenant.tenancy.deployments.clusters import (
 )
 from multitenant.tenancy.deployments.database_users import DatabaseUser
 from multitenant.tenancy.deployments.external import decrypt_uri
+from multitenant.tenancy.deployments.foreign_servers import answers_understood
 from multitenant.tenancy.deployments.waiting_line import WaitingLine
 from multitenant.tenancy.routing.cluster_concurrency import ClusterConcurrency, place_of
 from multitenant.tenancy.routing.tenant import Tenant
@@ -93,7 +94,8 @@ class TenantPlacement:
             own = self._open(tenant)
         database = own.client[tenant.db_name]
         try:
-            database.command("ping")
+            with answers_understood() if tenant.has_own_server else nullcontext():
+                database.command("ping")
             own.settle()
         except BaseException as error:
             own.close()
@@ -121,7 +123,10 @@ class TenantPlacement:
             on_outcome = partial(self._concurrency.note_outcome, place_of(tenant))
         if uri is not None:
             return self._factory.open_foreign(
-                uri, on_outcome=on_outcome, on_refused=partial(self._on_refused, tenant.id)
+                uri,
+                on_outcome=on_outcome,
+                on_refused=partial(self._on_refused, tenant.id),
+                for_requests=True,
             )
         assert tenant.credentials is not None
         user = DatabaseUser.of(tenant.id, tenant.credentials, self._cipher)

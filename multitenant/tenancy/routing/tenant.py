@@ -9,6 +9,7 @@ from bson import ObjectId
 from multitenant.errors import ModuleDisabled, TenantMaintenance, TenantSuspended, TokenRevoked
 from multitenant.repositories.model import MongoDocument, utc_now
 from multitenant.security.field_encryption import EncryptedField
+from multitenant.tenancy.deployments.clusters import EXTERNAL_CLUSTER
 
 MAINTENANCE_RETRY_SECONDS = 5
 READ_ONLY_RETRY_SECONDS = 1
@@ -39,7 +40,7 @@ class Tenant:
 
     @classmethod
     def of(cls, record: MongoDocument) -> Self:
-        """Read a record of the admin database."""
+        """Read a record of the admin database, which must be intact."""
         return cls(
             id=record["_id"],
             name=record["name"],
@@ -56,6 +57,11 @@ class Tenant:
             db_uri=record.get("dbUri"),
             credentials=record.get("credentials"),
         )
+
+    @property
+    def has_own_server(self) -> bool:
+        """Whether its database is on a server that somebody else runs, and may answer anything."""
+        return self.cluster == EXTERNAL_CLUSTER
 
     @property
     def placement(self) -> tuple[object, ...]:

@@ -16,6 +16,7 @@ from multitenant.errors import (
     TokenRevoked,
 )
 from multitenant.repositories.admin import tenant_users, tenants
+from multitenant.repositories.admin.damaged_records import ensure_intact, legible
 from multitenant.repositories.model import MongoDatabase, MongoDocument
 from multitenant.repositories.tenant import users
 from multitenant.repositories.transactions import run_transaction
@@ -122,14 +123,23 @@ class Authenticator:
         admin_db = self._connections.admin_db
         memberships = tenant_users.find_memberships(admin_db, email)
         candidates: list[Tenant] = []
+        damaged = False
         for record in tenants.find_tenants_by_ids(admin_db, [*memberships]):
-            with contained(f"The record of tenant {record['_id']} is not as records are"):
-                candidate = Tenant.of(record)
-                if candidate.status != "deleted" and hints.fit(candidate):
-                    candidates.append(candidate)
+            candidate = Tenant.of(legible([record])[0])
+            if candidate.status == "deleted" or not hints.fit(candidate):
+                continue
+            with contained(f"Nobody can log in to tenant {candidate.id}") as failure:
+                ensure_intact(record)
+                candidates.append(candidate)
+            damaged = damaged or bool(failure)
         too_many = len(candidates) > MAX_CANDIDATES
         read_at = self._tokens.present()
-        fitting = self._fitting([] if too_many else candidates, memberships, password)
+        fitting = self._fitting(
+            [] if too_many else candidates,
+            memberships,
+            password,
+            unasked=DatabaseUnavailable() if damaged else None,
+        )
         tenant = hints.best([tenant for tenant, _ in fitting]) if fitting else None
         try:
             if too_many:
@@ -238,13 +248,18 @@ class Authenticator:
         self._revoked.forget(claims.family)
 
     def _fitting(
-        self, candidates: list[Tenant], memberships: dict[ObjectId, ObjectId], password: str
+        self,
+        candidates: list[Tenant],
+        memberships: dict[ObjectId, ObjectId],
+        password: str,
+        *,
+        unasked: Exception | None,
     ) -> list[tuple[Tenant, MongoDocument]]:
         """The tenants in which the password fits, and the users there, at the cost of a look-up
         and a hash for each candidate and one at least. Where it fits nowhere that could be asked,
-        raises why another tenant's database could not be: TenantBusy or DatabaseUnavailable."""
+        raises why another tenant's database could not be: TenantBusy or DatabaseUnavailable.
+        `unasked` is why one was left out already."""
         fitting: list[tuple[Tenant, MongoDocument]] = []
-        unasked = None
         # What one tenant's server does to its own people must not make others wait for long.
         limit = SECONDS_FOR_EACH if len(candidates) > 1 else None
         for candidate in candidates:

@@ -14,7 +14,7 @@ from uuid import uuid4
 
 from bson import ObjectId
 
-from multitenant.errors import Conflict, NotFound, TokenRevoked, UserLimitReached
+from multitenant.errors import Conflict, DamagedRecord, NotFound, TokenRevoked, UserLimitReached
 from multitenant.repositories.admin import revocations, tenant_users, tenants
 from multitenant.repositories.model import MongoDatabase, MongoDocument, utc_now
 from multitenant.repositories.tenant import users
@@ -311,6 +311,8 @@ def _ensure_room(admin_db: MongoDatabase, tenant_id: ObjectId) -> None:
     limit = record.get("userLimit")
     if limit is None:
         return
+    if not isinstance(limit, int):
+        raise DamagedRecord(f"The record of the tenant {tenant_id} is damaged: look at userLimit")
     if tenant_users.count_tenant_users(admin_db, tenant_id, at_most=limit) >= limit:
         raise UserLimitReached(f"This tenant may have {limit} users, and has no fewer")
 

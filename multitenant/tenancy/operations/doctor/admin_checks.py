@@ -73,6 +73,21 @@ def look_at_admin_indexes(subject: Subject) -> Verdict:
     return good("as the schemas declare them")
 
 
+def look_at_records(subject: Subject) -> Verdict:
+    """The tenants' records are as the schema says, by which they are served."""
+    damaged = [
+        f"{tenant_id}: {', '.join(fields)}"
+        for tenant_id, fields in tenants.find_damaged_tenants(subject.admin_db)
+    ]
+    if damaged:
+        return bad(
+            f"damaged records: {some(damaged)}",
+            "correct these fields in the collection `tenants` of the admin database; until then"
+            " these tenants are refused",
+        )
+    return good("all tenants' records are as the schema says")
+
+
 def look_at_versions(subject: Subject) -> Verdict:
     """The tenants' databases are of this release, as their records say."""
     versions = tenants.list_schema_versions(subject.admin_db)

@@ -34,6 +34,7 @@ OF_ADMIN_DATABASE = (
     Check("admin change stream", admin.follow_changes, (*USABLE, "replica set"), essential=True),
     Check("admin indexes", admin.look_at_admin_indexes, ("migrations",), essential=True),
     Check("credential keys", admin.look_at_keys, ("migrations",), essential=True),
+    Check("tenants' records", admin.look_at_records, ("migrations",), essential=True),
     Check("tenants' versions", admin.look_at_versions, ("migrations",), essential=True),
     Check("maintenance", admin.look_at_maintenance, ("migrations",), essential=True),
     Check("left-overs", admin.look_at_notes, ("migrations",), essential=True),
