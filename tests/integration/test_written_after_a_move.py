@@ -53,7 +53,8 @@ def test_the_request_is_refused(
     owner = world.tenant("Acme", cluster="default")
     backup = back_up(world, owner, tmp_path)
     old = world.db_of(owner.tenant_id)
-    insert, acted = Model.insert, []
+    insert = Model.insert
+    acted: list[None] = []
 
     def insert_late(model: Model, **fields: Any) -> Any:
         if model.name == "todos" and not acted:
