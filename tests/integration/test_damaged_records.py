@@ -17,7 +17,7 @@ from tests.integration.backups import Multitenant, told
 from tests.support import User, World, answer, refusal
 
 FAR = DatetimeMS(2**62)
-MISSING = object()
+MISSING = Ellipsis
 REFUSED: list[tuple[str, Any]] = [
     *((name, MISSING) for name in ("name", "dbName", "cluster", "isolation", "status", "system")),
     *(("name", value) for value in (None, 7, FAR)),
