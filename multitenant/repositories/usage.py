@@ -29,6 +29,10 @@ MAX_NAMED = 100
 """How many collections that were not measured are named."""
 
 
+BUCKETS = "$storageStats.timeseries.bucketCount"
+"""What a time-series collection has for documents."""
+
+
 @dataclass(slots=True)
 class CollectionSizes:
     """`measured` has `name`, `documents`, `bytes` (of data) and `diskBytes` (compressed, with
@@ -124,7 +128,7 @@ def _sizes_command(db: MongoDatabase, names: list[str]) -> MongoDocument:
         {
             "$project": {
                 "name": {"$substrBytes": ["$ns", len(db.name.encode()) + 1, -1]},
-                "documents": "$storageStats.count",
+                "documents": {"$ifNull": ["$storageStats.count", BUCKETS, 0]},
                 "bytes": "$storageStats.size",
                 "diskBytes": "$storageStats.totalSize",
             }

@@ -24,7 +24,7 @@ from multitenant.errors import BackupError
 from multitenant.repositories.error_codes import CHANGE_STREAM_HISTORY_LOST
 from multitenant.repositories.model import MongoDatabase, MongoDocument
 from multitenant.repositories.retries import done_again
-from multitenant.repositories.turns import delete_turns, take_turn
+from multitenant.repositories.transactions import in_transaction
 from multitenant.tenancy.contents.collection_specs import CollectionSpec, read_specs
 from multitenant.tenancy.contents.expiry import expires, unexpired
 from multitenant.tenancy.contents.raw_documents import (
@@ -38,6 +38,7 @@ from multitenant.tenancy.contents.raw_documents import (
 )
 from multitenant.tenancy.contents.refusals import explained, refused_by_unique_index
 from multitenant.tenancy.contents.zero_timestamps import put_zero_timestamps_back
+from multitenant.tenancy.migrations import COLLECTION as MIGRATIONS
 
 AWAIT_MS = 100
 BATCH = 1000
@@ -45,6 +46,8 @@ BATCH = 1000
 CLOSE_SECONDS = 0.5
 CLOSE_DOCUMENTS = 200
 ROUNDS = 100
+MARKED = MIGRATIONS
+"""The collection of the marker: there is no tenant's database without it."""
 WRITES = ("insert", "update", "replace", "delete")
 PIPELINE: list[dict[str, Any]] = [{"$project": {"operationType": 1, "ns": 1, "documentKey": 1}}]
 CHANGED = (
@@ -72,7 +75,7 @@ class Follower:
         self._target = target
         self._stream = stream
         self._marker = ObjectId()
-        """A turn in the original that is taken to see its event come; nobody else has it."""
+        """A document that is written to the original to see its event come; nobody else has it."""
         self._marker_id = id_of(RawBSONDocument(bson.encode({"_id": self._marker})))
         self._changed: Documents = {}
         self._seen: Documents | None = None
@@ -142,8 +145,7 @@ class Follower:
         """Go through the changes until now: a marker is written, and comes back as the last one.
         Raises BackupError where the stream ends before: the original was dropped."""
         with pymongo.timeout(STEP_SECONDS):
-            take_turn(self._source, self._marker)
-            delete_turns(self._source, self._marker)
+            in_transaction(self._source, self._write_marker)
         while True:
             try:
                 with pymongo.timeout(STEP_SECONDS):
@@ -161,6 +163,12 @@ class Follower:
                 yield change
             elif change["operationType"] == "delete":
                 return
+
+    def _write_marker(self) -> None:
+        """In a transaction, so that it is never left there."""
+        marked = self._source[MARKED]
+        marked.insert_one({"_id": self._marker}, bypass_document_validation=self._bypass(MARKED))
+        marked.delete_one({"_id": self._marker})
 
     def _note(self, change: MongoDocument) -> None:
         if change["operationType"] not in WRITES:
@@ -190,7 +198,7 @@ class Follower:
         wanted = with_ids(ids)
         target = raw_collection(self._target, collection)
         # Documents that are older than a validator stay as they are.
-        bypass = collection in self._validated or None
+        bypass = self._bypass(collection)
         target.delete_many(wanted)
         found = raw_collection(self._source, collection).find(wanted)
         refused: list[bytes] = []
@@ -202,15 +210,13 @@ class Follower:
             refused += put_zero_timestamps_back(target, documents, bypass=bypass)
         return refused
 
+    def _bypass(self, collection: str) -> bool | None:
+        return collection in self._validated or None
+
 
 @contextmanager
 def following(source: MongoDatabase, target: MongoDatabase) -> Iterator[Follower]:
     """Yield what follows the changes of `source` from now on; to be opened before it is copied."""
-    # So that the collection of the marker is there, and copied. Its own name, for the stream may
-    # begin with it.
-    turn = ObjectId()
-    take_turn(source, turn)
-    delete_turns(source, turn)
     raw = source.with_options(codec_options=RAW)
     with raw.watch(PIPELINE, max_await_time_ms=AWAIT_MS) as stream:
         yield Follower(source, target, stream, read_specs(source))
