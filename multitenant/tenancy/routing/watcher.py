@@ -125,9 +125,8 @@ class Watcher:
         self._on_gap.append(handler)
 
     def on_pause(self, handler: Callable[[], None]) -> None:
-        """Call `handler` about twice a second, stream or no stream, for the small work that each
-        process has to do in the background. One that takes long delays the others, and nothing
-        else."""
+        """Call `handler` about twice a second, stream or no stream, for work in the background. One
+        that takes long delays the others, and nothing else."""
         self._on_pause.append(handler)
 
     def vouches_for(self, moment: float) -> bool:
@@ -175,14 +174,10 @@ class Watcher:
             self._process = os.getpid()
             self._lose()
             self._place = None
-            works = {
-                "tenant-watcher": self._run,
-                "heartbeat": self._beat,
-                "housekeeping": self._keep_house,
-            }
+            works = (self._run, "tenant-watcher"), (self._beat, "heartbeat")
             self._threads = [
                 threading.Thread(target=work, name=name, daemon=True)
-                for name, work in works.items()
+                for work, name in (*works, (self._keep_house, "housekeeping"))
             ]
             self._thread = self._threads[0]
             for thread in self._threads:
@@ -209,8 +204,8 @@ class Watcher:
         """Follow the stream until it fails. PyMongo resumes it by itself, without a gap, after
         elections and network errors that are short; meanwhile no heartbeat is heard, and so it is
         not current."""
-        admin_db = self._admin_db()
-        with open_changes(admin_db, await_ms=self._await_ms, after=self._place) as stream:
+        opened = open_changes(self._admin_db(), await_ms=self._await_ms, after=self._place)
+        with opened as stream:
             if self._place is None:
                 self._begin()
                 self._heartbeat.begin()
@@ -230,8 +225,7 @@ class Watcher:
         self._place = None  # it has ended, because the database was dropped
 
     def _has_refused_place(self, error: Exception) -> bool:
-        """Whether the server cannot go on from there; what it refuses again and again counts as
-        that as well."""
+        """Whether the server cannot go on from there, or refuses it again and again."""
         if not isinstance(error, OperationFailure) or error.timeout:
             return False
         return error.code in CANNOT_RESUME or self._failures >= MAX_REFUSALS
