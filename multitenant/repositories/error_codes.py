@@ -30,6 +30,8 @@ USER_ALREADY_EXISTS = 51003
 
 TRANSACTION_TOO_LARGE = frozenset({257, 388})
 """For the log of changes, and for the cache."""
+CANNOT_RESUME = frozenset({136, 260, 280, CHANGE_STREAM_HISTORY_LOST, 346})
+"""A change stream cannot go on from where it was: the oplog is shorter, or the token is not one."""
 LOGIN_REFUSED = frozenset({AUTHENTICATION_FAILED, USER_NOT_FOUND})
 """One who is dropped while they log in is not found, rather than refused."""
 

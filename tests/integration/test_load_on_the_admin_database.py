@@ -13,6 +13,7 @@ import pytest
 from bson import ObjectId
 from pymongo import MongoClient
 
+from multitenant.repositories.admin.changes import BATCH_SIZE
 from multitenant.tenancy.deployments import clients, clusters
 from multitenant.tenancy.routing import watcher as watching
 from tests.conftest import MakeWorld
@@ -60,7 +61,7 @@ def test_changes_that_come_fast_are_fetched_together(current: World, mongo: Clie
         withdraw(mongo, current, [str(number)])
     eventually(lambda: len(told) == 300)
     most = watching.ANSWERS_PER_SECOND * (time.monotonic() - began) + watching.BURST
-    assert asked(current) <= most + 300 / watching.BATCH_SIZE + 1
+    assert asked(current) <= most + 300 / BATCH_SIZE + 1
     assert told == [str(number) for number in range(300)], "each is told, in order"
     assert is_current(current)
 
@@ -96,7 +97,7 @@ def test_many_changes_at_once_leave_others_their_turn(
     eventually(lambda: len(told) == 2_000)
     eventually(lambda: turns[-1:] == [2_000])
     between = [after - before for before, after in zip([0, *turns], turns, strict=False)]
-    assert max(between) <= watching.BATCH_SIZE
+    assert max(between) <= BATCH_SIZE
 
 
 @pytest.mark.parametrize("fields", [{"used": True}, {}])

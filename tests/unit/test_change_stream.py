@@ -15,8 +15,9 @@ from bson import ObjectId
 from pymongo.errors import AutoReconnect, ExecutionTimeout, OperationFailure
 
 from multitenant.errors import DatabaseUnavailable
+from multitenant.repositories.admin.changes import PIPELINE
 from multitenant.tenancy.routing import watcher as module
-from multitenant.tenancy.routing.watcher import PIPELINE, Watcher
+from multitenant.tenancy.routing.watcher import Watcher
 
 TENANT, HANDSHAKE = ObjectId(), ObjectId()
 
@@ -412,7 +413,9 @@ class TestGoingOn:
         wait_until(lambda: watcher.vouches_for(time.monotonic()))
         assert not watcher.vouches_for(well_before)
 
-    @pytest.mark.parametrize("error", [OperationFailure("the history is lost", 286)])
+    @pytest.mark.parametrize(
+        "error", [OperationFailure("the history is lost", 286), OperationFailure("no rights", 13)]
+    )
     def test_where_the_server_cannot_go_on_from_there_it_begins_anew(
         self, watcher: Watcher, stream: Stream, heard: Heard, error: Exception
     ) -> None:
@@ -420,11 +423,17 @@ class TestGoingOn:
         known_at = time.monotonic()
         stream.fails = error
         self.fail(watcher, stream, AutoReconnect())
+        wait_until(lambda: watcher._place is None)
         stream.fails = None
         wait_until(lambda: watcher.vouches_for(time.monotonic()))
         assert [options["resume_after"] for _, options in stream.opened][-1] is None
         assert heard == [("gap",), ("gap",)]
         assert not watcher.vouches_for(known_at)
+
+    def test_it_may_also_say_so_later(self, watcher: Watcher, stream: Stream, heard: Heard) -> None:
+        self.fail(watcher, stream, OperationFailure("the history is lost", 286))
+        assert stream.opened[-1][1]["resume_after"] is None
+        wait_until(lambda: heard == [("gap",), ("gap",)])
 
     @pytest.mark.parametrize(
         "error", [AutoReconnect(), ExecutionTimeout("it takes long", 50), DatabaseUnavailable()]
@@ -470,13 +479,18 @@ class TestGoingOn:
         monkeypatch.setattr(module, "PAUSE_SECONDS", 1.0)
         stream.fails = AutoReconnect()
         first, longest = [], []
-        for _ in range(20):
+        for failures in [8] * 19 + [1100]:  # an outage of an hour
             watcher = Watcher(lambda: cast(Any, stream), stale_seconds=60)
             pauses: list[float] = []
 
-            def wait(seconds: float, pauses: list[float] = pauses, of: Watcher = watcher) -> None:
+            def wait(
+                seconds: float,
+                pauses: list[float] = pauses,
+                of: Watcher = watcher,
+                failures: int = failures,
+            ) -> None:
                 pauses.append(seconds)
-                if len(pauses) == 8:
+                if len(pauses) == failures:
                     of._stopping.set()
 
             monkeypatch.setattr(watcher._stopping, "wait", wait)

@@ -64,10 +64,9 @@ class ConnectionManager:
         watch: Callable[[], None] = lambda: None,
     ) -> None:
         """`placement` decides how tenants are reached; by default as their records say.
-        `vouches` tells what the tenant cache need not read again, and `as_of` how new it is what
-        it reads now. `watch` is called when a
-        tenant is leased whose client will have to be looked after (by close_idle() one of its
-        own, by refresh_clusters() that of a cluster), and when others have to be answered."""
+        `vouches` tells what the tenant cache need not read again, and `as_of` how new it is what it
+        reads now. `watch` is called when a tenant is leased whose client will have to be looked
+        after (its own, or its cluster's), and when others have to be answered."""
         self._generations = LeaseGenerations()
         self.presence = Presence(lambda: self.admin_db, self._generations, watch)
         """Through which other processes make sure of what this one knows."""
@@ -204,14 +203,13 @@ class ConnectionManager:
             self._refreshing.wake()
 
     def refresh_clusters(self) -> None:
-        """Follow changes of the clusters' records: where another URI leads to one, everybody gets a
-        new client, and the old one is closed when nobody uses it any more."""
+        """Where another URI leads to a cluster now, give everybody a new client; the old one is
+        closed when nobody uses it any more."""
         for cluster in self._clusters.refresh():
             self._tenants.drop_cluster(cluster)
 
     def close_idle_clusters(self) -> None:
-        """Close the clients of clusters that nobody has used for a while: each watches every server
-        of its cluster."""
+        """Close the clients of clusters that nobody has used for a while."""
         for cluster in self._clusters.give_up_idle():
             self._tenants.drop_cluster(cluster, own_clients=False)
 

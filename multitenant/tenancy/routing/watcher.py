@@ -26,17 +26,17 @@ from typing import Any
 
 from bson import ObjectId
 from pymongo.errors import OperationFailure, PyMongoError
-from pymongo.synchronous.change_stream import ChangeStream
 
 from multitenant.clock import CLOCK
 from multitenant.errors import DatabaseUnavailable
+from multitenant.repositories.admin.changes import BATCH_SIZE, has_more, open_changes
 from multitenant.repositories.admin.clusters import COLLECTION as CLUSTERS
 from multitenant.repositories.admin.handshakes import COLLECTION as HANDSHAKES
 from multitenant.repositories.admin.heartbeats import COLLECTION as HEARTBEATS
 from multitenant.repositories.admin.revocations import COLLECTION as REVOCATIONS
 from multitenant.repositories.admin.tenants import COLLECTION as TENANTS
-from multitenant.repositories.change_streams import has_more
-from multitenant.repositories.model import MongoDatabase, MongoDocument
+from multitenant.repositories.error_codes import CANNOT_RESUME
+from multitenant.repositories.model import MongoDatabase
 from multitenant.tenancy.routing.heartbeat import HeartbeatWriter
 from multitenant.tenancy.routing.pace import SHORTEST, Pace
 from multitenant.tenancy.routing.primary_proof import PrimaryProof
@@ -48,6 +48,7 @@ PAUSE_SECONDS = 1.0
 """Before another attempt to open the stream, at most: the time is random, so that not all processes
 try at once, and twice as long after each failure."""
 MAX_PAUSE_SECONDS = 5.0
+MAX_REFUSALS = 3
 UNCONFIRMED_SECONDS = 15.0
 """What was read in so many seconds before the stream failed is read again: no majority may have had
 it, and then it was lost with the primary."""
@@ -55,30 +56,10 @@ STOP_SECONDS = 5.0
 HOUSEKEEPING_SECONDS = 0.5
 HEARTBEAT_SECONDS = 0.25
 """Between two heartbeats; a quarter of TENANT_STALE_SECONDS, if that is less."""
-BATCH_SIZE = 100
-"""So many changes are told at most before other threads have their turn."""
 ANSWERS_PER_SECOND = 10.0
 BURST = 5
 """The server is asked for changes so many times a second at most, and a few times more after it was
 quiet: changes that come faster are fetched together, and once more for each full batch."""
-PIPELINE: list[dict[str, Any]] = [
-    {
-        "$match": {
-            "ns.coll": {"$in": [TENANTS, REVOCATIONS, CLUSTERS, HANDSHAKES, HEARTBEATS]},
-            # Every refresh leaves a record that the old token was used; no cache knows of those.
-            "fullDocument.used": {"$ne": True},
-            # What a cluster takes is measured now and then; no cache knows of that.
-            "updateDescription.updatedFields.measured": {"$exists": False},
-            "$and": [
-                # Of handshakes only the question; the answers are for whoever asks.
-                {"$or": [{"ns.coll": {"$ne": HANDSHAKES}}, {"operationType": "insert"}]},
-                # MongoDB removes a withdrawal when the last token that it is about has expired:
-                # to forget it would let nobody in, and used tokens are removed like that all day.
-                {"$or": [{"ns.coll": {"$ne": REVOCATIONS}}, {"operationType": {"$ne": "delete"}}]},
-            ],
-        }
-    }
-]
 
 
 class Watcher:
@@ -144,9 +125,8 @@ class Watcher:
         self._on_gap.append(handler)
 
     def on_pause(self, handler: Callable[[], None]) -> None:
-        """Call `handler` about twice a second, stream or no stream, for the small work that each
-        process has to do in the background. One that takes long delays the others, and nothing
-        else."""
+        """Call `handler` about twice a second, stream or no stream, for work in the background. One
+        that takes long delays the others, and nothing else."""
         self._on_pause.append(handler)
 
     def vouches_for(self, moment: float) -> bool:
@@ -194,14 +174,10 @@ class Watcher:
             self._process = os.getpid()
             self._lose()
             self._place = None
-            works = {
-                "tenant-watcher": self._run,
-                "heartbeat": self._beat,
-                "housekeeping": self._keep_house,
-            }
+            works = (self._run, "tenant-watcher"), (self._beat, "heartbeat")
             self._threads = [
                 threading.Thread(target=work, name=name, daemon=True)
-                for name, work in works.items()
+                for work, name in (*works, (self._keep_house, "housekeeping"))
             ]
             self._thread = self._threads[0]
             for thread in self._threads:
@@ -214,11 +190,13 @@ class Watcher:
             except (PyMongoError, DatabaseUnavailable) as error:
                 if not self._stopping.is_set():
                     logger.warning("The change stream is down: %s", type(error).__name__)
+                if self._has_refused_place(error):
+                    self._place = None
             except Exception:  # the thread must go on, whatever a handler did
                 logger.exception("The change stream was given up, and begins anew")
                 self._place = None
             self._lose()
-            longest = min(PAUSE_SECONDS * 2**self._failures, MAX_PAUSE_SECONDS)
+            longest = min(PAUSE_SECONDS * 2 ** min(self._failures, 10), MAX_PAUSE_SECONDS)
             self._failures += 1
             self._stopping.wait(random.random() * longest)  # noqa: S311  # no secret
 
@@ -226,7 +204,8 @@ class Watcher:
         """Follow the stream until it fails. PyMongo resumes it by itself, without a gap, after
         elections and network errors that are short; meanwhile no heartbeat is heard, and so it is
         not current."""
-        with self._open() as stream:
+        opened = open_changes(self._admin_db(), await_ms=self._await_ms, after=self._place)
+        with opened as stream:
             if self._place is None:
                 self._begin()
                 self._heartbeat.begin()
@@ -245,20 +224,11 @@ class Watcher:
                     told = 0
         self._place = None  # it has ended, because the database was dropped
 
-    def _open(self) -> ChangeStream[MongoDocument]:
-        """Open the stream where it has failed, or anew; next time, where the server cannot go on
-        from there."""
-        try:
-            return self._admin_db().watch(
-                PIPELINE,
-                max_await_time_ms=self._await_ms,
-                batch_size=BATCH_SIZE,
-                resume_after=self._place,
-            )
-        except OperationFailure as error:
-            if not error.timeout:
-                self._place = None
-            raise
+    def _has_refused_place(self, error: Exception) -> bool:
+        """Whether the server cannot go on from there, or refuses it again and again."""
+        if not isinstance(error, OperationFailure) or error.timeout:
+            return False
+        return error.code in CANNOT_RESUME or self._failures >= MAX_REFUSALS
 
     def _beat(self) -> None:
         while not self._stopping.is_set():
