@@ -7,7 +7,12 @@ import os
 
 from dotenv import dotenv_values
 
-if (os.environ.get("WORKER_CLASS") or dotenv_values(".env").get("WORKER_CLASS")) != "gthread":
+try:
+    in_file = dotenv_values(".env").get("WORKER_CLASS")
+except (OSError, UnicodeDecodeError):
+    in_file = None  # said below, with everything else that is wrong
+
+if (os.environ.get("WORKER_CLASS") or in_file) != "gthread":
     from gevent import monkey
 
     # Before anything imports ssl or PyMongo. The master forks and waits as gunicorn knows it.

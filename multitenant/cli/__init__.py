@@ -76,8 +76,8 @@ def main() -> None:
     except DomainError as error:
         wrong = [f"\n  {one['field']}: {one['message']}" for one in error.errors or []]
         _fail(error.message + "".join(wrong))
-    except UnicodeDecodeError:  # the settings are decoded elsewhere
-        _fail("Standard input is not UTF-8 text")
+    except UnicodeDecodeError:
+        _fail("The input is not UTF-8 text")
     except (
         BackupError,
         ConfigurationError,

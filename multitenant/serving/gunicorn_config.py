@@ -19,7 +19,10 @@ from multitenant.logs import logging_config
 from multitenant.serving.master import handle_signals
 from multitenant.serving.native_threads import under_gevent
 
-_settings = load_settings()
+try:
+    _settings = load_settings()
+except ConfigurationError as error:  # gunicorn shows a traceback for any other exception
+    raise SystemExit(f"Error: {error}") from error
 if under_gevent() != (_settings.worker_class == "gevent"):
     raise ConfigurationError(
         "WORKER_CLASS: gevent must patch Python before anything else is imported, and only for"

@@ -13,7 +13,7 @@ from multitenant.cli import cli
 from multitenant.config import load_settings
 from multitenant.errors import ConfigurationError
 from multitenant.tenancy.actor import Actor
-from tests.e2e.server import MULTITENANT, ROOT
+from tests.e2e.server import GUNICORN, MULTITENANT, ROOT
 from tests.support import PATIENCE_SECONDS
 
 Path_ = tuple[str, ...]
@@ -40,12 +40,17 @@ def test_an_argument_that_is_no_text_is_a_usage_error(path: str, odd: str) -> No
         assert "is not UTF-8 text" in result.output
 
 
-def run(*arguments: bytes, directory: Path, **variables: bytes) -> str:
+def run(
+    *arguments: bytes,
+    directory: Path,
+    command: tuple[str, ...] = MULTITENANT,
+    **variables: bytes,
+) -> str:
     """Run a command that must fail; return what it says."""
     environment = {b"PATH": os.environb[b"PATH"], b"PYTHONPATH": os.fsencode(ROOT)}
     environment |= {name.encode(): value for name, value in variables.items()}
     done = subprocess.run(
-        [*map(os.fsencode, MULTITENANT), *arguments],
+        [*map(os.fsencode, command), *arguments],
         cwd=directory,
         env=environment,
         capture_output=True,
@@ -98,6 +103,12 @@ def test_an_env_file_that_is_no_text_is_named(tmp_path: Path, content: bytes) ->
 def test_bytes_in_the_environment_are_an_error_of_the_process(tmp_path: Path) -> None:
     said = run(b"doctor", directory=tmp_path, MULTITENANT_ENV=b"development", PORT=b"\xff")
     assert "PORT: is not UTF-8 text" in said
+
+
+def test_gunicorn_says_in_one_message_what_is_wrong(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_bytes(b"PORT=\xff\n")
+    said = run(b"wsgi:app", directory=tmp_path, command=GUNICORN)
+    assert "Error: The settings cannot be read: .env (UnicodeDecodeError)" in said
 
 
 @pytest.mark.parametrize("name", ["an\udcffn", ""])
