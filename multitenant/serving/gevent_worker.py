@@ -41,6 +41,8 @@ from multitenant.serving.limits import (
     STOP_SECONDS,
     WRITE_SECONDS,
 )
+from multitenant.serving.newcomers import HANDSHAKE_SECONDS, turn_away
+from multitenant.serving.readiness import closes_listeners
 
 ONE_TURN = 1e-9
 """Seconds for which to sleep until the event loop has looked once whom else it can serve."""
@@ -190,6 +192,9 @@ class GeventWorker(GunicornGeventWorker):  # type: ignore[misc]  # gunicorn has 
 
     def _stop_accepting(self, server: StreamServer) -> None:
         """Accept what waits, which nobody may do if this is the last worker, and listen no more."""
+        if closes_listeners():
+            turn_away(server.socket)
+            gevent.sleep(HANDSHAKE_SECONDS)
         server.stop_accepting()
         with contextlib.suppress(OSError):
             while not server.full() and (accepted := server.do_read()):

@@ -47,7 +47,7 @@ def _drain(arbiter: Any, seconds: float) -> None:
     """Stop, after load balancers had time to turn away. One that has a successor does not wait,
     since that one serves."""
     if not arbiter.reexec_pid:
-        announce_stop()
+        announce_stop(closes=not arbiter.systemd)
         deadline = time.monotonic() + seconds
         while (left := deadline - time.monotonic()) > 0:
             for number in arbiter.wait_for_signals(timeout=min(left, 1.0)):

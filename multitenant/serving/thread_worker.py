@@ -36,6 +36,8 @@ from multitenant.serving.limits import (
     STOP_SECONDS,
     WRITE_SECONDS,
 )
+from multitenant.serving.newcomers import HANDSHAKE_SECONDS, turn_away
+from multitenant.serving.readiness import closes_listeners
 
 NOBODY_THERE = (errno.EAGAIN, errno.EWOULDBLOCK, errno.ECONNABORTED)
 NO_DESCRIPTOR_LEFT = (errno.EMFILE, errno.ENFILE)
@@ -76,8 +78,12 @@ class ThreadWorker(GunicornThreadWorker):  # type: ignore[misc]  # gunicorn has 
         """Listen or pause; a worker that stops first accepts what waits, which nobody may do if it
         is the last one, and listens no more."""
         super().set_accept_enabled(enabled)
-        if self.alive:
+        if self.alive or enabled:  # one may be told to stop before it has begun to listen
             return
+        if closes_listeners():
+            for listener in self.sockets:
+                turn_away(listener)
+            time.sleep(HANDSHAKE_SECONDS)
         for listener in self.sockets:
             while self.nr_conns < self.worker_connections:
                 before = self.nr_conns

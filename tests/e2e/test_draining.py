@@ -17,7 +17,7 @@ import pytest
 from tests import plain_http
 from tests.e2e.server import MULTITENANT_RUN, Server
 from tests.faults.workers import gunicorn, needs_proc, workers_of
-from tests.support import PATIENCE_SECONDS, eventually
+from tests.support import PATIENCE_SECONDS, eventually, is_running
 
 FOREVER = 600.0
 
@@ -125,6 +125,7 @@ def test_no_request_is_lost_while_workers_end_one_after_another(
         assert server.process.wait(PATIENCE_SECONDS) == 0
     assert load.lost == []
     assert set(load.answers) == {401}
+    assert "Exception in worker process" not in server.log
 
 
 @pytest.mark.slow
@@ -208,3 +209,4 @@ def test_a_master_that_is_killed_takes_no_request_with_it(
         assert load.lost == []
         with pytest.raises(httpx.ConnectError):
             plain_http.get(f"{server.url}/healthz")
+        eventually(lambda: not any(map(is_running, server.workers)))
