@@ -263,8 +263,6 @@ def shared(
     """One application for a module, for tests that must change nothing, or do not mind."""
     directory = tmp_path_factory.mktemp("shared")
     with (
-        # Else it would begin to measure clusters, after a while, in a thread that outlives a test.
-        patch.object(cluster_report, "LOOK_SECONDS", timedelta(days=1).total_seconds()),
         own_environment(mongod, mongo, directory) as environment,
         leakless_worlds(environment) as make,
     ):
@@ -376,6 +374,14 @@ def _secrets_are_watched() -> Iterator[None]:
     with watching():
         yield
     assert WATCH.take() == [], "secrets came to light after the last test"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_cluster_is_measured_by_the_way() -> Iterator[None]:
+    """An application that lives for some minutes would begin to, in a thread that outlives the
+    test which happens to run then."""
+    with patch.object(cluster_report, "LOOK_SECONDS", timedelta(days=1).total_seconds()):
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -10,7 +10,7 @@ answer like others and needs nothing of its own.
 import logging
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
@@ -200,8 +200,9 @@ def watching() -> Iterator[None]:
         return result
 
     def see_user(self: Any, name: Any, *args: Any, **kwargs: Any) -> Any:
-        if name in ("createUser", "updateUser"):
-            WATCH.know(kwargs.get("pwd"), "a database user's password")
+        given = name if isinstance(name, Mapping) else {name: None, **kwargs}
+        if "createUser" in given or "updateUser" in given:
+            WATCH.know(given.get("pwd"), "a database user's password")
         return command(self, name, *args, **kwargs)
 
     with pytest.MonkeyPatch.context() as patched:

@@ -166,6 +166,7 @@ HEADS = [
 ]
 
 
+@pytest.mark.slow
 def test_whatever_the_headers_claim_the_answer_is_of_the_tokens_tenant_or_a_refusal(
     gunicorn: Server, owners: dict[str, httpx.Client], ids: dict[str, str]
 ) -> None:

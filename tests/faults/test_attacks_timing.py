@@ -68,6 +68,7 @@ def log_in(world: World, kind: str) -> None:
     assert response.get_json()["message"] == "Invalid email or password"
 
 
+@pytest.mark.slow
 def test_every_refused_login_sends_the_same_commands_and_makes_one_hash(
     prepared: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -141,6 +142,7 @@ def test_a_hash_of_cheaper_days_takes_as_long_as_nobodys(
         assert sum(work) == 2**ROUNDS
 
 
+@pytest.mark.slow
 def test_a_hash_that_is_spared_is_noticed(prepared: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """The comparison above can fail."""
     verify = PasswordHasher.verify

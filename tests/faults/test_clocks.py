@@ -155,6 +155,7 @@ def step(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Cal
 class TestAStep:
     """Of an hour, of the clock of one process that is at work."""
 
+    @pytest.mark.slow
     def test_changes_nothing_for_tokens(self, world: World, step: Callable[[], None]) -> None:
         owner = world.tenant("Acme")
         expired, good = with_expiry(owner.access, -MARGIN), with_expiry(owner.access, MARGIN)

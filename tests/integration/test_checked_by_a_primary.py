@@ -26,7 +26,7 @@ def test_without_one_it_is_refused(
 
     def permit_and_be_cut_off(permission: Any) -> None:
         permit(permission)
-        monkeypatch.setattr(watcher, "_is_current", lambda: False)
+        monkeypatch.setattr(watcher, "_is_current", lambda _: False)
         monkeypatch.setattr(watcher._proof, "moment", nothing_proves_it)
 
     monkeypatch.setattr(write_permission, "RECHECK_SECONDS", 0)

@@ -120,6 +120,7 @@ SPOILT: dict[str, Change] = {
 }
 
 
+@pytest.mark.slow
 def test_anything_else_that_differs_ends_the_move(
     world: World, owner: User, blue: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:

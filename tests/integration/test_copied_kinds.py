@@ -163,6 +163,7 @@ def test_all_of_it_is_copied(world: World, blue: Client, tmp_path: Path, which: 
     assert everything(database(world, owner, blue)) == before
 
 
+@pytest.mark.slow
 def test_what_changes_during_a_move_where_no_change_stream_tells(
     world: World, blue: Client
 ) -> None:
@@ -259,6 +260,7 @@ TURNS: list[Callable[[MongoDatabase], object]] = [
 ]
 
 
+@pytest.mark.slow
 def test_no_collection_of_the_tenants_keeps_it_from_being_moved(world: World, blue: Client) -> None:
     """Whatever bears the name of a collection that the platform makes when it needs it; and a
     validator on one that it has made."""

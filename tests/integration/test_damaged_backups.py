@@ -171,7 +171,7 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
 }
 
 
-BY_THE_WAY = {"audit", "turns", "locks", "heartbeats", "processes", "handshakes"}
+BY_THE_WAY = {"audit", "turns", "locks", "heartbeats", "processes", "handshakes", "places"}
 """Collections of the admin database that say nothing of tenants, or are only ever added to."""
 
 

@@ -171,6 +171,7 @@ def test_rotating_under_load_fails_no_request_and_the_old_user_goes(world: World
     assert len(page["items"]) == 4
 
 
+@pytest.mark.slow
 def test_rotating_is_seen_by_a_process_that_holds_the_old_credentials(
     make_world: MakeWorld,
 ) -> None:

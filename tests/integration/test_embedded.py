@@ -36,6 +36,7 @@ def test_it_has_transactions_change_streams_and_authentication(
         stranger["x"]["things"].find_one()
 
 
+@pytest.mark.slow
 def test_data_and_address_survive_a_stop_and_a_crash(tmp_path: Path) -> None:
     with EmbeddedServer(tmp_path) as server:
         first = server.uri

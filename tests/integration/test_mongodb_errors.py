@@ -40,12 +40,14 @@ def failing(shared: World, mongo: Client) -> FailingCommands:
     return FailingCommands(shared, mongo)
 
 
+@pytest.mark.slow
 def test_every_kind_of_command_answers_what_its_error_means(failing: FailingCommands) -> None:
     for name in failing.requests:
         for code in CODES:
             failing.ensure_means(name, code, failing.send(name, errorCode=code))
 
 
+@pytest.mark.slow
 def test_a_write_that_no_majority_confirms_is_unavailable_whatever_the_code(
     failing: FailingCommands,
 ) -> None:
@@ -118,6 +120,7 @@ def test_a_name_that_dns_does_not_resolve_is_unavailable(
         ensure_answers(response, Kind.PASSING, failure.__name__)
 
 
+@pytest.mark.slow
 def test_the_change_stream_outlives_every_kind_of_error(shared: World, mongo: Client) -> None:
     """What changes afterwards is heard of as before."""
     owner = shared.tenant("Watched")

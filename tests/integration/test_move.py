@@ -212,6 +212,7 @@ class TestUnderWrites:
         assert all(0 < one.pause_seconds < one.seconds for one in moved)
         assert sum(one.followed for one in moved) > 0
 
+    @pytest.mark.slow
     def test_unique_values_that_change_hands_arrive(self, world: World, blue: Client) -> None:
         """Three requests to swap the emails of two employees; a copy in between has both, or
         neither."""
@@ -683,6 +684,7 @@ class TestTheCommand:
         multitenant("move", "Acme", "--confirm", "--back", code=2)
         multitenant("move", "Acme", code=2)
 
+    @pytest.mark.slow
     def test_drain_moves_all_and_names_those_that_it_cannot(
         self, world: World, multitenant: Multitenant, blue: Client
     ) -> None:

@@ -178,7 +178,11 @@ def test_lists_of_posts_and_the_comments_shown_are_read_from_an_index(world: Wor
             owner.delete(f"{POSTS}/{post['id']}")
     db = world.db_of(owner.tenant_id)
     world.recorder.commands.clear()
-    for query in ("?limit=2", "/published?limit=2&include=comments", "?limit=2&includeDeleted=1"):
+    for query in (
+        "?limit=2",
+        "/published?limit=2&include=comments",
+        "?limit=2&includeDeleted=true",
+    ):
         assert owner.get(POSTS + query).status_code == 200
 
     explained = 0

@@ -77,6 +77,7 @@ def _collections(world: World) -> list[str]:
     return world.admin_db.list_collection_names()
 
 
+@pytest.mark.slow
 def test_failing_at_any_write_leaves_nothing_behind_and_can_be_repeated(
     world: World, mongo: Client
 ) -> None:

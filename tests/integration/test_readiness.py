@@ -24,6 +24,7 @@ def failing(mongo: Client, **data: object) -> Iterator[None]:
         mongo.admin.command("configureFailPoint", "failCommand", mode="off")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("code", [14031, 10107, 11600, 13])
 def test_a_server_that_takes_no_write_is_not_ready(
     shared: World, mongo: Client, monkeypatch: pytest.MonkeyPatch, code: int

@@ -408,6 +408,7 @@ class TestOnAServerOfItsOwn:
     def world(self, make_world: MakeWorld) -> World:
         return make_world(tenant_stale_seconds=0.1, tenant_uri_allowed_hosts="127.0.0.1")
 
+    @pytest.mark.slow
     def test_it_takes_an_empty_database_there(
         self, world: World, their_uri: str, theirs: Client, tmp_path: Path
     ) -> None:

@@ -172,6 +172,7 @@ class TestPurge:
         assert len(deletes) >= 3
         assert not any("autocommit" in command for command in deletes), "in no transaction"
 
+    @pytest.mark.slow
     def test_failing_at_any_write_leaves_the_tenant_or_lets_gc_finish(
         self, world: World, mongo: Client
     ) -> None:

@@ -223,6 +223,7 @@ def test_a_terminal_gets_a_banner_a_prompt_and_completion(
     assert audited(world, "tenant.shell")["details"]["through"] == "terminal"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("by", ["signal", "hangup"])
 def test_it_ends_in_order_whatever_ends_it(
     world: World, environment: dict[str, str], tmp_path: Path, by: str
@@ -238,6 +239,7 @@ def test_it_ends_in_order_whatever_ends_it(
     assert users_of(world.db_of(owner.tenant_id)) == set()
 
 
+@pytest.mark.slow
 def test_what_a_killed_shell_leaves_is_collected(
     world: World, environment: dict[str, str], tmp_path: Path, mongo: MongoClient[dict[str, Any]]
 ) -> None:

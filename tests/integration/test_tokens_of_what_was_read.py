@@ -25,6 +25,7 @@ def impersonate(world: World, ben: User, email: str) -> Any:
     return world.operator.post(f"/api/tenants/{ben.tenant_id}/impersonate", body)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("come_by", [log_in, refresh, impersonate])
 def test_a_restore_in_the_middle_withdraws_it(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, come_by: Callable[..., Any]

@@ -154,6 +154,7 @@ def test_what_was_missed_while_the_stream_was_down_is_read_again(
     assert status(owner) == 403
 
 
+@pytest.mark.slow
 def test_a_cursor_that_was_killed_is_resumed_without_a_gap(world: World, mongo: Client) -> None:
     owner = world.tenant("Acme")
     assert status(owner) == 200

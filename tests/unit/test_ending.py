@@ -10,6 +10,8 @@ from tests.support import CREDENTIAL_KEY, JWT_KEY
 SIGNALLED = """
 import os, signal, sys, time
 
+pytestmark = pytest.mark.slow
+
 class Dropped:
     def __del__(self):
         os.kill(os.getpid(), getattr(signal, sys.argv[1]))

@@ -146,14 +146,17 @@ def run(script: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_it_boots_also_when_a_weak_reference_has_just_died() -> None:
     run(BOOT)
 
 
+@pytest.mark.slow
 def test_waking_somebody_lets_nobody_else_run_while_the_lock_is_held() -> None:
     run(NOTIFY)
 
 
+@pytest.mark.slow
 def test_a_client_whose_requests_are_all_there_does_not_hold_up_another() -> None:
     run(SERVING + TWO_CLIENTS)
 

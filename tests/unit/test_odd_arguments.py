@@ -16,6 +16,8 @@ from multitenant.tenancy.actor import Actor
 from tests.e2e.server import GUNICORN, MULTITENANT, ROOT
 from tests.support import PATIENCE_SECONDS
 
+pytestmark = pytest.mark.slow
+
 Path_ = tuple[str, ...]
 
 
