@@ -7,7 +7,7 @@ from multitenant.tenancy.migrations import ADMIN_MIGRATIONS, pending_migrations
 from tests.conftest import Client
 from tests.integration.conftest import Command
 
-OPERATION_TIMEOUT_MS = 1000
+OPERATION_TIMEOUT_MS = 2000
 
 
 def test_indexes_may_take_longer_than_an_operation(
