@@ -226,5 +226,5 @@ class BackupError(Exception):
 
 
 class ConfigurationError(Exception):
-    """Raised at start when settings or routes are wrong; the message names each and how to mend
+    """Raised at start when settings or routes are wrong; the message names each and how to fix
     it."""

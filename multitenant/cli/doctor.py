@@ -32,7 +32,7 @@ COLOURS = {Level.OK: "green", Level.WARNING: "yellow", Level.FAILURE: "red"}
 )
 @json_option
 def doctor(everything: bool, seconds: int | None, as_json: bool) -> None:
-    """Check settings, MongoDB, permissions and data, and say how to mend what is wrong.
+    """Check settings, MongoDB, permissions and data, and say how to fix what is wrong.
 
     Exits with 1 when something fails; warnings are no failure. It changes nothing, but makes a
     database to try things in, which it drops again. It may run at any time, beside the platform.

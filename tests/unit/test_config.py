@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from annotated_types import Ge, Le
 
 from multitenant.config import Settings, load_settings
 from multitenant.errors import ConfigurationError
@@ -158,15 +159,20 @@ def test_the_shipped_env_file_is_for_development_and_has_no_secret(tmp_path: Pat
         assert name not in text
 
 
-def test_the_documentation_lists_exactly_the_settings_with_their_defaults() -> None:
+def test_the_documentation_lists_exactly_the_settings_with_defaults_and_bounds() -> None:
     page = (ROOT / "docs" / "configuration.md").read_text()
-    documented = dict(re.findall(r"^\| `([A-Z_]+)` \| ([^|]*) \|", page, re.MULTILINE))
+    rows = re.findall(r"^\| `([A-Z_]+)` \| ([^|]*) \| (.*) \|$", page, re.MULTILINE)
+    documented = {name: (default, meaning) for name, default, meaning in rows}
     assert set(documented) == {name.upper() for name in Settings.model_fields}
     for name, field in Settings.model_fields.items():
+        shown, meaning = documented[name.upper()]
         default: Any = field.default
         if isinstance(default, int | float) and not isinstance(default, bool):
-            shown = documented[name.upper()].strip().strip("`")
-            assert float(shown) == default, name
+            assert float(shown.strip().strip("`")) == default, name
+        least = [it.ge for it in field.metadata if isinstance(it, Ge)]
+        most = [it.le for it in field.metadata if isinstance(it, Le)]
+        for lower, upper in zip(least, most, strict=True):
+            assert f"From {lower} to {upper}" in meaning, name
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ from multitenant.tenancy.operations.fleet import Fleet
 @parallel_option
 @json_option
 @click.option("--indexes", is_flag=True, help="Compare all indexes with those that are declared.")
-@click.option("--repair", is_flag=True, help="And mend them; indexes of somebody else's stay.")
+@click.option("--repair", is_flag=True, help="And fix them; indexes of somebody else's stay.")
 def status(
     named: tuple[str, ...], parallel: int, as_json: bool, indexes: bool, repair: bool
 ) -> None:

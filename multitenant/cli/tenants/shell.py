@@ -54,7 +54,7 @@ def shell(named: str, read_only: bool, command: str | None) -> None:
     Examples:
       multitenant tenants shell acme
       multitenant tenants shell acme --read-only -c 'db.todos.count_documents({})'
-      multitenant tenants shell acme <mend.py
+      multitenant tenants shell acme <correct.py
     """  # noqa: D301  # click wants a real backspace here
     through = "command" if command is not None else "terminal" if sys.stdin.isatty() else "script"
     with (

@@ -1,5 +1,6 @@
 """Indexes for what looked through whole collections."""
 
+import pymongo
 from mongoengine import Document
 
 from multitenant.repositories.model import Model, MongoDatabase
@@ -29,6 +30,9 @@ MADE: dict[type[Document], tuple[str, ...]] = {
     ),
     TenantDocument: ("schemaVersion_1", "status_1_deletedAt_1"),
 }
+BUILD_SECONDS = 24 * 3600.0
+"""What the indexes of a collection may take, instead of OPERATION_TIMEOUT_MS: the audit log may be
+long, and MongoDB gives an index up with the command that makes it."""
 
 
 def up(db: MongoDatabase) -> None:
@@ -36,7 +40,8 @@ def up(db: MongoDatabase) -> None:
     for document, names in MADE.items():
         model = Model(db, document)
         new = [index for index in model.declared_indexes() if index.document["name"] in names]
-        model.collection.create_indexes(new)
+        with pymongo.timeout(BUILD_SECONDS):
+            model.collection.create_indexes(new)
 
 
 def down(db: MongoDatabase) -> None:

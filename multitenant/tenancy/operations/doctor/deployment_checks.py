@@ -41,7 +41,7 @@ def reach(subject: Subject) -> Verdict:
             return _answers(subject)
         return bad(
             why_unreachable(subject, error),
-            f"see that MongoDB runs, and mend the hosts and options of {subject.uri_setting}",
+            f"see that MongoDB runs, and correct the hosts and options of {subject.uri_setting}",
         )
     except OperationFailure:
         pass
