@@ -15,6 +15,7 @@ from pymongo import common
 from multitenant.embedded import EmbeddedServer
 from multitenant.repositories.connections import pools_of
 from multitenant.repositories.model import MongoDatabase
+from multitenant.tenancy.deployments import clients
 from tests.conftest import MakeWorld, leakless_worlds, own_environment
 from tests.faults.budget import LONG, seconds
 from tests.faults.interference import (
@@ -129,8 +130,8 @@ def stage(
     ):
         # After a failure PyMongo waits for half a second before it looks at the server again.
         patch.setattr(common, "MIN_HEARTBEAT_INTERVAL", 0.01)
-        uri = environment["ADMIN_DB_URI"] + "&serverMonitoringMode=poll"
-        environment |= {"ADMIN_DB_URI": uri, "ACCESS_TOKEN_SECONDS": "86400"}
+        patch.setattr(clients, "ADMIN_MONITORING", "poll")
+        environment |= {"ACCESS_TOKEN_SECONDS": "86400"}
         world, hasty = make(), make(operation_timeout_ms=HASTY_MS)
         before = _set_lifetime(mongo, TRANSACTION_SECONDS)
         try:

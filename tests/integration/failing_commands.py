@@ -15,6 +15,7 @@ from multitenant.embedded import EmbeddedServer
 from multitenant.repositories.error_codes import KIND_OF_CODE, Kind
 from multitenant.repositories.tenant.orders import BATCH_ITEMS
 from multitenant.schemas.tenant.orders import MAX_ITEMS
+from multitenant.tenancy.deployments import clients
 from tests.conftest import leakless_worlds, own_environment
 from tests.faults.interference import Client, end_faults, fail
 from tests.leftovers import drop_leftovers
@@ -52,7 +53,8 @@ def impatient_world(mongod: EmbeddedServer, mongo: Client, directory: Path) -> I
         leakless_worlds(environment) as make,
     ):
         patch.setattr(common, "MIN_HEARTBEAT_INTERVAL", 0.01)
-        world = make(admin_db_uri=environment["ADMIN_DB_URI"] + "&serverMonitoringMode=poll")
+        patch.setattr(clients, "ADMIN_MONITORING", "poll")
+        world = make()
         yield world
         drop_leftovers(world)
 

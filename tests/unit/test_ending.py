@@ -7,10 +7,10 @@ import pytest
 
 from tests.support import CREDENTIAL_KEY, JWT_KEY
 
+pytestmark = pytest.mark.slow
+
 SIGNALLED = """
 import os, signal, sys, time
-
-pytestmark = pytest.mark.slow
 
 class Dropped:
     def __del__(self):

@@ -20,6 +20,7 @@ from multitenant.tenancy.deployments.waiting_line import WaitingLine
 Client = MongoClient[MongoDocument]
 Listener = CommandListener | ServerHeartbeatListener
 
+ADMIN_MONITORING = "stream"
 POLLING_SOCKETS = 1
 """With which a client that polls watches each server."""
 SHARED_IDLE_MS = 60_000
@@ -128,7 +129,7 @@ class ClientFactory:
         takes one socket and one thread for each server instead of two, and hear of an election by
         the first operation that fails. `on_outcome` hears of each operation whether a server has
         answered it."""
-        options = {**self._options, "serverMonitoringMode": "stream" if admin else "poll"}
+        options = {**self._options, "serverMonitoringMode": ADMIN_MONITORING if admin else "poll"}
         if admin:
             options["event_listeners"] = [HeartbeatsSetTheClock(), *options["event_listeners"]]
         return OpenedClient(
