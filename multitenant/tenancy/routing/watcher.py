@@ -57,8 +57,7 @@ HEARTBEAT_SECONDS = 0.25
 """Between two heartbeats; a quarter of TENANT_STALE_SECONDS, if that is less."""
 ANSWERS_PER_SECOND = 10.0
 BURST = 5
-"""The server is asked for changes so many times a second at most, and a few times more after it was
-quiet: changes that come faster are fetched together, and once more for each full batch."""
+"""How often the server is asked for more than a full batch; BURST more after a quiet time."""
 
 
 class Watcher:
