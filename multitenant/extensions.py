@@ -161,7 +161,7 @@ def build_platform(
     watcher.on_gap(connections.refresh_clusters_soon)
 
     def look_at_clusters() -> None:
-        if not vouches(time.monotonic()):
+        if connections.clusters_are_old or not vouches(time.monotonic()):
             connections.refresh_clusters_soon()
 
     for keep_house in (

@@ -69,6 +69,9 @@ class Stream:
         self.fails: Exception | None = None
         self.alive = True
         self.resume_token: Any = None
+        self.cursor = object()
+        self.resumes = False
+        """Whether the driver resumes it by itself, the next time that it is asked."""
 
     def watch(self, pipeline: Any, **options: Any) -> Any:
         self.opened.append((pipeline, options))
@@ -89,6 +92,8 @@ class Stream:
             self.waiting.set()
         if not self.answering.wait(20):
             raise AssertionError
+        if self.resumes:
+            self.cursor, self.resumes = object(), False
         otherwise = heartbeat() if self.beats else None
         told = self.changes.pop(0) if self.changes else otherwise
         if isinstance(told, Exception):
@@ -110,6 +115,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "HOUSEKEEPING_SECONDS", 0.001)
     monkeypatch.setattr(module, "ANSWERS_PER_SECOND", 10_000.0)
     monkeypatch.setattr(module, "has_more", lambda _: False)
+    monkeypatch.setattr(module, "cursor_of", lambda stream: stream.cursor)
     monkeypatch.setattr(module, "CLOCK", SimpleNamespace(since=lambda told: told))
 
 
@@ -412,6 +418,19 @@ class TestGoingOn:
         self.fail(watcher, stream, AutoReconnect())
         wait_until(lambda: watcher.vouches_for(time.monotonic()))
         assert not watcher.vouches_for(well_before)
+
+    def test_so_is_what_was_read_before_the_driver_has_resumed_it(
+        self, watcher: Watcher, stream: Stream, heard: Heard
+    ) -> None:
+        follow(watcher, stream)
+        known_at = time.monotonic()
+        wait_until(lambda: watcher.vouches_for(known_at))
+        stream.resumes = True
+        wait_until(lambda: not watcher.vouches_for(known_at))
+        wait_until(lambda: watcher.vouches_for(time.monotonic()))
+        assert not watcher.vouches_for(known_at)
+        assert heard == [("gap",)]
+        assert len(stream.opened) == 1
 
     @pytest.mark.parametrize(
         "error", [OperationFailure("the history is lost", 286), OperationFailure("no rights", 13)]

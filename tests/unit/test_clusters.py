@@ -98,6 +98,17 @@ class TestConcurrency:
         with pytest.raises(DatabaseUnavailable):
             counted.enter("blue")
 
+    def test_so_it_does_with_each_new_client(self) -> None:
+        now = [0.0]
+        counted = ClusterConcurrency(1, lambda _: True, clock=lambda: now[0])
+        counted.enter("blue")
+        now[0] = 2.1
+        counted.note_closed("blue")
+        counted.enter("blue")
+        now[0] = 4.2
+        with pytest.raises(DatabaseUnavailable):
+            counted.enter("blue")
+
     @pytest.mark.parametrize("cluster", ["default", "external"])
     def test_the_admin_databases_and_tenants_own_servers_are_not_limited(
         self, cluster: str

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any, cast
+from unittest.mock import Mock
 
 import pytest
 from bson import ObjectId
@@ -516,18 +517,38 @@ class TestClustersThatChange:
         assert process.looked_up == [acme]
         assert process.opened[-1].closed == 0
 
+    @pytest.mark.parametrize(
+        "spoil", [lambda record: record["uri"].update(keyId="lost"), lambda it: it.pop("state")]
+    )
     def test_one_whose_uri_cannot_be_read_keeps_its_client_and_hinders_no_other(
-        self, process: Process, caplog: pytest.LogCaptureFixture
+        self,
+        process: Process,
+        caplog: pytest.LogCaptureFixture,
+        spoil: Callable[[dict[str, Any]], object],
     ) -> None:
         for cluster in ("blue", "green"):
             process.add_cluster(cluster)
             with process.connections.operator_client(cluster):
                 pass
-        process.clusters["blue"]["uri"]["keyId"] = "lost"
+        spoil(process.clusters["blue"])
         process.add_cluster("green", "mongodb://moved/")
         process.connections.refresh_clusters()
         assert [one.closed for one in process.opened] == [0, 0, 1]
         assert "cluster blue" in caplog.text
+
+    def test_a_change_that_could_not_be_read_is_to_be_read_again(
+        self, process: Process, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        process.add_cluster("blue")
+        with process.connections.operator_client("blue"):
+            pass
+        with monkeypatch.context() as failing:
+            failing.setattr(module, "find_clusters", Mock(side_effect=AutoReconnect))
+            with pytest.raises(AutoReconnect):
+                process.connections.refresh_clusters()
+        assert process.connections.clusters_are_old
+        process.connections.refresh_clusters()
+        assert not process.connections.clusters_are_old
 
 
 class TestClustersThatNobodyUses:

@@ -42,6 +42,12 @@ def open_changes(
     return db.watch(PIPELINE, max_await_time_ms=await_ms, batch_size=BATCH_SIZE, resume_after=after)
 
 
+def cursor_of(stream: ChangeStream[MongoDocument]) -> object:
+    """Return what the changes are read from: another one once PyMongo has resumed the stream by
+    itself, after an election, say. PyMongo does not tell otherwise."""
+    return stream._cursor  # noqa: SLF001
+
+
 def has_more(stream: ChangeStream[MongoDocument]) -> bool:
     """Whether another change has arrived with the last answer, so that the next try_next() asks
     the server nothing. PyMongo does not tell otherwise."""

@@ -120,6 +120,10 @@ class ClusterConcurrency:
         """Take note that no server has answered there."""
         self._failed_at[place] = self._clock()
 
+    def note_closed(self, place: str) -> None:
+        """Take note that the client is closed: the next one has to find the servers first."""
+        self._first_used.pop(place, None)
+
     def is_troubled(self, place: str) -> bool:
         """Whether the place is known to this process for not answering."""
         now = self._clock()

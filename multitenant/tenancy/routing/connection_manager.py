@@ -13,7 +13,6 @@ from multitenant.errors import (
     DamagedRecord,
     DatabaseLost,
     DatabaseUnavailable,
-    DecryptionFailed,
     TokenRevoked,
 )
 from multitenant.repositories.admin.clusters import find_cluster, find_clusters
@@ -26,6 +25,7 @@ from multitenant.tenancy.deployments.clusters import DEFAULT_CLUSTER, EXTERNAL_C
 from multitenant.tenancy.deployments.database_users import DatabaseUser
 from multitenant.tenancy.deployments.foreign_servers import answers_understood
 from multitenant.tenancy.deployments.isolation import widened_scope
+from multitenant.tenancy.failures import contained
 from multitenant.tenancy.identity import ensure_own_database
 from multitenant.tenancy.routing.cluster_concurrency import ClusterConcurrency, place_of
 from multitenant.tenancy.routing.lease_generations import LeaseGenerations
@@ -85,6 +85,8 @@ class ConnectionManager:
             on_outcome=lambda place, answered: self._concurrency.note_outcome(place, answered),
         )
         self._refreshing = Background("cluster-refresh", self.refresh_clusters)
+        self.clusters_are_old = False
+        """Whether refresh_clusters() could not read them the last time."""
         self._concurrency = ClusterConcurrency(
             settings.max_waiting_for_a_cluster,
             self._clusters.lacks_primary,
@@ -204,13 +206,22 @@ class ConnectionManager:
 
     def refresh_clusters(self) -> None:
         """Where another URI leads to a cluster now, give everybody a new client; the old one is
-        closed when nobody uses it any more."""
-        for cluster in self._clusters.refresh():
+        closed when nobody uses it any more. Raises PyMongo's errors, and has to be done again then:
+        see `clusters_are_old`."""
+        try:
+            changed = self._clusters.refresh()
+        except Exception:
+            self.clusters_are_old = True
+            raise
+        self.clusters_are_old = False
+        for cluster in changed:
+            self._concurrency.note_closed(cluster)
             self._tenants.drop_cluster(cluster)
 
     def close_idle_clusters(self) -> None:
         """Close the clients of clusters that nobody has used for a while."""
         for cluster in self._clusters.give_up_idle():
+            self._concurrency.note_closed(cluster)
             self._tenants.drop_cluster(cluster, own_clients=False)
 
     def forget(self, tenant_id: ObjectId) -> None:
@@ -298,10 +309,8 @@ class ConnectionManager:
         records = {record["_id"]: record for record in find_clusters(self.admin_db, clusters)}
         found = {}
         for cluster in clusters:
-            try:
+            with contained(f"The URI of cluster {cluster} cannot be read"):
                 found[cluster] = self._uri_of(records.get(cluster))
-            except DecryptionFailed:
-                logger.exception("The URI of cluster %s cannot be read", cluster)
         return found
 
     def _uri_of(self, record: MongoDocument | None) -> str | None:

@@ -29,7 +29,7 @@ from pymongo.errors import OperationFailure, PyMongoError
 
 from multitenant.clock import CLOCK
 from multitenant.errors import DatabaseUnavailable
-from multitenant.repositories.admin.changes import BATCH_SIZE, has_more, open_changes
+from multitenant.repositories.admin.changes import BATCH_SIZE, cursor_of, has_more, open_changes
 from multitenant.repositories.admin.clusters import COLLECTION as CLUSTERS
 from multitenant.repositories.admin.handshakes import COLLECTION as HANDSHAKES
 from multitenant.repositories.admin.heartbeats import COLLECTION as HEARTBEATS
@@ -50,16 +50,14 @@ try at once, and twice as long after each failure."""
 MAX_PAUSE_SECONDS = 5.0
 MAX_REFUSALS = 3
 UNCONFIRMED_SECONDS = 15.0
-"""What was read in so many seconds before the stream failed is read again: no majority may have had
-it, and then it was lost with the primary."""
+"""What was read so long before the stream failed is read again: the primary may have lost it."""
 STOP_SECONDS = 5.0
 HOUSEKEEPING_SECONDS = 0.5
 HEARTBEAT_SECONDS = 0.25
 """Between two heartbeats; a quarter of TENANT_STALE_SECONDS, if that is less."""
 ANSWERS_PER_SECOND = 10.0
 BURST = 5
-"""The server is asked for changes so many times a second at most, and a few times more after it was
-quiet: changes that come faster are fetched together, and once more for each full batch."""
+"""How often the server is asked for more than a full batch; BURST more after a quiet time."""
 
 
 class Watcher:
@@ -171,9 +169,9 @@ class Watcher:
             running = self._thread is not None and self._thread.is_alive()
             if self._stopping.is_set() or (running and self._process == os.getpid()):
                 return
-            self._process = os.getpid()
-            self._lose()
+            self._lose()  # before this process counts as the one that has heard a heartbeat
             self._place = None
+            self._process = os.getpid()
             works = (self._run, "tenant-watcher"), (self._beat, "heartbeat")
             self._threads = [
                 threading.Thread(target=work, name=name, daemon=True)
@@ -201,9 +199,8 @@ class Watcher:
             self._stopping.wait(random.random() * longest)  # noqa: S311  # no secret
 
     def _follow(self) -> None:
-        """Follow the stream until it fails. PyMongo resumes it by itself, without a gap, after
-        elections and network errors that are short; meanwhile no heartbeat is heard, and so it is
-        not current."""
+        """Follow the stream until it fails. After an election or a network error that is short,
+        PyMongo resumes it by itself, which counts as a failure all the same."""
         opened = open_changes(self._admin_db(), await_ms=self._await_ms, after=self._place)
         with opened as stream:
             if self._place is None:
@@ -213,7 +210,11 @@ class Watcher:
                 self._resume()
             told = 0
             while not self._stopping.is_set() and stream.alive:
+                cursor = cursor_of(stream)
                 change = stream.try_next()
+                if cursor_of(stream) is not cursor:
+                    self._lose()
+                    self._resume()
                 if change is not None:
                     self._tell(change)
                     told += 1
