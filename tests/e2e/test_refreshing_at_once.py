@@ -33,8 +33,8 @@ class Platform:
     def used_long_ago(self) -> None:
         """Make all uses of refresh tokens older than any grace."""
         long_ago = datetime.now(UTC) - timedelta(hours=1)
-        query = {"answeredAt": {"$exists": True}}
-        self.revocations.update_many(query, {"$set": {"answeredAt": long_ago}})
+        query = {"reusableUntil": {"$exists": True}}
+        self.revocations.update_many(query, {"$set": {"reusableUntil": long_ago}})
 
 
 @dataclass

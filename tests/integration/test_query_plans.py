@@ -22,6 +22,7 @@ from multitenant.repositories import tenant as tenant_repositories
 from multitenant.repositories import turns
 from multitenant.repositories.admin import (
     audit,
+    changes,
     clusters,
     encrypted_fields,
     handshakes,
@@ -217,8 +218,10 @@ ADMIN: dict[Callable[..., Any], Call] = {
     audit.insert_audit: lambda p: None,
     audit.list_audit: audit_pages,
     audit.list_actions: lambda p: audit.list_actions(p.admin_db, "cluster"),
+    changes.open_changes: lambda p: None,  # it reads the oplog
     clusters.insert_cluster: lambda p: None,
     clusters.find_cluster: lambda p: clusters.find_cluster(p.admin_db, "red"),
+    clusters.find_clusters: lambda p: clusters.find_clusters(p.admin_db, ["red", "default"]),
     clusters.is_open: lambda p: clusters.is_open(p.admin_db, "red"),
     clusters.list_clusters: lambda p: clusters.list_clusters(p.admin_db),
     clusters.update_cluster: lambda p: clusters.update_cluster(p.admin_db, "red", state="open"),
@@ -360,6 +363,8 @@ ADMIN: dict[Callable[..., Any], Call] = {
     ),
     tenants.insert_tenant: lambda p: None,
     tenants.find_tenant: lambda p: tenants.find_tenant(p.admin_db, p.ids[1]),
+    tenants.find_stored_tenant: lambda p: tenants.find_stored_tenant(p.admin_db, p.ids[1]),
+    tenants.find_damaged_tenants: lambda p: list(tenants.find_damaged_tenants(p.admin_db)),
     tenants.find_tenants_by_ids: lambda p: tenants.find_tenants_by_ids(p.admin_db, p.ids[:9]),
     tenants.find_tenant_by_name: lambda p: tenants.find_tenant_by_name(p.admin_db, "TENANT 1"),
     tenants.find_tenant_id_by_subdomain: lambda p: tenants.find_tenant_id_by_subdomain(
@@ -448,6 +453,9 @@ TENANT: dict[Callable[..., Any], Call] = {
     tenant_users_own.accept_invitation: lambda p: tenant_users_own.accept_invitation(
         p.db, p.ids[4], invitation_id="i", password="y"
     ),
+    tenant_users_own.forget_invitation: lambda p: tenant_users_own.forget_invitation(
+        p.db, p.ids[4], invitation_id="i"
+    ),
     tenant_users_own.list_roles: lambda p: tenant_users_own.list_roles(p.db),
     tenant_users_own.iterate_users: lambda p: list(tenant_users_own.iterate_users(p.db)),
     tenant_users_own.set_token_version: lambda p: tenant_users_own.set_token_version(p.db, 2),
@@ -460,6 +468,7 @@ WHOLE = {
     encrypted_fields.count_with_other_key,
     encrypted_fields.find_with_other_key,
     tenants.count_tenants,
+    tenants.find_damaged_tenants,
     tenants.list_schema_versions,
     tenants.list_shared_databases,
     tenant_users_own.set_token_version,

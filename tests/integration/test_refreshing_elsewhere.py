@@ -25,7 +25,7 @@ def test_two_tabs_of_a_user_on_another_cluster(world: World, run_together: Run) 
         return world.client.post("/api/refresh", headers=headers)
 
     assert [response.status_code for response in run_together([refresh] * 8)] == [200] * 8
-    used = {"answeredAt": {"$exists": True}}
-    long_ago = {"$set": {"answeredAt": utc_now() - timedelta(hours=1)}}
+    used = {"reusableUntil": {"$exists": True}}
+    long_ago = {"$set": {"reusableUntil": utc_now() - timedelta(hours=1)}}
     assert world.admin_db["revocations"].update_many(used, long_ago).matched_count == 1
     refusal(refresh(), 401, "token_revoked")

@@ -291,7 +291,7 @@ class TestVary:
         def fail(*_: Any) -> None:
             raise RuntimeError("a bug")
 
-        monkeypatch.setattr("multitenant.controllers.health.is_initialised", fail)
+        monkeypatch.setattr("multitenant.controllers.health.is_ready", fail)
         response = world.client.get("/readyz", headers={"Origin": ORIGIN})
         refusal(response, 500, "internal_error")
         assert response.headers["Vary"] == "Origin"
