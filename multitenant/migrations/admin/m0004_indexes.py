@@ -1,5 +1,6 @@
 """Indexes for what looked through whole collections."""
 
+import pymongo
 from mongoengine import Document
 
 from multitenant.repositories.model import Model, MongoDatabase
@@ -10,6 +11,9 @@ from multitenant.schemas.admin.locks import LockDocument
 from multitenant.schemas.admin.provisionings import ProvisioningDocument
 from multitenant.schemas.admin.tenants import TenantDocument
 
+SECONDS = 24 * 3600.0
+"""For the indexes of one collection. The audit log of an older platform may be large, and MongoDB
+gives up an index whose command has run out of time."""
 MADE: dict[type[Document], tuple[str, ...]] = {
     AuditDocument: (
         "action_1_at_1__id_1",
@@ -35,8 +39,11 @@ def up(db: MongoDatabase) -> None:
     """Make them; may run again. Of those that are there already nothing is changed."""
     for document, names in MADE.items():
         model = Model(db, document)
-        new = [index for index in model.declared_indexes() if index.document["name"] in names]
-        model.collection.create_indexes(new)
+        missing = set(names) - model.collection.index_information().keys()
+        new = [index for index in model.declared_indexes() if index.document["name"] in missing]
+        if new:
+            with pymongo.timeout(SECONDS):
+                model.collection.create_indexes(new)
 
 
 def down(db: MongoDatabase) -> None:
