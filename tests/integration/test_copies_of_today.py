@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from bson import ObjectId
 
-from multitenant.errors import Conflict, DatabaseLost, NotFound
+from multitenant.errors import BackupError, Conflict, DatabaseLost, NotFound
+from multitenant.repositories.admin.damaged_records import legible
 from multitenant.repositories.model import MongoDocument
 from multitenant.schemas.admin.tenants import TenantCopy
 from multitenant.tenancy.actor import Actor
@@ -71,6 +73,30 @@ def test_a_tenant_that_was_purged_since_is_not_copied(
     with pytest.raises(NotFound):
         world.platform.copies.clone(listed, new, ACTOR, lambda _: None)
     assert world.databases() == before
+
+
+def test_a_clone_has_nothing_that_was_made_up_for_a_damaged_record(
+    world: World, owner: User
+) -> None:
+    tenant = {"_id": ObjectId(owner.tenant_id)}
+    world.admin_db["tenants"].update_one(tenant, {"$set": {"userLimit": "five"}})
+    (listed,) = legible([world.record(owner.tenant_id)])
+    assert "userLimit" not in listed
+    new = TenantCopy.model_validate({"name": "Clone"})
+    with pytest.raises(BackupError, match="userLimit"):
+        world.platform.copies.clone(listed, new, ACTOR, lambda _: None)
+
+
+def test_a_tenant_whose_name_no_new_one_may_have_is_backed_up(
+    world: World, owner: User, tmp_path: Path
+) -> None:
+    name = "Ac\u200bme"
+    with pytest.raises(ValueError, match="only change how others are shown"):
+        TenantCopy.model_validate({"name": name})
+    tenant = {"_id": ObjectId(owner.tenant_id)}
+    world.admin_db["tenants"].update_one(tenant, {"$set": {"name": name}})
+    done = back_up(world, tmp_path, world.record(owner.tenant_id))
+    assert StoredBackup(done.directory).manifest.tenant.name == name
 
 
 def test_a_tenant_that_moves_before_its_moment_is_not_backed_up_from_where_it_was(

@@ -218,10 +218,10 @@ ADMIN: dict[Callable[..., Any], Call] = {
     audit.insert_audit: lambda p: None,
     audit.list_audit: audit_pages,
     audit.list_actions: lambda p: audit.list_actions(p.admin_db, "cluster"),
+    changes.open_changes: lambda p: None,  # it reads the oplog
     clusters.insert_cluster: lambda p: None,
-    changes.open_changes: lambda p: None,
-    clusters.find_clusters: lambda p: clusters.find_clusters(p.admin_db, ["red", "default"]),
     clusters.find_cluster: lambda p: clusters.find_cluster(p.admin_db, "red"),
+    clusters.find_clusters: lambda p: clusters.find_clusters(p.admin_db, ["red", "default"]),
     clusters.is_open: lambda p: clusters.is_open(p.admin_db, "red"),
     clusters.list_clusters: lambda p: clusters.list_clusters(p.admin_db),
     clusters.update_cluster: lambda p: clusters.update_cluster(p.admin_db, "red", state="open"),
@@ -454,7 +454,7 @@ TENANT: dict[Callable[..., Any], Call] = {
         p.db, p.ids[4], invitation_id="i", password="y"
     ),
     tenant_users_own.forget_invitation: lambda p: tenant_users_own.forget_invitation(
-        p.db, p.ids[5], invitation_id="i"
+        p.db, p.ids[4], invitation_id="i"
     ),
     tenant_users_own.list_roles: lambda p: tenant_users_own.list_roles(p.db),
     tenant_users_own.iterate_users: lambda p: list(tenant_users_own.iterate_users(p.db)),

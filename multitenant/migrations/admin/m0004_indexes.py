@@ -39,9 +39,11 @@ def up(db: MongoDatabase) -> None:
     """Make them; may run again. Of those that are there already nothing is changed."""
     for document, names in MADE.items():
         model = Model(db, document)
-        new = [index for index in model.declared_indexes() if index.document["name"] in names]
-        with pymongo.timeout(BUILD_SECONDS):
-            model.collection.create_indexes(new)
+        missing = set(names) - model.collection.index_information().keys()
+        new = [index for index in model.declared_indexes() if index.document["name"] in missing]
+        if new:
+            with pymongo.timeout(BUILD_SECONDS):
+                model.collection.create_indexes(new)
 
 
 def down(db: MongoDatabase) -> None:

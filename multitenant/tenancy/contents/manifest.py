@@ -13,8 +13,8 @@ from pydantic.alias_generators import to_camel
 
 from multitenant.errors import BackupError
 from multitenant.repositories.model import MongoDocument
-from multitenant.schemas.admin.tenants import Modules, TenantName, UserLimit
-from multitenant.schemas.payload import Id, Time
+from multitenant.schemas.admin.tenants import Modules, UserLimit
+from multitenant.schemas.payload import Id, Line, Time
 from multitenant.tenancy.contents.collection_specs import Kind, ensure_name
 from multitenant.tenancy.contents.dump_format import write_private
 
@@ -37,7 +37,8 @@ class BackedUpTenant(_Part):
     """What a tenant's record says that is the tenant's own, and no secret."""
 
     id: Id
-    name: TenantName
+    name: Annotated[Line, Field(max_length=100)]
+    """Not by the rules for new names, which its tenant may be older than."""
     system: bool
     isolation: Literal["shared", "dedicated"]
     modules: Modules | None = None
@@ -45,15 +46,21 @@ class BackedUpTenant(_Part):
 
     @classmethod
     def of(cls, record: MongoDocument) -> Self:
-        """What the record says."""
-        return cls(
-            id=record["_id"],
-            name=record["name"],
-            system=record["system"],
-            isolation=record["isolation"],
-            modules=record.get("modules"),
-            user_limit=record.get("userLimit"),
-        )
+        """What the record says. Raises BackupError for one that is damaged."""
+        try:
+            return cls(
+                id=record["_id"],
+                name=record["name"],
+                system=record["system"],
+                isolation=record["isolation"],
+                modules=record.get("modules"),
+                user_limit=record.get("userLimit"),
+            )
+        except ValidationError as error:
+            wrong = ", ".join(to_camel(str(problem["loc"][0])) for problem in error.errors())
+            raise BackupError(
+                f"The record of the tenant {record['_id']} is damaged: look at {wrong}"
+            ) from error
 
 
 class BackedUpCollection(_Part):

@@ -77,17 +77,24 @@ class TenantCopies:
     def clone(
         self, record: MongoDocument, new: TenantCopy, actor: Actor, progress: Progress
     ) -> CopiedTenant:
-        """Make a tenant with the data that another one has at this moment, while it works.
-        Raises the same, and NotFound when it was purged meanwhile."""
+        """Make a tenant with the data that another one has at this moment, while it works, and
+        with what its record says by then. Raises the same, and NotFound when it was purged
+        meanwhile."""
 
         def copy(db: MongoDatabase) -> Copied:
-            current = tenants.find_tenant(self._connections.admin_db, record["_id"])
-            if current is None:
-                raise NotFound("There is no such tenant any more")
+            current = self._current(record)
             with tenant_database(self._connections, self._cipher, current) as source:
                 return copy_database(source, db, progress)
 
-        return self._make(BackedUpTenant.of(record), new, copy, actor, "tenant.clone")
+        source = BackedUpTenant.of(self._current(record))
+        return self._make(source, new, copy, actor, "tenant.clone")
+
+    def _current(self, record: MongoDocument) -> MongoDocument:
+        """The tenant's record as it is stored now: a listed one may have values made up."""
+        current = tenants.find_tenant(self._connections.admin_db, record["_id"])
+        if current is None:
+            raise NotFound("There is no such tenant any more")
+        return current
 
     def _make(
         self,

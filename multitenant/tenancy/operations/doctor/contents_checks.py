@@ -27,7 +27,8 @@ def look_for_orphans(subject: Subject) -> Verdict:
         return poor(
             f"no tenant's: {some(sorted(found))}",
             "look into them before you drop any: they may be of a platform with the same"
-            " TENANT_DB_PREFIX, or of tenants that an older backup of the admin database lacks",
+            " TENANT_DB_PREFIX, or of tenants whose records are damaged, or that an older backup of"
+            " the admin database lacks",
         )
     return good("every database with the tenants' prefix is known")
 
