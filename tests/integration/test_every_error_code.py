@@ -141,7 +141,8 @@ def test_every_code_of_one_of_several_writes_is_answered_with_what_it_means(
 def test_the_change_stream_outlives_every_code(
     shared: World, mongo: Client, monkeypatch: pytest.MonkeyPatch, commands: list[str]
 ) -> None:
-    monkeypatch.setattr(watcher, "PAUSE_SECONDS", 0.005)
+    for name in ("PAUSE_SECONDS", "MAX_PAUSE_SECONDS"):
+        monkeypatch.setattr(watcher, name, 0.005)
     shared.platform.watcher.ensure_running()
     owner = shared.tenant(f"Watched{len(commands)}")
     for code in BY_FAILPOINT:
