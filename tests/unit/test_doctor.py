@@ -235,3 +235,20 @@ def test_a_check_that_is_wrong_or_not_allowed_does_not_end_the_others() -> None:
     verdict = runner._bounded(Check("refused", refused), subject(), 1)
     assert verdict.level == "not checked"
     assert "clusterMonitor" in verdict.mend
+
+
+def test_a_damaged_record_keeps_no_other_tenants_database_from_being_looked_at(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    records: list[dict[str, Any]] = [
+        {"_id": 1, "name": "without", "cluster": "blue", "dbName": ""},
+        {"_id": 2, "name": "Acme", "cluster": "blue", "dbName": "tenant_2", "status": "unknown"},
+    ]
+    stored = {record["_id"]: record for record in records}
+    repository = "multitenant.repositories.admin.tenants"
+    monkeypatch.setattr(f"{repository}.find_tenants_on_cluster", lambda *_: records)
+    monkeypatch.setattr(f"{repository}.find_stored_tenant", lambda _, own_id: stored[own_id])
+    monkeypatch.setattr(contents_checks, "find_problem", lambda *_: "is empty")
+    client = MongoClient[dict[str, Any]](connect=False)
+    looked_at: Any = SimpleNamespace(admin_db=None, cluster="blue", client=client)
+    assert contents_checks._not_their_own(looked_at) == ["Acme (tenant_2) is empty"]

@@ -106,12 +106,14 @@ def _not_their_own(subject: Subject) -> list[str]:
     tenants whose records name them."""
     wrong = []
     for record in tenants.find_tenants_on_cluster(subject.admin_db, subject.cluster):
+        if not record["dbName"]:
+            continue  # the check of the records names it
         db = subject.client[record["dbName"]]
         if find_problem(subject.admin_db, db, record["_id"]) is None:
             continue
         # It may just have been purged, or have moved.
-        current = tenants.find_tenant(subject.admin_db, record["_id"])
-        if current and (current["cluster"], current["dbName"]) == (subject.cluster, db.name):
+        current = tenants.find_stored_tenant(subject.admin_db, record["_id"]) or {}
+        if (current.get("cluster"), current.get("dbName")) == (subject.cluster, db.name):
             problem = find_problem(subject.admin_db, db, record["_id"])
             if problem is not None:
                 wrong.append(f"{record['name']} ({db.name}) {problem}")
