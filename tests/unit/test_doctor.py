@@ -9,7 +9,6 @@ from pymongo import MongoClient
 from pymongo.errors import AutoReconnect, OperationFailure
 
 from multitenant.config import Settings, load_settings
-from multitenant.repositories.admin import tenants
 from multitenant.tenancy.operations.doctor import contents_checks, deployment_checks
 from multitenant.tenancy.operations.doctor import doctor as runner
 from multitenant.tenancy.operations.doctor.doctor import not_examined
@@ -246,9 +245,9 @@ def test_a_damaged_record_keeps_no_other_tenants_database_from_being_looked_at(
         {"_id": 2, "name": "Acme", "cluster": "blue", "dbName": "tenant_2", "status": "unknown"},
     ]
     stored = {record["_id"]: record for record in records}
-    repository = tenants
-    monkeypatch.setattr(repository, "find_tenants_on_cluster", lambda *_: records)
-    monkeypatch.setattr(repository, "find_stored_tenant", lambda _, tenant_id: stored[tenant_id])
+    repository = "multitenant.repositories.admin.tenants"
+    monkeypatch.setattr(f"{repository}.find_tenants_on_cluster", lambda *_: records)
+    monkeypatch.setattr(f"{repository}.find_stored_tenant", lambda _, own_id: stored[own_id])
     monkeypatch.setattr(contents_checks, "find_problem", lambda *_: "is empty")
     client = MongoClient[dict[str, Any]](connect=False)
     looked_at: Any = SimpleNamespace(admin_db=None, cluster="blue", client=client)
