@@ -29,13 +29,16 @@ from multitenant.repositories.indexes import make_collections
 from multitenant.repositories.model import Model, MongoDatabase, utc_now
 from multitenant.repositories.retries import done_again
 from multitenant.repositories.transactions import in_transaction
-from multitenant.repositories.turns import hold_turn, is_holding_turn
 
 COLLECTION = "migrations"
 RECORDED = {"_id": {"$type": "int"}}
 """What the platform has written there: a tenant may have documents of its own in it."""
 UNDOING = "undoing"
-TURN = "migrations"
+FIRST = {"_id": 1}
+"""The record that is never removed."""
+HOLDER = "holder"
+"""In the first record, whose turn it is; `turns` grows with each write, so that two conflict. It is
+not in a collection of its own: a tenant may have another one of that name."""
 TURN_LOST = "Another process has worked on it meanwhile; look at it again"
 
 
@@ -50,7 +53,7 @@ class Turn:
 
     def take(self, db: MongoDatabase) -> None:
         """Take the turn: whoever had it before, and stood still since, has lost it."""
-        hold_turn(db, TURN, holder=self.holder)
+        db[COLLECTION].update_one(FIRST, {"$set": {HOLDER: self.holder}, "$inc": {"turns": 1}})
         self.ensure_alone()
 
     def record(self, db: MongoDatabase, write: Callable[[], object]) -> None:
@@ -59,7 +62,8 @@ class Turn:
         self.ensure_alone()
 
         def checked() -> None:
-            if not is_holding_turn(db, TURN, holder=self.holder):
+            own = {**FIRST, HOLDER: self.holder}
+            if not db[COLLECTION].update_one(own, {"$inc": {"turns": 1}}).matched_count:
                 raise Conflict(TURN_LOST)
             write()
 

@@ -106,6 +106,17 @@ def test_what_another_one_has_done_again_is_not_undone(
     assert probe.done[-1] == "up"
 
 
+def test_a_tenants_own_view_called_turns_is_in_no_migrations_way(
+    world: World, probe: Probe
+) -> None:
+    owner = world.tenant("Acme")
+    db = world.db_of(owner.tenant_id)
+    db.drop_collection("turns")
+    db.command({"create": "turns", "viewOn": "todos", "pipeline": []})
+    done = run(world, owner)
+    assert (done.error, done.after) == (None, NEXT)
+
+
 def version(world: World, blue: Client, owner: User) -> int:
     """The version of the tenant's database, which must be that of its record."""
     record = world.admin_db["tenants"].find_one({"_id": ObjectId(owner.tenant_id)})
