@@ -130,6 +130,13 @@ def test_a_suspended_tenants_refresh_uses_nothing_up(platform: Platform, run_tog
             assert "Set-Cookie" not in response.headers
         platform.used_long_ago()
         assert operator.post(f"{path}/activate").status_code == 200
-    responses = run_together([tab.refresh] * TABS)
-    assert [response.status_code for response in responses] == [200] * TABS
+    responses: list[httpx.Response] = []
+
+    def all_are_answered() -> bool:
+        """Some workers hear of it a moment later."""
+        responses[:] = run_together([tab.refresh] * TABS)
+        assert {response.status_code for response in responses} <= {200, 403}
+        return all(response.status_code == 200 for response in responses)
+
+    eventually(all_are_answered)
     assert all(tab.after(response).write() == 201 for response in responses)

@@ -100,6 +100,8 @@ def _wrong(
 
 
 def _fits(name: str, types: tuple[type, ...], value: Any) -> bool:
-    if type(value) not in types or (name in CHOICES and value not in CHOICES[name]):
+    if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+        return False
+    if name in CHOICES and value not in CHOICES[name]:
         return False
     return not isinstance(value, list) or all(isinstance(it, str) for it in value)
