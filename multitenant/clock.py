@@ -64,10 +64,10 @@ class HeartbeatsSetTheClock(ServerHeartbeatListener):
 
     def succeeded(self, event: ServerHeartbeatSucceededEvent) -> None:
         """Hear the primary, unless it was asked to wait with its answer."""
-        answer = event.reply.document
-        if answer.get("isWritablePrimary") and not event.awaited:
-            answered_at = time.monotonic()
-            CLOCK.hear(answer["localTime"], answered_at - event.duration, answered_at)
+        # The first answer of a connection says so in an older way.
+        if event.reply.is_writable and not event.awaited:
+            told, answered_at = event.reply.document["localTime"], time.monotonic()
+            CLOCK.hear(told, answered_at - event.duration, answered_at)
 
     def failed(self, event: Any) -> None:
         """Nothing was told."""
