@@ -189,7 +189,7 @@ class Victim:
             self._killer.watch_sockets()
             try:
                 do(self._app)
-            except DomainError as refused:
+            except (DomainError, ExecutionTimeout) as refused:  # or it stood still for too long
                 os.write(tell, f"refused {refused!r}\n".encode())
             steps = [*self._killer.steps]
             os.write(tell, b"done\n")
