@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, NoReturn
 
 from flask_openapi3 import OpenAPI
+from pymongo.errors import ExecutionTimeout
 from pymongo.monitoring import (
     CommandFailedEvent,
     CommandListener,
