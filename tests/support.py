@@ -1,9 +1,13 @@
 """What tests speak: a platform with a client, tenants, and users who are logged in."""
 
+import os
+import signal
 import subprocess
+import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -227,6 +231,35 @@ def eventually(true: Callable[[], object], seconds: float = PATIENCE_SECONDS) ->
     while not true():
         assert time.monotonic() < deadline, "it never became true"
         time.sleep(0.01)
+
+
+@contextmanager
+def stopped_at(world: World, pid: int, command: str) -> Iterator[None]:
+    """Stop the mongod of that process when the application sends such a command within the block,
+    for which it must; it goes on afterwards, and does what it was sent."""
+    stopped = threading.Event()
+
+    def stop(event: CommandStartedEvent) -> None:
+        if event.command_name == command and not stopped.is_set():
+            stopped.set()
+            os.kill(pid, signal.SIGSTOP)
+
+    world.recorder.on_start = stop
+    try:
+        yield
+    finally:
+        world.recorder.on_start = lambda _: None
+        os.kill(pid, signal.SIGCONT)
+    assert stopped.is_set()
+
+
+def until_available(send: Callable[[], TestResponse]) -> TestResponse:
+    """Send it again until the database answers, as clients do, and return that answer."""
+    response, deadline = send(), time.monotonic() + PATIENCE_SECONDS
+    while response.status_code == 503:
+        assert time.monotonic() < deadline, "it never became available"
+        response = send()
+    return response
 
 
 def in_thread(function: Callable[[], Any]) -> Any:

@@ -13,6 +13,7 @@ from pymongo import MongoClient
 
 from tests import plain_http
 from tests.e2e.server import MULTITENANT_RUN, Server
+from tests.failpoints import failing
 from tests.support import PASSWORD, eventually
 
 Act = Callable[[httpx.Client, httpx.Client, str], httpx.Response]
@@ -162,29 +163,20 @@ def test_a_tenant_with_slow_queries_does_not_take_the_threads_of_the_others(
         ):
             path = f"/api/tenants/{tenant_id_of(operator, 'Acme')}"
             db_name = operator.get(path).json()["responseObject"]["dbName"]
-            data = {
-                "failCommands": ["find"],
-                "namespace": f"{db_name}.todos",
-                "blockConnection": True,
-                "blockTimeMS": 6000,
-            }
-            mongo.admin.command("configureFailPoint", "failCommand", mode="alwaysOn", data=data)
-            try:
-                with ThreadPoolExecutor(8) as pool:
-                    asked = [
-                        pool.submit(
-                            plain_http.get, f"{server.url}/api/to-do-list", headers=slow.headers
-                        )
-                        for _ in range(8)
-                    ]
-                    eventually(lambda: sum(request.done() for request in asked) == 6)
-                    for _ in range(5):
-                        assert quick.get("/api/to-do-list").status_code == 200
-                    slow_ones = sum(not request.done() for request in asked)
-                    assert slow_ones == 2, "the others waited for them"
-                    answers = [request.result() for request in asked]
-            finally:
-                mongo.admin.command("configureFailPoint", "failCommand", mode="off")
+            slowly = {"namespace": f"{db_name}.todos", "blockConnection": True, "blockTimeMS": 6000}
+            with failing(mongo, "alwaysOn", "find", **slowly), ThreadPoolExecutor(8) as pool:
+                asked = [
+                    pool.submit(
+                        plain_http.get, f"{server.url}/api/to-do-list", headers=slow.headers
+                    )
+                    for _ in range(8)
+                ]
+                eventually(lambda: sum(request.done() for request in asked) == 6)
+                for _ in range(5):
+                    assert quick.get("/api/to-do-list").status_code == 200
+                slow_ones = sum(not request.done() for request in asked)
+                assert slow_ones == 2, "the others waited for them"
+                answers = [request.result() for request in asked]
             assert sorted(answer.status_code for answer in answers) == [200] * 2 + [429] * 6
             busy = next(answer for answer in answers if answer.status_code == 429)
             assert busy.json()["responseObject"]["code"] == "tenant_busy"

@@ -15,6 +15,7 @@ from pymongo import MongoClient
 from multitenant.embedded import EmbeddedServer
 from tests import plain_http
 from tests.e2e.server import GUNICORN, MULTITENANT_RUN, Server
+from tests.failpoints import fail
 from tests.support import PASSWORD, PATIENCE_SECONDS
 
 
@@ -64,17 +65,8 @@ def test_a_log_line_names_request_and_tenant_and_no_secret(shared_server: Server
 
 def slow_finds(mongo: MongoClient[dict[str, Any]], times: int, seconds: float) -> None:
     """Let the next finds of an application take this long in mongod."""
-    mongo.admin.command(
-        "configureFailPoint",
-        "failCommand",
-        mode={"times": times},
-        data={
-            "failCommands": ["find"],
-            "appName": "multitenant",
-            "blockConnection": True,
-            "blockTimeMS": int(seconds * 1000),
-        },
-    )
+    milliseconds = int(seconds * 1000)
+    fail(mongo, {"times": times}, "find", blockConnection=True, blockTimeMS=milliseconds)
 
 
 def test_sigterm_lets_a_request_in_flight_end_closes_every_client_and_exits_0(

@@ -10,15 +10,12 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
-from pymongo import MongoClient
 from pymongo.monitoring import CommandStartedEvent
 
 from multitenant.tenancy.deployments.isolation import HOUSEKEEPING
+from tests.failpoints import Client, fail
 from tests.support import CommandRecorder, in_thread
 
-Client = MongoClient[dict[str, Any]]
-
-FAILPOINTS = ("failCommand", "onPrimaryTransactionalWrite")
 UNANSWERED = {
     *("createIndexes", "createUser", "dropUser", "dropDatabase"),
     *("dropAllUsersFromDatabase", "delete", "update"),
@@ -118,25 +115,6 @@ def fail_at(mongo: Client, step: Step, **data: Any) -> None:
     """Make the step's command fail once, and no other collection's."""
     where = {"namespace": f"{step.database}.{step.collection}"} if step.collection else {}
     fail(mongo, {"times": 1}, step.command, **where, **data)
-
-
-def fail(mongo: Client, mode: Any, *commands: str, **data: Any) -> None:
-    """Make these commands of applications fail."""
-    data = {"failCommands": list(commands), "appName": "multitenant", **data}
-    mongo.admin.command("configureFailPoint", "failCommand", mode=mode, data=data)
-
-
-def end_faults(mongo: Client) -> int:
-    """Let nothing fail any more; return how often something did."""
-    return sum(
-        mongo.admin.command("configureFailPoint", name, mode="off")["count"] for name in FAILPOINTS
-    )
-
-
-def count_faults(mongo: Client) -> int:
-    """How many commands have failed until now by fail()."""
-    command: dict[str, Any] = {"getParameter": 1, "failpoint.failCommand": 1}
-    return int(mongo.admin.command(command)["failpoint.failCommand"]["timesEntered"])
 
 
 def _lose_answer(mongo: Client, step: Step) -> None:

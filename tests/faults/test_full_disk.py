@@ -17,10 +17,10 @@ from multitenant.repositories.error_codes import OUT_OF_DISK_SPACE
 from multitenant.repositories.model import utc_now
 from tests.conftest import leakless_worlds, own_environment
 from tests.e2e.server import MULTITENANT_RUN, Server
+from tests.failpoints import failing
 from tests.faults.budget import LONG
 from tests.faults.full_disk import Disk, LimitedFiles, SmallFileSystem, mounted
 from tests.integration.test_garbage import find as find_garbage
-from tests.integration.test_provisioning import failing
 from tests.support import PASSWORD, User, World, eventually, refusal
 
 pytestmark = pytest.mark.slow

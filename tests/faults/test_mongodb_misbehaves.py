@@ -17,17 +17,15 @@ from multitenant.repositories.connections import pools_of
 from multitenant.repositories.model import MongoDatabase
 from multitenant.tenancy.deployments import clients
 from tests.conftest import MakeWorld, leakless_worlds, own_environment
+from tests.failpoints import Client, end_faults, fail
 from tests.faults.budget import LONG, seconds
 from tests.faults.interference import (
     ALWAYS,
     EVERY_COMMAND,
     ONCE,
-    Client,
     Fault,
     Step,
     Watch,
-    end_faults,
-    fail,
     fail_at,
     watch_with,
     watched,

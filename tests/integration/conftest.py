@@ -1,13 +1,19 @@
-"""Fixtures: the command line."""
+"""Fixtures: the command line, and an application that meets many errors."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from pymongo import common
 
 from multitenant.cli import cli
+from multitenant.embedded import EmbeddedServer
+from multitenant.tenancy.deployments import clients
+from tests.conftest import Client, leakless_worlds, own_environment
 from tests.integration.backups import Multitenant
+from tests.leftovers import drop_leftovers
+from tests.support import World
 
 Command = Callable[..., Result]
 
@@ -34,3 +40,21 @@ def command(
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     return lambda *arguments, **options: CliRunner().invoke(cli, arguments, **options)
+
+
+@pytest.fixture(scope="module")
+def impatient(
+    mongod: EmbeddedServer, mongo: Client, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[World]:
+    """An application for a module that looks at its servers again as soon as one has failed:
+    PyMongo's monitor waits for half a second, or for what a failpoint does not tell it."""
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        own_environment(mongod, mongo, tmp_path_factory.mktemp("errors")) as environment,
+        leakless_worlds(environment) as make,
+    ):
+        patch.setattr(common, "MIN_HEARTBEAT_INTERVAL", 0.01)
+        patch.setattr(clients, "ADMIN_MONITORING", "poll")
+        world = make()
+        yield world
+        drop_leftovers(world)

@@ -1,24 +1,16 @@
 """A tenant, a request for each kind of command, and MongoDB's failpoint at that command."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import pytest
 from bson import ObjectId
-from pymongo import common
 from werkzeug.test import TestResponse
 
-from multitenant.embedded import EmbeddedServer
 from multitenant.repositories.error_codes import KIND_OF_CODE, Kind
 from multitenant.repositories.tenant.orders import BATCH_ITEMS
 from multitenant.schemas.tenant.orders import MAX_ITEMS
-from multitenant.tenancy.deployments import clients
-from tests.conftest import leakless_worlds, own_environment
-from tests.faults.interference import Client, end_faults, fail
-from tests.leftovers import drop_leftovers
+from tests.failpoints import Client, end_faults, fail
 from tests.support import PASSWORD, World, answer, refusal
 
 NOT_BY_FAILPOINT = {
@@ -41,22 +33,6 @@ class Request:
     """The answer whatever happens to the command, which the request is not about."""
     connects: bool = False
     """Whether the command belongs to connecting, which no data can refuse."""
-
-
-@contextmanager
-def impatient_world(mongod: EmbeddedServer, mongo: Client, directory: Path) -> Iterator[World]:
-    """An application that looks at its servers again as soon as one has failed: PyMongo's monitor
-    waits for half a second, or for what a failpoint does not tell it."""
-    with (
-        pytest.MonkeyPatch.context() as patch,
-        own_environment(mongod, mongo, directory) as environment,
-        leakless_worlds(environment) as make,
-    ):
-        patch.setattr(common, "MIN_HEARTBEAT_INTERVAL", 0.01)
-        patch.setattr(clients, "ADMIN_MONITORING", "poll")
-        world = make()
-        yield world
-        drop_leftovers(world)
 
 
 class FailingCommands:

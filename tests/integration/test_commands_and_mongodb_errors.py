@@ -16,7 +16,8 @@ from pymongo.synchronous.collection import Collection
 from multitenant.cli import cli, main
 from multitenant.embedded import EmbeddedServer
 from tests.conftest import Client, leakless_worlds, variables_of
-from tests.faults.interference import EVERY_COMMAND, end_faults, fail
+from tests.failpoints import end_faults, fail
+from tests.faults.interference import EVERY_COMMAND
 from tests.first_start import fresh_name
 
 COMMANDS = {

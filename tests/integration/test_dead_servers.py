@@ -12,6 +12,7 @@ from pymongo import MongoClient
 
 from multitenant.tenancy.deployments.external import encrypt_uri
 from tests.conftest import MakeWorld
+from tests.failpoints import failing
 from tests.support import User, World, refusal
 
 Client = MongoClient[dict[str, Any]]
@@ -79,52 +80,25 @@ def test_a_login_waits_for_each_of_several_tenants_a_bounded_time_only(
 @pytest.mark.slow
 class TestWhichDeploymentFailed:
     def test_a_failing_admin_database_leaves_the_tenants_cluster_alone(
-        self, world: World, blue: Client
+        self, world: World, mongo: Client, blue: Client
     ) -> None:
         owner = world.tenant("Acme", cluster="blue")
         connections = world.platform.connections
         body = {"email": "ben@acme.example", "role": "member"}
-        fail = {
-            "configureFailPoint": "failCommand",
-            "mode": "alwaysOn",
-            "data": {"failCommands": ["insert", "update"], "closeConnection": True},
-        }
-        world.admin_db.client.admin.command(fail)
-        try:
+        with failing(mongo, "alwaysOn", "insert", "update", closeConnection=True):
             refusal(owner.post("/api/users", body), 503, "database_unavailable")
             assert not connections.is_troubled("blue")
-        finally:
-            world.admin_db.client.admin.command({**fail, "mode": "off"})
 
     def test_a_write_conflict_is_no_trouble(self, world: World, blue: Client) -> None:
         owner = world.tenant("Acme", cluster="blue")
-        fail = {
-            "configureFailPoint": "failCommand",
-            "mode": "alwaysOn",
-            "data": {
-                "failCommands": ["insert"],
-                "errorCode": 112,
-                "errorLabels": ["TransientTransactionError"],
-            },
-        }
-        blue.admin.command(fail)
-        try:
+        labels = ["TransientTransactionError"]
+        with failing(blue, "alwaysOn", "insert", errorCode=112, errorLabels=labels):
             owner.post("/api/to-do-list", {"title": "x"})
             assert not world.platform.connections.is_troubled("blue")
-        finally:
-            blue.admin.command({**fail, "mode": "off"})
 
     def test_a_failing_cluster_is_troubled(self, world: World, blue: Client) -> None:
         owner = world.tenant("Acme", cluster="blue")
-        fail = {
-            "configureFailPoint": "failCommand",
-            "mode": "alwaysOn",
-            "data": {"failCommands": ["find"], "closeConnection": True},
-        }
-        blue.admin.command(fail)
-        try:
+        with failing(blue, "alwaysOn", "find", closeConnection=True):
             refusal(owner.get("/api/to-do-list"), 503, "database_unavailable")
             assert world.platform.connections.is_troubled("blue")
             assert not world.platform.connections.is_troubled("default")
-        finally:
-            blue.admin.command({**fail, "mode": "off"})

@@ -17,7 +17,7 @@ from multitenant.repositories.error_codes import AUTHENTICATION_FAILED, USER_NOT
 from multitenant.repositories.model import MongoDatabase
 from multitenant.tenancy.deployments.database_users import DatabaseUser, connected_users, list_users
 from tests.conftest import MakeWorld
-from tests.integration.test_provisioning import failing
+from tests.failpoints import failing
 from tests.support import PASSWORD, User, World, answer, eventually, refusal
 
 Client = MongoClient[dict[str, Any]]

@@ -3,7 +3,6 @@
 `test_mongodb_errors.py` tries some of them in `make test`.
 """
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -11,16 +10,14 @@ from bson import ObjectId
 from pymongo.synchronous.bulk import _Bulk
 from werkzeug.test import TestResponse
 
-from multitenant.embedded import EmbeddedServer
 from multitenant.repositories.error_codes import KIND_OF_CODE, Kind
 from multitenant.tenancy.routing import watcher
-from tests.faults.interference import Client, count_faults, end_faults, fail
+from tests.failpoints import Client, count_faults, end_faults, fail
 from tests.integration.failing_commands import (
     BY_FAILPOINT,
     FailingCommands,
     Request,
     ensure_answers,
-    impatient_world,
 )
 from tests.support import PASSWORD, World, answer, eventually
 
@@ -28,21 +25,13 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def shared(
-    mongod: EmbeddedServer, mongo: Client, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[World]:
-    with impatient_world(mongod, mongo, tmp_path_factory.mktemp("errors")) as world:
-        yield world
-
-
-@pytest.fixture(scope="module")
-def failing(shared: World, mongo: Client) -> FailingCommands:
+def failing(impatient: World, mongo: Client) -> FailingCommands:
     """For all tests here: the requests for each kind of command, those of provisioning included."""
-    failing = FailingCommands(shared, mongo)
-    admin = shared.admin_db.name
-    operator = shared.operator
-    owner = shared.tenant("Dedicated", isolation="dedicated")
-    acme = shared.admin_db["tenants"].find_one({"name": "Acme"})
+    failing = FailingCommands(impatient, mongo)
+    admin = impatient.admin_db.name
+    operator = impatient.operator
+    owner = impatient.tenant("Dedicated", isolation="dedicated")
+    acme = impatient.admin_db["tenants"].find_one({"name": "Acme"})
     assert acme is not None
     credentials = {"email": "owner@acme.example", "password": PASSWORD, "tenant": "Acme"}
 
@@ -51,26 +40,26 @@ def failing(shared: World, mongo: Client) -> FailingCommands:
         return operator.post("/api/add", {"name": name, "email": "owner@tenant.example", **fields})
 
     def purge() -> TestResponse:
-        found = shared.admin_db["tenants"].find_one({"status": "deleted"})
+        found = impatient.admin_db["tenants"].find_one({"status": "deleted"})
         tenant_id, name = (found["_id"], found["name"]) if found else deleted()
         return operator.post(f"/api/tenants/{tenant_id}/purge", {"confirm": name})
 
     def deleted() -> tuple[str, str]:
         tenant_id = answer(add())["tenantId"]
         assert operator.delete(f"/api/tenants/{tenant_id}").status_code == 200
-        return tenant_id, shared.record(tenant_id)["name"]
+        return tenant_id, impatient.record(tenant_id)["name"]
 
     def reconnect() -> TestResponse:
-        shared.platform.connections.evict(ObjectId(owner.tenant_id))
+        impatient.platform.connections.evict(ObjectId(owner.tenant_id))
         return owner.get("/api/to-do-list")
 
     def look_up() -> TestResponse:
-        shared.platform.connections.forget(acme["_id"])
+        impatient.platform.connections.forget(acme["_id"])
         return failing.requests["find"].send()
 
     failing.requests |= {
         "login": Request(
-            lambda: shared.client.post("/api/login", json=credentials), "tenantusers", admin
+            lambda: impatient.client.post("/api/login", json=credentials), "tenantusers", admin
         ),
         "lease": Request(look_up, "tenants", admin),
         "createIndexes": Request(add),
@@ -139,18 +128,18 @@ def test_every_code_of_one_of_several_writes_is_answered_with_what_it_means(
 
 @pytest.mark.parametrize("commands", [["getMore"], ["getMore", "aggregate"]], ids=str)
 def test_the_change_stream_outlives_every_code(
-    shared: World, mongo: Client, monkeypatch: pytest.MonkeyPatch, commands: list[str]
+    impatient: World, mongo: Client, monkeypatch: pytest.MonkeyPatch, commands: list[str]
 ) -> None:
     for name in ("PAUSE_SECONDS", "MAX_PAUSE_SECONDS"):
         monkeypatch.setattr(watcher, name, 0.005)
-    shared.platform.watcher.ensure_running()
-    owner = shared.tenant(f"Watched{len(commands)}")
+    impatient.platform.watcher.ensure_running()
+    owner = impatient.tenant(f"Watched{len(commands)}")
     for code in BY_FAILPOINT:
         expected = count_faults(mongo) + len(commands)
         fail(mongo, {"times": len(commands)}, *commands, errorCode=code)
         eventually(lambda expected=expected: count_faults(mongo) >= expected)  # type: ignore[misc]
     end_faults(mongo)
-    shared.admin_db["tenants"].update_one(
+    impatient.admin_db["tenants"].update_one(
         {"_id": ObjectId(owner.tenant_id)}, {"$set": {"status": "suspended"}}
     )
     eventually(lambda: owner.get("/api/users/me").status_code == 403)

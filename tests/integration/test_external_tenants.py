@@ -9,7 +9,8 @@ from pymongo import MongoClient
 
 from multitenant.embedded import EmbeddedServer
 from tests.conftest import MakeWorld
-from tests.integration.test_provisioning import _collect_garbage, failing
+from tests.failpoints import failing
+from tests.integration.test_provisioning import _collect_garbage
 from tests.support import PASSWORD, User, World, answer, refusal
 
 Client = MongoClient[dict[str, Any]]

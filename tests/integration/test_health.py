@@ -10,6 +10,7 @@ from pymongo import MongoClient
 from multitenant import create_app
 from multitenant.config import Settings, load_settings
 from multitenant.extensions import platform_of
+from tests.failpoints import failing
 from tests.support import World, answer, refusal
 
 
@@ -46,13 +47,8 @@ def test_a_database_that_goes_away_in_a_request_answers_503(
     world: World, mongo: MongoClient[dict[str, Any]]
 ) -> None:
     owner = world.tenant("Acme")
-    data = {"failCommands": ["find"], "appName": "multitenant", "closeConnection": True}
-    mongo.admin.command("configureFailPoint", "failCommand", mode="alwaysOn", data=data)
-    try:
-        with pymongo.timeout(0.5):
-            response = owner.get("/api/to-do-list")
-    finally:
-        mongo.admin.command("configureFailPoint", "failCommand", mode="off")
+    with failing(mongo, "alwaysOn", "find", closeConnection=True), pymongo.timeout(0.5):
+        response = owner.get("/api/to-do-list")
     refusal(response, 503, "database_unavailable")
     assert int(response.headers["Retry-After"]) > 0
     assert owner.get("/api/to-do-list").status_code == 200
@@ -62,16 +58,7 @@ def test_a_slow_database_answers_503_in_bounded_time(
     world: World, mongo: MongoClient[dict[str, Any]]
 ) -> None:
     owner = world.tenant("Acme")
-    data = {
-        "failCommands": ["find"],
-        "appName": "multitenant",
-        "blockConnection": True,
-        "blockTimeMS": 1000,
-    }
-    mongo.admin.command("configureFailPoint", "failCommand", mode={"times": 5}, data=data)
-    try:
-        with pymongo.timeout(0.2):
-            response = owner.get("/api/to-do-list")
-    finally:
-        mongo.admin.command("configureFailPoint", "failCommand", mode="off")
+    slow = {"blockConnection": True, "blockTimeMS": 1000}
+    with failing(mongo, {"times": 5}, "find", **slow), pymongo.timeout(0.2):
+        response = owner.get("/api/to-do-list")
     refusal(response, 503, "database_unavailable")

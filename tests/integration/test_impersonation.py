@@ -191,7 +191,7 @@ class TestAuditOfAuthentication:
         assert (entry["action"], entry["tenantId"]) == ("auth.invitation_accept", made["tenantId"])
 
     def test_nobody_is_let_in_whom_it_cannot_note(self, world: World, mongo: Any) -> None:
-        from tests.integration.test_provisioning import failing
+        from tests.failpoints import failing
 
         owner = world.tenant("Acme")
         namespace = f"{world.admin_db.name}.audit"

@@ -15,7 +15,7 @@ from multitenant.repositories.model import MongoDatabase
 from multitenant.schemas.paging import PageQuery
 from multitenant.services.tenant import todos as service
 from tests.conftest import MakeWorld
-from tests.integration.test_provisioning import failing
+from tests.failpoints import failing
 from tests.support import PASSWORD, World, answer, refusal
 
 Client = MongoClient[dict[str, Any]]

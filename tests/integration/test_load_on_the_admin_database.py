@@ -17,6 +17,7 @@ from multitenant.repositories.admin.changes import BATCH_SIZE
 from multitenant.tenancy.deployments import clients, clusters
 from multitenant.tenancy.routing import watcher as watching
 from tests.conftest import MakeWorld
+from tests.failpoints import failing
 from tests.support import User, World, eventually
 
 Client = MongoClient[dict[str, Any]]
@@ -131,13 +132,9 @@ def test_a_measurement_of_a_cluster_is_told_to_nobody(current: World, mongo: Cli
 @contextmanager
 def stream_interrupted(mongo: Client, world: World) -> Iterator[None]:
     """Let the stream fail again and again, though it can be opened."""
-    data = {"failCommands": ["getMore"], "appName": "multitenant", "errorCode": 13}
-    mongo.admin.command("configureFailPoint", "failCommand", mode="alwaysOn", data=data)
-    try:
+    with failing(mongo, "alwaysOn", "getMore", errorCode=13):
         eventually(lambda: world.platform.watcher._failures > 0)
         yield
-    finally:
-        mongo.admin.command("configureFailPoint", "failCommand", mode="off")
 
 
 def status(user: User, **headers: str) -> int:

@@ -5,7 +5,6 @@ same request may succeed later, 409 where the data does not allow it, 500 for a 
 """
 
 import itertools
-from collections.abc import Iterator
 from typing import Any
 
 import dns.resolver
@@ -13,11 +12,10 @@ import pytest
 from bson import ObjectId
 from pymongo.synchronous import srv_resolver
 
-from multitenant.embedded import EmbeddedServer
 from multitenant.repositories.error_codes import NOT_WRITABLE_PRIMARY, Kind
 from multitenant.tenancy.deployments.external import encrypt_uri
-from tests.faults.interference import Client, count_faults, end_faults, fail
-from tests.integration.failing_commands import FailingCommands, ensure_answers, impatient_world
+from tests.failpoints import Client, count_faults, end_faults, fail
+from tests.integration.failing_commands import FailingCommands, ensure_answers
 from tests.support import World, answer, eventually, refusal
 
 CODES = (2, 20, 43, 91, 112, 202, 99_999)
@@ -27,17 +25,9 @@ UNCONFIRMED = (2, 64, 91, 100)
 
 
 @pytest.fixture(scope="module")
-def shared(
-    mongod: EmbeddedServer, mongo: Client, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[World]:
-    with impatient_world(mongod, mongo, tmp_path_factory.mktemp("errors")) as world:
-        yield world
-
-
-@pytest.fixture(scope="module")
-def failing(shared: World, mongo: Client) -> FailingCommands:
+def failing(impatient: World, mongo: Client) -> FailingCommands:
     """For all tests here."""
-    return FailingCommands(shared, mongo)
+    return FailingCommands(impatient, mongo)
 
 
 @pytest.mark.slow
@@ -68,10 +58,10 @@ def test_a_write_that_is_refused_for_want_of_a_primary_is_done_once_more(
     assert response.status_code in (200, 201), response.text
 
 
-def test_what_the_tenants_own_rules_refuse_is_a_conflict(shared: World, mongo: Client) -> None:
+def test_what_the_tenants_own_rules_refuse_is_a_conflict(impatient: World, mongo: Client) -> None:
     """A validator, a unique index, a view in place of a collection."""
-    owner = shared.tenant("Rules")
-    db = shared.db_of(owner.tenant_id)
+    owner = impatient.tenant("Rules")
+    db = impatient.db_of(owner.tenant_id)
     admin = mongo[db.name]
     assert owner.post("/api/to-do-list", {"title": "Milk"}).status_code == 201
 
@@ -93,12 +83,12 @@ def test_what_the_tenants_own_rules_refuse_is_a_conflict(shared: World, mongo: C
 
 
 def test_a_name_that_dns_does_not_resolve_is_unavailable(
-    shared: World, monkeypatch: pytest.MonkeyPatch
+    impatient: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """PyMongo calls it a wrong configuration."""
-    owner = shared.tenant("Remote")
-    tenant_id = shared.record(owner.tenant_id)["_id"]
-    cipher = shared.platform.cipher
+    owner = impatient.tenant("Remote")
+    tenant_id = impatient.record(owner.tenant_id)["_id"]
+    cipher = impatient.platform.cipher
     uri = "mongodb+srv://them:their-password@db.acme.example/acme"
     moved = {"cluster": "external", "dbUri": encrypt_uri(cipher, uri, tenant_id)}
     moved |= {"isolation": "dedicated"}
@@ -109,22 +99,22 @@ def test_a_name_that_dns_does_not_resolve_is_unavailable(
             raise failure
 
         monkeypatch.setattr(srv_resolver, "_resolve", resolve)
-        before = shared.record(owner.tenant_id)
-        shared.admin_db["tenants"].update_one({"_id": tenant_id}, {"$set": moved})
-        shared.platform.connections.forget(tenant_id)
+        before = impatient.record(owner.tenant_id)
+        impatient.admin_db["tenants"].update_one({"_id": tenant_id}, {"$set": moved})
+        impatient.platform.connections.forget(tenant_id)
         try:
             response = owner.get("/api/to-do-list")
         finally:
-            shared.admin_db["tenants"].replace_one({"_id": tenant_id}, before)
-            shared.platform.connections.forget(tenant_id)
+            impatient.admin_db["tenants"].replace_one({"_id": tenant_id}, before)
+            impatient.platform.connections.forget(tenant_id)
         ensure_answers(response, Kind.PASSING, failure.__name__)
 
 
 @pytest.mark.slow
-def test_the_change_stream_outlives_every_kind_of_error(shared: World, mongo: Client) -> None:
+def test_the_change_stream_outlives_every_kind_of_error(impatient: World, mongo: Client) -> None:
     """What changes afterwards is heard of as before."""
-    owner = shared.tenant("Watched")
-    shared.platform.watcher.ensure_running()
+    owner = impatient.tenant("Watched")
+    impatient.platform.watcher.ensure_running()
     status = itertools.cycle([("suspended", 403), ("active", 200)])
     query = {"_id": ObjectId(owner.tenant_id)}
     for code in (2, 43, 286):
@@ -133,7 +123,7 @@ def test_the_change_stream_outlives_every_kind_of_error(shared: World, mongo: Cl
         eventually(lambda before=before: count_faults(mongo) >= before + 2)  # type: ignore[misc]
         end_faults(mongo)
         name, answered = next(status)
-        shared.admin_db["tenants"].update_one(query, {"$set": {"status": name}})
+        impatient.admin_db["tenants"].update_one(query, {"$set": {"status": name}})
         eventually(
             lambda expected=answered: (  # type: ignore[misc]
                 owner.get("/api/users/me").status_code == expected

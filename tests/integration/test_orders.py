@@ -6,7 +6,7 @@ import pytest
 from bson import Decimal128, ObjectId
 from pymongo import MongoClient
 
-from tests.integration.test_provisioning import failing
+from tests.failpoints import failing
 from tests.support import World, answer, refusal
 
 ORDERS = "/api/orders"

@@ -13,9 +13,9 @@ from multitenant.repositories.model import utc_now
 from multitenant.tenancy.lifecycle.orphans import find_orphans
 from multitenant.tenancy.migrations import TENANT_VERSION
 from tests.conftest import MakeWorld
+from tests.failpoints import failing
 from tests.integration.test_dedicated import users_of
 from tests.integration.test_garbage import find
-from tests.integration.test_provisioning import failing
 from tests.support import PASSWORD, World, answer, eventually
 
 Client = MongoClient[dict[str, Any]]

@@ -1,8 +1,7 @@
 """Invariant 1: a tenant exists entirely, or not at all, whatever happens while it is made."""
 
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
 from typing import Any, ClassVar
@@ -17,23 +16,13 @@ from multitenant.repositories.transactions import run_transaction
 from multitenant.tenancy.lifecycle import provisioning
 from multitenant.tenancy.lifecycle.orphans import drop_orphan, find_orphans
 from tests.conftest import MakeWorld
+from tests.failpoints import fail, failing
 from tests.leftovers import drop_leftovers
 from tests.support import PASSWORD, World, answer, in_thread, refusal
 
 Client = MongoClient[dict[str, Any]]
 ACME = {"name": "Acme", "email": "owner@acme.example", "password": PASSWORD}
 WRITES = ("insert", "update", "delete", "createIndexes", "commitTransaction")
-
-
-@contextmanager
-def failing(mongo: Client, mode: Any, *commands: str, **data: Any) -> Iterator[None]:
-    """Make mongod fail these commands of the application."""
-    data = {"failCommands": list(commands), "appName": "multitenant", **data}
-    mongo.admin.command("configureFailPoint", "failCommand", mode=mode, data=data)
-    try:
-        yield
-    finally:
-        mongo.admin.command("configureFailPoint", "failCommand", mode="off")
 
 
 def writes_of_adding(world: World) -> list[str]:
@@ -255,18 +244,7 @@ def test_a_commit_that_took_effect_is_not_undone_by_a_later_refusal(
     def refuse_the_next(event: Any) -> None:
         if event.command_name == "commitTransaction" and not refused:
             refused.append(event)
-            data = {
-                "failCommands": ["commitTransaction"],
-                "appName": "multitenant",
-                "errorCode": 13,
-            }
-            thread = threading.Thread(
-                target=lambda: mongo.admin.command(
-                    "configureFailPoint", "failCommand", mode=times, data=data
-                )
-            )
-            thread.start()
-            thread.join()
+            in_thread(lambda: fail(mongo, times, "commitTransaction", errorCode=13))
 
     refused: list[Any] = []
     world.recorder.on_end = refuse_the_next

@@ -1,8 +1,5 @@
 """/readyz answers 200 only where a login can succeed."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import pytest
 from pydantic import SecretStr
 
@@ -10,18 +7,8 @@ from multitenant import create_app
 from multitenant.embedded import EmbeddedServer
 from multitenant.extensions import platform_of
 from tests.conftest import Client
+from tests.failpoints import failing
 from tests.support import World, eventually, refusal
-
-
-@contextmanager
-def failing(mongo: Client, **data: object) -> Iterator[None]:
-    """Let what the application writes fail in this way."""
-    options = {"failCommands": ["update", "insert"], "appName": "multitenant", **data}
-    mongo.admin.command("configureFailPoint", "failCommand", mode="alwaysOn", data=options)
-    try:
-        yield
-    finally:
-        mongo.admin.command("configureFailPoint", "failCommand", mode="off")
 
 
 @pytest.mark.slow
@@ -32,7 +19,7 @@ def test_a_server_that_takes_no_write_is_not_ready(
     """A full disk, no primary any more, one that is stopping, no right to write."""
     monkeypatch.setattr("multitenant.controllers.health.READY_SECONDS", 0.5)
     eventually(lambda: shared.client.get("/readyz").status_code == 200)
-    with failing(mongo, errorCode=code):
+    with failing(mongo, "alwaysOn", "update", "insert", errorCode=code):
         assert shared.client.get("/readyz").status_code in (500, 503)
         assert shared.client.get("/healthz").status_code == 200
     eventually(lambda: shared.client.get("/readyz").status_code == 200)

@@ -1,8 +1,5 @@
 """POST /api/refresh with a token that was used before: two tabs, a lost answer, or a thief."""
 
-import os
-import signal
-import threading
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -15,7 +12,7 @@ from multitenant.embedded import EmbeddedServer
 from multitenant.repositories.admin import revocations
 from multitenant.repositories.model import utc_now
 from tests.conftest import MakeWorld
-from tests.support import PASSWORD, User, World, answer, refusal
+from tests.support import PASSWORD, User, World, answer, refusal, stopped_at, until_available
 
 Run = Callable[[list[Callable[[], Any]]], list[Any]]
 _numbers = iter(range(1_000_000))
@@ -155,28 +152,11 @@ class TestUnanswered:
         """It does what it was sent when it goes on."""
         world = make_world(refresh_grace_seconds=0, operation_timeout_ms=500)
         owner = world.tenant("Acme")
-        pid = mongod.pid
-        assert pid is not None
-        stopped = threading.Event()
-
-        def stop(event: Any) -> None:
-            if event.command_name == "insert" and not stopped.is_set():
-                stopped.set()
-                os.kill(pid, signal.SIGSTOP)
-
-        world.recorder.on_start = stop
-        try:
+        assert mongod.pid is not None
+        with stopped_at(world, mongod.pid, "insert"):
             response = refresh(world, owner.refresh)
-        finally:
-            world.recorder.on_start = lambda _: None
-            os.kill(pid, signal.SIGCONT)
-        assert stopped.is_set()
         refusal(response, 503, "database_unavailable")
-        for _ in range(600):
-            response = refresh(world, owner.refresh)
-            if response.status_code != 503:
-                break
-        renewed = answer(response)
+        renewed = answer(until_available(lambda: refresh(world, owner.refresh)))
         assert me(world, renewed["accessToken"]).status_code == 200
 
 

@@ -8,7 +8,8 @@ from bson import ObjectId
 from pymongo import MongoClient
 
 from multitenant.repositories.admin import tenant_users
-from tests.integration.test_provisioning import _collect_garbage, failing
+from tests.failpoints import failing
+from tests.integration.test_provisioning import _collect_garbage
 from tests.support import PASSWORD, User, World, answer, refusal
 
 Client = MongoClient[dict[str, Any]]

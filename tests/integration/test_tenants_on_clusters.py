@@ -22,9 +22,9 @@ from multitenant.tenancy.lifecycle.orphans import drop_orphan
 from multitenant.tenancy.migrations import TENANT_VERSION
 from multitenant.tenancy.operations.fleet import Fleet
 from tests.conftest import MakeWorld
+from tests.failpoints import failing
 from tests.integration.test_dedicated import users_of
 from tests.integration.test_garbage import find
-from tests.integration.test_provisioning import failing
 from tests.leftovers import drop_leftovers
 from tests.support import PASSWORD, User, World, answer, eventually, refusal
 

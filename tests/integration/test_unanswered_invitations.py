@@ -1,8 +1,5 @@
 """Accepting an invitation again, after an answer that could not be given."""
 
-import os
-import signal
-import threading
 from collections.abc import Callable
 from itertools import count
 from typing import Any
@@ -17,7 +14,7 @@ from multitenant.repositories.tenant import users
 from multitenant.repositories.transactions import run_transaction
 from multitenant.tenancy.lifecycle import both_databases
 from tests.conftest import MakeWorld
-from tests.support import PASSWORD, User, World, answer, refusal
+from tests.support import PASSWORD, User, World, answer, refusal, stopped_at, until_available
 
 Client = MongoClient[dict[str, Any]]
 Run = Callable[[list[Callable[[], Any]]], list[Any]]
@@ -161,26 +158,9 @@ def test_it_is_done_when_mongod_stood_still_meanwhile(
     """It does what it was sent when it goes on."""
     world = make_world(operation_timeout_ms=500)
     ben = invite(world.tenant("Acme"))
-    pid = mongod.pid
-    assert pid is not None
-    stopped = threading.Event()
-
-    def stop(event: Any) -> None:
-        if event.command_name == "commitTransaction" and not stopped.is_set():
-            stopped.set()
-            os.kill(pid, signal.SIGSTOP)
-
-    world.recorder.on_start = stop
-    try:
+    assert mongod.pid is not None
+    with stopped_at(world, mongod.pid, "commitTransaction"):
         response = accept(world, ben)
-    finally:
-        world.recorder.on_start = lambda _: None
-        os.kill(pid, signal.SIGCONT)
-    assert stopped.is_set()
     refusal(response, 503, "database_unavailable")
-    for _ in range(600):
-        response = accept(world, ben)
-        if response.status_code != 503:
-            break
-    assert response.status_code == 200
+    assert until_available(lambda: accept(world, ben)).status_code == 200
     world.login(ben["email"])

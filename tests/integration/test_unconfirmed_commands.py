@@ -11,7 +11,7 @@ from multitenant.repositories.durability import run_confirmed
 from multitenant.schemas.admin.tenants import TenantCopy
 from multitenant.tenancy.actor import Actor
 from tests.conftest import Client
-from tests.faults.interference import end_faults, fail
+from tests.failpoints import end_faults, fail
 from tests.integration.test_move import move, nothing_is_left
 from tests.support import World
 

@@ -11,7 +11,7 @@ from multitenant.errors import BackupError
 from multitenant.schemas.admin.tenants import TenantCopy
 from multitenant.tenancy.actor import Actor
 from tests.conftest import Client
-from tests.faults.interference import end_faults, fail
+from tests.failpoints import end_faults, fail
 from tests.integration.test_move import move, nothing_is_left, titles, todo
 from tests.support import PASSWORD, User, World, answer, refusal
 

@@ -13,7 +13,7 @@ from pymongo.errors import ServerSelectionTimeoutError
 from multitenant.repositories.usage import collection_sizes
 from multitenant.tenancy.operations import usage
 from tests.conftest import MakeWorld
-from tests.integration.test_provisioning import failing
+from tests.failpoints import failing
 from tests.support import User, World, answer, refusal
 
 Client = MongoClient[dict[str, Any]]

@@ -9,8 +9,9 @@ from bson import ObjectId
 from pymongo import MongoClient
 
 from multitenant.repositories.admin import tenant_users
+from tests.failpoints import failing
 from tests.integration.test_bad_input import contents
-from tests.integration.test_provisioning import WRITES, failing
+from tests.integration.test_provisioning import WRITES
 from tests.integration.user_requests import (
     FIELDS,
     USERS,

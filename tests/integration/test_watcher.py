@@ -4,8 +4,7 @@ Another process is played by writing to the admin database behind the applicatio
 """
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from typing import Any
 
 import pytest
@@ -13,6 +12,7 @@ from bson import ObjectId
 from pymongo import MongoClient
 
 from tests.conftest import MakeWorld
+from tests.failpoints import failing
 from tests.support import PASSWORD, User, World, eventually
 
 Client = MongoClient[dict[str, Any]]
@@ -105,15 +105,9 @@ def test_refreshing_a_session_makes_no_other_token_be_checked_again(world: World
 NO_RIGHTS, HISTORY_LOST = {"errorCode": 13}, {"errorCode": 286}
 
 
-@contextmanager
-def stream_cut(mongo: Client, error: dict[str, Any] = NO_RIGHTS) -> Iterator[None]:
+def stream_cut(mongo: Client, error: dict[str, Any] = NO_RIGHTS) -> AbstractContextManager[None]:
     """Let no change stream of an application open or go on."""
-    data = {"failCommands": ["aggregate", "getMore"], "appName": "multitenant", **error}
-    mongo.admin.command("configureFailPoint", "failCommand", mode="alwaysOn", data=data)
-    try:
-        yield
-    finally:
-        mongo.admin.command("configureFailPoint", "failCommand", mode="off")
+    return failing(mongo, "alwaysOn", "aggregate", "getMore", **error)
 
 
 def test_with_the_stream_cut_nobody_is_served_on_old_knowledge(

@@ -14,6 +14,7 @@ from multitenant.repositories.model import Model
 from multitenant.tenancy.deployments import write_permission
 from multitenant.tenancy.routing.leases import Lease
 from tests.conftest import MakeWorld
+from tests.failpoints import failing
 from tests.support import PASSWORD, User, World, answer, in_thread, refusal
 
 Client = MongoClient[dict[str, Any]]
@@ -250,25 +251,18 @@ class TestWaiting:
             if event.command_name == "abortTransaction" and not acted:
                 acted.append(in_thread(lambda: withdraw(shared, owner, admin)))
 
-        mongo.admin.command(
-            "configureFailPoint",
-            "failCommand",
-            mode={"times": 1},
-            data={
-                "failCommands": ["insert"],
-                "namespace": f"{shared.admin_db.name}.audit",
-                "errorCode": 112,
-                "errorLabels": ["TransientTransactionError"],
-                "appName": "multitenant",
-            },
-        )
+        conflict = {
+            "namespace": f"{shared.admin_db.name}.audit",
+            "errorCode": 112,
+            "errorLabels": ["TransientTransactionError"],
+        }
         shared.recorder.on_end = once_more
         try:
-            body = {"email": "ben@example.com", "password": PASSWORD}
-            response = admin.post("/api/users", body)
+            with failing(mongo, {"times": 1}, "insert", **conflict):
+                body = {"email": "ben@example.com", "password": PASSWORD}
+                response = admin.post("/api/users", body)
         finally:
             shared.recorder.on_end = lambda _: None
-            mongo.admin.command("configureFailPoint", "failCommand", mode="off")
         refusal(response, status, code)
         assert acted
 
